@@ -1,0 +1,2 @@
+# libakidb (static and shared), its header and pkg-config file, and the akidb binary.
+include(GNUInstallDirs)

@@ -1,0 +1,22 @@
+/* hash.h — CRC32C for stored bytes, XXH3 for tables, SHA-256 for the outside.
+ *
+ * CRC32C (Castagnoli, RFC 3720 B.4): hardware where there is any, chosen once. Threads: any.
+ */
+#pragma once
+#include "base/str.h"
+
+/* Continue a CRC: start with 0, feed the former result to go on. */
+uint32_t ak_crc32c(uint32_t crc, const void *p, size_t len);
+uint64_t ak_hash64(const void *p, size_t len); /* XXH3-64, seed 0: stable on disk */
+static inline uint64_t ak_hash64_str(struct ak_str s)
+{
+    return ak_hash64(s.p, s.len);
+}
+/* SplitMix64 finaliser: a cheap mix of an integer key. */
+static inline uint64_t ak_mix64(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+void ak_sha256(const void *p, size_t len, uint8_t digest[32]);

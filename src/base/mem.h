@@ -1,0 +1,35 @@
+/* mem.h — allocation.
+ *
+ * Sizes that we choose may not fail: ak_alloc() and its kin abort when the system is out of
+ * memory. Sizes that the outside chooses (a body, a file, a dimension) go through ak_try_alloc(),
+ * which returns NULL. All memory from here is released with ak_free(); ak_free(NULL) is fine.
+ *
+ * Threads: any. Builds with AK_FAULTS let a test fail the n-th ak_try_* call (base/fault.h).
+ */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#define AK_CACHE_LINE 64
+
+void *ak_alloc(size_t size);                                   /* uninitialised; aborts on failure */
+void *ak_zalloc(size_t size);                                  /* zeroed; aborts on failure */
+void *ak_realloc(void *p, size_t size);                        /* aborts on failure */
+void *ak_try_alloc(size_t size);                               /* NULL on failure */
+void *ak_try_zalloc(size_t size);                              /* NULL on failure */
+void *ak_try_realloc(void *p, size_t size);                    /* NULL on failure, `p` untouched */
+void *ak_try_alloc_aligned(size_t align, size_t size);         /* align: power of two ≥ 8 */
+void *ak_alloc_aligned(size_t align, size_t size);             /* aborts on failure */
+void ak_free(void *p);
+char *ak_strdup_n(const char *p, size_t len);                  /* NUL-terminated copy; aborts */
+
+/* a*b and a+b that say when they overflow. */
+static inline int ak_mul_overflows(size_t a, size_t b, size_t *out)
+{
+    return __builtin_mul_overflow(a, b, out);
+}
+
+static inline int ak_add_overflows(size_t a, size_t b, size_t *out)
+{
+    return __builtin_add_overflow(a, b, out);
+}

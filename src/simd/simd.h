@@ -1,0 +1,45 @@
+/* simd.h — distance kernels, chosen once for the processor at hand.
+ *
+ * All vectors are f32 or 8-bit, any length n ≥ 1, any alignment (64-byte aligned is faster). Kernels
+ * accumulate in f32 (i32 for the 8-bit ones, exact up to n = 65,535). Against the scalar f64
+ * reference the f32 kernels stay within n · 2⁻²³ · Σ|aᵢ·bᵢ| (l2: Σ(aᵢ−bᵢ)²); tests hold them to it.
+ *
+ * l2 is the squared Euclidean distance: callers take the root where a user sees it.
+ * The _x4 forms compute one query against four rows at once: out[i] belongs to rows[i].
+ *
+ * Threads: the table is immutable; kernels are pure. ak_simd_get() may be called from any thread.
+ */
+#pragma once
+#include "base/err.h"
+#include <stddef.h>
+#include <stdint.h>
+
+enum ak_isa { AK_ISA_SCALAR, AK_ISA_AVX2, AK_ISA_AVX512, AK_ISA_NEON, AK_ISA_COUNT };
+
+struct ak_simd {
+    enum ak_isa isa;
+    const char *name; /* "avx512 (vnni)" … for logs and bench reports */
+    float (*dot)(const float *a, const float *b, size_t n);
+    float (*l2)(const float *a, const float *b, size_t n);
+    void (*dot_x4)(const float *query, const float *const rows[4], size_t n, float out[4]);
+    void (*l2_x4)(const float *query, const float *const rows[4], size_t n, float out[4]);
+    /* Σ u·s with u unsigned and s signed; exact. */
+    int32_t (*dot_u8s8)(const uint8_t *a, const int8_t *b, size_t n);
+    void (*dot_u8s8_x4)(const int8_t *query, const uint8_t *const rows[4], size_t n,
+                        int32_t out[4]);
+    int32_t (*dot_s8)(const int8_t *a, const int8_t *b, size_t n);
+    int32_t (*l2_s8)(const int8_t *a, const int8_t *b, size_t n);
+    void (*f16_to_f32)(const uint16_t *in, float *out, size_t n); /* IEEE 754 binary16, exact */
+    void (*f32_to_f16)(const float *in, uint16_t *out, size_t n); /* nearest even */
+};
+
+/* The best table for this processor: detected at the first call, the same for ever after.
+ * AKIDB_SIMD=scalar|avx2|avx512|neon in the environment asks for a lower one. */
+const struct ak_simd *ak_simd_get(void);
+/* The table of one instruction set, or NULL when this build or processor lacks it (for tests). */
+const struct ak_simd *ak_simd_get_isa(enum ak_isa isa);
+
+/* All finite? *at is the first that is not. */
+bool ak_f32_all_finite(const float *v, size_t n, size_t *at);
+/* Euclidean norm, accumulated in f64. */
+double ak_f32_norm(const float *v, size_t n);
