@@ -1,8 +1,10 @@
 /* simd.h — distance kernels, chosen once for the processor at hand.
  *
- * All vectors are f32 or 8-bit, any length n ≥ 1, any alignment (64-byte aligned is faster). Kernels
- * accumulate in f32 (i32 for the 8-bit ones, exact up to n = 65,535). Against the scalar f64
- * reference the f32 kernels stay within n · 2⁻²³ · Σ|aᵢ·bᵢ| (l2: Σ(aᵢ−bᵢ)²); tests hold them to it.
+ * All vectors are f32 or 8-bit, any length n ≥ 1, any alignment of their type (64-byte aligned is
+ * faster). Kernels accumulate in f32 (32-bit integers for the 8-bit ones, exact up to n = 65,535).
+ * Against the scalar f64 reference the f32 kernels stay within (n+1) · 2⁻²³ · Σ|aᵢ·bᵢ| (l2:
+ * Σ(aᵢ−bᵢ)²) plus n · 2⁻¹⁴⁹ for products that underflow; tests hold them to it. Where that Σ passes
+ * the largest float the result may be infinite or NaN: components below 3e16 in magnitude are safe.
  *
  * l2 is the squared Euclidean distance: callers take the root where a user sees it.
  * The _x4 forms compute one query against four rows at once: out[i] belongs to rows[i].
@@ -28,18 +30,20 @@ struct ak_simd {
     void (*dot_u8s8_x4)(const int8_t *query, const uint8_t *const rows[4], size_t n,
                         int32_t out[4]);
     int32_t (*dot_s8)(const int8_t *a, const int8_t *b, size_t n);
-    int32_t (*l2_s8)(const int8_t *a, const int8_t *b, size_t n);
+    /* Unsigned, since 65,535 squared differences of 255 pass INT32_MAX; below n = 33,026 they fit. */
+    uint32_t (*l2_s8)(const int8_t *a, const int8_t *b, size_t n);
     void (*f16_to_f32)(const uint16_t *in, float *out, size_t n); /* IEEE 754 binary16, exact */
     void (*f32_to_f16)(const float *in, uint16_t *out, size_t n); /* nearest even */
 };
 
 /* The best table for this processor: detected at the first call, the same for ever after.
- * AKIDB_SIMD=scalar|avx2|avx512|neon in the environment asks for a lower one. */
+ * AKIDB_SIMD=scalar|avx2|avx512|neon in the environment asks for a lower one; a name that is unknown
+ * or that this processor lacks is ignored. */
 const struct ak_simd *ak_simd_get(void);
 /* The table of one instruction set, or NULL when this build or processor lacks it (for tests). */
 const struct ak_simd *ak_simd_get_isa(enum ak_isa isa);
 
-/* All finite? *at is the first that is not. */
+/* All finite? *at (may be NULL) is the first that is not. */
 bool ak_f32_all_finite(const float *v, size_t n, size_t *at);
 /* Euclidean norm, accumulated in f64. */
 double ak_f32_norm(const float *v, size_t n);

@@ -1,0 +1,130 @@
+/* index.h — vectors by slot: storage, exact search, and a navigable graph (HNSW).
+ *
+ * A slot is a u32 row number. add() stores a row and makes it findable at once: until a builder has
+ * linked it into the graph, searches scan it exactly (it is "pending"). remove() leaves a tombstone
+ * that searches walk through but never return; repair() rewires around tombstones and frees their
+ * slots for later adds, once no reader can still hold them.
+ *
+ * Graph: HNSW (Malkov & Yashunin 2018) with rows filled by α-pruning (Vamana, Subramanya et al.
+ * 2019); level 0 is a flat array of u32[2·m]. See the essay at the top of hnsw.c and docs/adr.
+ *
+ * Scores: cosine and dot: the similarity, higher is nearer; l2: the distance (root taken), lower is
+ * nearer. Results are nearest first; equal scores in slot order.
+ *
+ * Threads: writer calls (add, remove, thaw, freeze, unfreeze) one at a time: the owner locks.
+ * build_some, repair, search from any thread at any time. A search and everything that uses its
+ * slots happens inside the epoch given at open.
+ */
+#pragma once
+#include "base/epoch.h"
+#include "index/image.h"
+#include "model/collection.h"
+
+struct ak_index;
+
+struct ak_index_options {
+    uint32_t dimension;
+    enum ak_metric metric;
+    struct ak_index_params params;
+    uint64_t seed;           /* levels come from a hash of slot and seed */
+    struct ak_epoch *epoch;  /* required; outlives the index */
+    uint32_t exact_below;    /* live rows up to which searches are exact; 0: chosen by dimension */
+};
+
+AK_MUST enum ak_rc ak_index_open(const struct ak_index_options *options, struct ak_index **index,
+                                 struct ak_err *err);
+/* Over the sections of an image (views; `image` must outlive the index). Nothing is rebuilt. Every
+ * count and link that could lead out of bounds is checked: AK_CORRUPT. */
+AK_MUST enum ak_rc ak_index_load(const struct ak_index_options *options,
+                                 const struct ak_image *image, struct ak_index **index,
+                                 struct ak_err *err);
+void ak_index_close(struct ak_index *index); /* no other call may be under way; NULL is fine */
+
+/* --- Writer --- */
+
+/* Make a loaded index writable (copies small sections, maps large ones privately). Idempotent. */
+AK_MUST enum ak_rc ak_index_thaw(struct ak_index *index, struct ak_err *err);
+/* The slot that the next add() will use: a freed one or the first past the end. */
+uint32_t ak_index_next_slot(const struct ak_index *index);
+/* Store f32[dimension] (checked by the caller). AK_NOMEM, AK_TOO_BIG (slots used up). */
+AK_MUST enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *slot,
+                                struct ak_err *err);
+/* Tombstone. No-op when already removed. */
+void ak_index_remove(struct ak_index *index, uint32_t slot);
+
+/* --- Builders: any thread --- */
+
+uint64_t ak_index_pending(const struct ak_index *index); /* rows not linked yet */
+/* Link up to `max` pending rows; returns how many. 0: nothing to do, or a freeze is on. */
+uint32_t ak_index_build_some(struct ak_index *index, uint32_t max);
+uint64_t ak_index_tombstones(const struct ak_index *index); /* removed, slot not yet free */
+/* Rewire around all present tombstones and free their slots; one at a time (a second call returns at
+ * once). Re-links rows that would be left without incoming links. */
+AK_MUST enum ak_rc ak_index_repair(struct ak_index *index, struct ak_err *err);
+
+/* --- Readers --- */
+
+struct ak_hit {
+    uint32_t slot;
+    float score;
+};
+
+struct ak_index_query {
+    const float *vector;   /* f32[dimension]; any norm (cosine normalises) */
+    uint32_t k;            /* 1..AK_K_MAX */
+    uint32_t ef;           /* 0: the collection's; raised to k */
+    const uint64_t *allow; /* bitmap of slots that may be returned, or NULL for all */
+    uint64_t allow_slots;  /* bits in `allow`; slots at or past it are not allowed */
+    uint64_t allow_count;  /* how many bits are set */
+    bool exact;            /* scan everything */
+};
+
+struct ak_index_effort {   /* what a search cost, for metrics and tests */
+    uint64_t distances;
+    uint64_t hops;
+    bool was_exact;
+};
+
+/* hits[k] gets min(k, live allowed rows) results; *count how many. `effort` may be NULL. AK_NOMEM. */
+AK_MUST enum ak_rc ak_index_search(struct ak_index *index, const struct ak_index_query *query,
+                                   struct ak_hit *hits, uint32_t *count,
+                                   struct ak_index_effort *effort, struct ak_err *err);
+/* About how many distances this search will compute: callers decide where to run it. */
+uint64_t ak_index_cost(const struct ak_index *index, const struct ak_index_query *query);
+/* Rows ever used, and rows that are live. */
+uint64_t ak_index_slots(const struct ak_index *index);
+uint64_t ak_index_live(const struct ak_index *index);
+bool ak_index_is_live(const struct ak_index *index, uint32_t slot);
+/* Copy the live bitmap of slots [0, slots) (multiple-of-64 words) into `words`. */
+void ak_index_live_bitmap(const struct ak_index *index, uint64_t *words, uint64_t slots);
+/* The row as stored, bit for bit; valid inside the epoch. */
+const float *ak_index_vector(const struct ak_index *index, uint32_t slot);
+size_t ak_index_bytes(const struct ak_index *index); /* memory in use */
+/* Score of one row as search would give it. */
+float ak_index_score(const struct ak_index *index, const float *query, uint32_t slot);
+
+/* --- Checkpoint --- */
+
+/* Fix the state that the next write() calls describe: rows, tombstones, pending list; slots are not
+ * reused and builders wait until unfreeze. Called under the owner's writer lock. */
+AK_MUST enum ak_rc ak_index_freeze(struct ak_index *index, struct ak_err *err);
+/* Write the sections of the frozen state; adds and removes may go on meanwhile. Builders resume after
+ * the links are written. */
+AK_MUST enum ak_rc ak_index_write(struct ak_index *index, struct ak_image_writer *writer,
+                                  struct ak_err *err);
+/* The frozen state, valid until unfreeze: rows, and the bitmap of rows that are live (rows/64 words). */
+uint64_t ak_index_frozen_slots(const struct ak_index *index);
+const uint64_t *ak_index_frozen_live(const struct ak_index *index);
+void ak_index_unfreeze(struct ak_index *index);
+
+/* --- Validator --- */
+
+struct ak_index_report {
+    uint64_t live, tombstones, free_slots, pending;
+    uint64_t unreachable;   /* live linked rows that no walk from the entry point meets */
+    double mean_degree;
+};
+/* Every invariant of hnsw.c: AK_CORRUPT names the first broken one and the slot. No writer or builder
+ * may run. */
+AK_MUST enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *report,
+                                  struct ak_err *err);
