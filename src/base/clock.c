@@ -130,7 +130,7 @@ const char *ak_time_format(int64_t wall_us, char text[AK_TIME_TEXT_MAX])
     return text;
 }
 
-/* Takes `width` digits and the character after them (any of `after`, or nothing when it is NULL). */
+/* Takes `width` digits and the character after them: either of `after`, none when it is NULL. */
 static bool take_digits(struct ak_str *text, size_t width, const char *after, int64_t *value)
 {
     if (text->len < width + (after ? 1 : 0)) {

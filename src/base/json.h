@@ -7,7 +7,7 @@
  *
  *   struct ak_json in;
  *   ak_json_init(&in, body);
- *   rc = ak_json_object(&in, err);
+ *   ak_json_object(&in);
  *   while (ak_json_next_key(&in, &key)) {          // false at the end and on failure
  *       if (ak_str_eq(key, AK_STR("k"))) { ak_json_u64(&in, 1, 10000, &k); }
  *       else if (…) …
@@ -56,6 +56,9 @@ struct ak_json {
     struct ak_str *seen;      /* keys of the open objects (duplicate check) */
     uint32_t seen_count;
     uint32_t seen_cap;
+    uint32_t *index;      /* hash cells over `seen`, made when an object has many keys */
+    uint32_t index_cells; /* a power of two; 0 without an index */
+    bool wants_value;     /* a value is due at this place */
     struct ak_err failure;    /* .rc == AK_OK while all is well */
 };
 
@@ -91,7 +94,7 @@ bool ak_json_skip(struct ak_json *in, struct ak_str *raw);
 
 /* --- Writer: appends to an ak_buf; the caller places commas by calling in order. --- */
 void ak_json_put_string(struct ak_buf *out, struct ak_str s); /* quoted and escaped */
-void ak_json_put_f32(struct ak_buf *out, float value);        /* shortest; value must be finite */
+void ak_json_put_f32(struct ak_buf *out, float value);        /* shortest; null if not finite */
 void ak_json_put_f32_array(struct ak_buf *out, const float *values, size_t count);
 void ak_json_put_double(struct ak_buf *out, double value);    /* %.17g or shorter if exact */
 void ak_json_put_u64(struct ak_buf *out, uint64_t value);
@@ -99,6 +102,8 @@ void ak_json_put_i64(struct ak_buf *out, int64_t value);
 /* Copy valid JSON without the white space between tokens. */
 void ak_json_put_compact(struct ak_buf *out, struct ak_str valid_json);
 
-/* Shared with other parsers: reads one JSON number at p; returns bytes used, 0 when malformed. */
+/* Shared with other parsers: reads one JSON number at p; returns bytes used, 0 when malformed.
+ * Rounds as strtof: past f32's range *out is an infinity, below it a zero. */
 size_t ak_f32_scan(const char *p, const char *end, float *out);
-size_t ak_f32_print(float value, char text[16]); /* shortest; returns the length, no NUL */
+/* Shortest; returns the length (no NUL is written), 0 when the value is not finite. */
+size_t ak_f32_print(float value, char text[16]);

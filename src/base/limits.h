@@ -13,9 +13,17 @@
 #define AK_DELETE_IDS_MAX 100000      /* ids of one delete call */
 #define AK_UPSERT_BATCH_MAX 100000    /* documents of one upsert call */
 #define AK_JSON_DEPTH_MAX 64          /* nesting: bounds every recursive walk */
+#define AK_JSON_KEYS_MAX (256u << 10) /* keys of the objects open at once: 28 bytes each to check */
+#define AK_TOML_BYTES_MAX (1u << 20)  /* bytes of a configuration file */
+#define AK_TOML_DEPTH_MAX 64          /* nesting of tables and arrays: bounds every recursive walk */
+#define AK_TOML_KEYS_MAX 4096         /* keys of one table: they are compared one by one */
 #define AK_FILTER_DEPTH_MAX 16        /* nested must/should/must_not */
 #define AK_FILTER_CONDITIONS_MAX 1024 /* leaves of one filter */
 #define AK_FILTER_KEY_MAX 512         /* bytes of a dotted key */
+#define AK_FILTER_KEYS_MAX 64         /* different keys of one filter: each gets a column */
+#define AK_FILTER_VALUES_MAX 65536    /* values of all matches of one filter: 40 bytes each */
+#define AK_COLUMNS_MAX 64             /* filter columns of one collection, least used goes first */
+#define AK_COLUMNS_BYTES_MAX ((size_t)1 << 30) /* memory of one collection's filter columns */
 #define AK_BODY_MAX (64u << 20)       /* bytes of a request body held in memory */
 #define AK_HEADER_BYTES_MAX (32u << 10)
 #define AK_HEADER_COUNT_MAX 100

@@ -21,11 +21,13 @@ struct ak_map {
     struct ak_map_cell *cells;
     uint32_t mask; /* cells - 1, or 0 while empty */
     uint32_t count;
+    uint32_t reserved; /* entries promised room for, until a put reaches that many */
 };
 
 void ak_map_init(struct ak_map *map);
 void ak_map_release(struct ak_map *map); /* idempotent */
-/* Room for `count` entries without growing again. AK_NOMEM leaves the map as it was. */
+/* Room for `count` entries in all: until a put reaches that many, no put fails, whatever is removed
+ * between. AK_NOMEM leaves the map as it was. */
 AK_MUST enum ak_rc ak_map_reserve(struct ak_map *map, uint32_t count, struct ak_err *err);
 /* The value under (hash, key), or AK_MAP_NONE. */
 uint32_t ak_map_get(const struct ak_map *map, uint64_t hash, const void *key, ak_map_same_fn same,

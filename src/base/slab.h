@@ -30,6 +30,7 @@ struct ak_slab {
     int fd;               /* view: file behind it or -1 */
     uint64_t file_at;     /* view: where its first row is in the file */
     uint64_t view_rows;
+    uint64_t reserved;    /* rows that may be in use: what a move copies */
 };
 
 void ak_slab_init(struct ak_slab *slab, size_t stride, bool huge, struct ak_epoch *epoch);

@@ -11,8 +11,8 @@
 enum ak_rank {
     AK_RANK_SERVICE = 10,
     AK_RANK_ENGINE_LIFECYCLE = 20,  /* opening, closing, checkpointing a collection */
-    AK_RANK_ENGINE_DIRECTORY = 30,  /* name and id tables */
-    AK_RANK_COLLECTION = 40,        /* the writer lock of one collection */
+    AK_RANK_COLLECTION = 30,        /* the writer lock of one collection */
+    AK_RANK_ENGINE_DIRECTORY = 40,  /* name and id tables, references, dirty list */
     AK_RANK_INDEX = 50,             /* index structure: growth, pending list */
     AK_RANK_COLUMNS = 55,           /* filter columns */
     AK_RANK_WAL = 60,

@@ -3,6 +3,7 @@
  * Threads: values. Memory: strings are borrowed views; whoever keeps one copies it.
  */
 #pragma once
+#include "base/arena.h"
 #include "base/limits.h"
 #include "base/str.h"
 #include "base/uuid.h"
@@ -59,3 +60,8 @@ struct ak_document {
  * message ("vectors[3]: …") when ≥ 0. */
 AK_MUST enum ak_rc ak_document_check(const struct ak_document *doc, uint32_t dimension,
                                      enum ak_metric metric, int64_t row, struct ak_err *err);
+
+/* Check metadata text: a JSON object (or null) of at most AK_METADATA_MAX bytes without its white space.
+ * *compact is a copy in the arena, empty for null. AK_INVALID, AK_TOO_BIG. */
+AK_MUST enum ak_rc ak_metadata_read(struct ak_str text, struct ak_arena *arena,
+                                    struct ak_str *compact, struct ak_err *err);

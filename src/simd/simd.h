@@ -30,15 +30,15 @@ struct ak_simd {
     void (*dot_u8s8_x4)(const int8_t *query, const uint8_t *const rows[4], size_t n,
                         int32_t out[4]);
     int32_t (*dot_s8)(const int8_t *a, const int8_t *b, size_t n);
-    /* Unsigned, since 65,535 squared differences of 255 pass INT32_MAX; below n = 33,026 they fit. */
+    /* Unsigned: from n = 33,026 on, differences of 255 squared can pass INT32_MAX. */
     uint32_t (*l2_s8)(const int8_t *a, const int8_t *b, size_t n);
     void (*f16_to_f32)(const uint16_t *in, float *out, size_t n); /* IEEE 754 binary16, exact */
     void (*f32_to_f16)(const float *in, uint16_t *out, size_t n); /* nearest even */
 };
 
 /* The best table for this processor: detected at the first call, the same for ever after.
- * AKIDB_SIMD=scalar|avx2|avx512|neon in the environment asks for a lower one; a name that is unknown
- * or that this processor lacks is ignored. */
+ * AKIDB_SIMD=scalar|avx2|avx512|neon in the environment asks for a lower one; a name that is
+ * unknown or that this processor lacks is ignored. */
 const struct ak_simd *ak_simd_get(void);
 /* The table of one instruction set, or NULL when this build or processor lacks it (for tests). */
 const struct ak_simd *ak_simd_get_isa(enum ak_isa isa);

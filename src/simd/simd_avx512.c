@@ -8,8 +8,6 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-/* ---- f32 ---- */
-
 AK_SIMD_INLINE __mmask16 first_16(size_t rest)
 {
     return (__mmask16)_bzhi_u32(0xffff, (unsigned)rest);
@@ -129,8 +127,6 @@ static void l2_x4(const float *query, const float *const rows[4], size_t n, floa
 {
     sum_terms_x4(AK_SIMD_L2, query, rows, n, out);
 }
-
-/* ---- 8 bit ---- */
 
 AK_SIMD_INLINE __mmask64 first_64(size_t rest)
 {
@@ -295,8 +291,6 @@ static uint32_t l2_s8(const int8_t *a, const int8_t *b, size_t n)
     return (uint32_t)sum_of_i(sum);
 }
 
-/* ---- f16 ---- */
-
 static void f16_to_f32(const uint16_t *in, float *out, size_t n)
 {
     size_t i = 0;
@@ -315,8 +309,8 @@ static void f32_to_f16(const float *in, uint16_t *out, size_t n)
 {
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
-        __m256i half = _mm512_cvtps_ph(_mm512_loadu_ps(in + i),
-                                       _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        __m256i half =
+            _mm512_cvtps_ph(_mm512_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         _mm256_storeu_si256((__m256i *)(void *)(out + i), half);
     }
     if (i < n) {
@@ -326,8 +320,6 @@ static void f32_to_f16(const float *in, uint16_t *out, size_t n)
         _mm256_mask_storeu_epi16(out + i, m, half);
     }
 }
-
-/* ---- checks and norms ---- */
 
 /* Twice the bits of a float drop its sign; the largest over the vector says it all. */
 static bool all_finite(const float *v, size_t n)

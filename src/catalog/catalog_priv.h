@@ -1,0 +1,89 @@
+/* catalog_priv.h — what the files of the catalog share.
+ *
+ * Threads: `db` guards the connection, its statements and the VFS; `queue` guards the list of
+ * waiting changes. Neither is taken while the other is held.
+ */
+#pragma once
+#include "base/sync.h"
+#include "catalog/catalog.h"
+#include <sqlite3.h>
+
+/* Statements prepared at open. CATALOG_SQL(name, text) is listed in catalog.c. */
+enum catalog_sql {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_SAVEPOINT,
+    SQL_RELEASE,
+    SQL_ROLLBACK_TO,
+    SQL_EACH,
+    SQL_CREATE,
+    SQL_FIND,
+    SQL_DELETE,
+    SQL_CHECKPOINT,
+    SQL_TINY_PUT,
+    SQL_TINY_DELETE,
+    SQL_TINY_GET,
+    SQL_SET,
+    SQL_GET,
+    SQL_COUNT
+};
+
+struct catalog_vfs;
+
+/* A change that waits for its transaction. It lives on the stack of the thread that waits. */
+struct catalog_change {
+    enum ak_rc (*apply)(struct ak_catalog *catalog, const void *arg, struct ak_err *err);
+    const void *arg;
+    enum ak_rc rc;
+    struct ak_err err;
+    bool is_done;
+    struct catalog_change *next;
+};
+
+struct ak_catalog {
+    struct ak_mutex db_lock;
+    sqlite3 *db;
+    sqlite3_stmt *sql[SQL_COUNT];
+    struct catalog_vfs *vfs;
+    struct ak_log *log;
+    struct ak_mutex queue_lock;
+    struct ak_cond queue_moved;
+    struct catalog_change *first;
+    struct catalog_change *last;
+    bool has_leader; /* a thread is running a transaction for the others */
+};
+
+/* --- catalog_vfs.c --- */
+
+/* An SQLite VFS over `fs` under a name of its own. */
+struct catalog_vfs *ak_catalog_vfs_open(struct ak_fs *fs, struct ak_log *log);
+void ak_catalog_vfs_close(struct catalog_vfs *vfs); /* no database may be open over it */
+const char *ak_catalog_vfs_name(const struct catalog_vfs *vfs);
+/* The last failure below SQLite since forget, or NULL. */
+const struct ak_err *ak_catalog_vfs_failure(const struct catalog_vfs *vfs);
+void ak_catalog_vfs_forget(struct catalog_vfs *vfs);
+/* A sync has failed: nothing is written any more until the catalog is opened again. */
+bool ak_catalog_vfs_is_failed(const struct catalog_vfs *vfs);
+
+/* --- catalog_schema.c --- */
+
+/* Bring the database to the newest schema. AK_UNSUPPORTED: it is newer than this program;
+ * AK_CORRUPT: it is somebody else's. */
+AK_MUST enum ak_rc ak_catalog_migrate(struct ak_catalog *catalog, struct ak_err *err);
+
+/* --- catalog_commit.c --- */
+
+/* Apply the change in a transaction that it may share with others; durable when it returns AK_OK. */
+AK_MUST enum ak_rc ak_catalog_change(struct ak_catalog *catalog, struct catalog_change *change,
+                                     struct ak_err *err);
+
+/* --- catalog.c --- */
+
+/* The failure that SQLite's code stands for, with the cause from below when there was one. */
+enum ak_rc ak_catalog_fail(struct ak_catalog *catalog, int sqlite_rc, const char *what,
+                           struct ak_err *err);
+/* Run a statement that gives no rows, and reset it. An SQLite code. */
+int ak_catalog_run(struct ak_catalog *catalog, enum catalog_sql sql);
+AK_MUST enum ak_rc ak_catalog_exec(struct ak_catalog *catalog, const char *text,
+                                   struct ak_err *err);

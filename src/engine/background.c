@@ -1,0 +1,290 @@
+/* background.c — builders link new rows; the keeper checkpoints, repairs, evicts, releases log.
+ *
+ * Builders: threads of low priority over a list of collections with rows to link. A collection with
+ * much to do goes back on the list before it is worked on, so that all builders join in.
+ *
+ * Keeper: one thread, one pass a second or when poked. All its work is serial under keeper.work, which
+ * ak_engine_checkpoint() and close share.
+ */
+#include "base/mem.h"
+#include "engine/engine_priv.h"
+
+#define BUILD_SHARE 64
+#define KEEPER_PERIOD_MS 1000
+#define REPAIR_MIN 256         /* tombstones worth a pass */
+#define LARGE_OPEN_MAX 8192    /* each maps a file: stay far from vm.max_map_count */
+
+/* --- builders --- */
+
+void ak_builders_want(struct ak_collection *collection)
+{
+    struct ak_builders *builders = &collection->engine->builders;
+    ak_mutex_lock(&builders->lock);
+    bool listed = collection->in_build_list || builders->stop || builders->count == 0;
+    if (!listed) {
+        collection->in_build_list = true;
+        collection->build_next = NULL;
+        *(builders->last ? &builders->last->build_next : &builders->first) = collection;
+        builders->last = collection;
+        ak_cond_signal(&builders->wake);
+    }
+    ak_mutex_unlock(&builders->lock);
+    if (listed) {
+        ak_collection_unref_locked(collection);
+    }
+}
+
+/* The next collection, its reference taken over; NULL: stop. */
+static struct ak_collection *next_to_build(struct ak_builders *builders)
+{
+    ak_mutex_lock(&builders->lock);
+    while (!builders->stop && !builders->first) {
+        ak_cond_wait(&builders->wake, &builders->lock);
+    }
+    struct ak_collection *collection = builders->stop ? NULL : builders->first;
+    if (collection) {
+        builders->first = collection->build_next;
+        builders->last = builders->first ? builders->last : NULL;
+        collection->build_next = NULL;
+        collection->in_build_list = false;
+    }
+    ak_mutex_unlock(&builders->lock);
+    return collection;
+}
+
+static void want_again(struct ak_collection *collection)
+{
+    struct ak_directory *dir = &collection->engine->directory;
+    ak_mutex_lock(&dir->lock);
+    collection->refs++;
+    ak_builders_want(collection);
+    ak_mutex_unlock(&dir->lock);
+}
+
+/* Nothing could be taken although rows wait: other builders have them, or a checkpoint copies links. */
+static void pause_builder(struct ak_builders *builders)
+{
+    ak_mutex_lock(&builders->lock);
+    if (!builders->stop) {
+        (void)ak_cond_wait_ms(&builders->wake, &builders->lock, 2);
+    }
+    ak_mutex_unlock(&builders->lock);
+}
+
+static void build(void *arg)
+{
+    struct ak_engine *engine = arg;
+    struct ak_collection *collection = NULL;
+    ak_thread_be_nice();
+    while ((collection = next_to_build(&engine->builders))) {
+        bool much = ak_index_pending(collection->index) > (uint64_t)2 * BUILD_SHARE;
+        if (much && engine->builders.count > 1) {
+            want_again(collection);
+        }
+        uint32_t built = ak_index_build_some(collection->index, BUILD_SHARE);
+        ak_series_add(engine->m_linked, built);
+        if (ak_index_pending(collection->index)) {
+            if (!built) {
+                pause_builder(&engine->builders);
+            }
+            want_again(collection);
+        }
+        ak_collection_unref(collection);
+    }
+}
+
+void ak_builders_start(struct ak_engine *engine)
+{
+    struct ak_builders *builders = &engine->builders;
+    struct ak_err err;
+    ak_mutex_init(&builders->lock, AK_RANK_POOL, "builders");
+    ak_cond_init(&builders->wake);
+    builders->threads = ak_zalloc(engine->build_threads * sizeof *builders->threads);
+    for (unsigned i = 0; i < engine->build_threads; i++) {
+        if (ak_thread_start(&builders->threads[i], "ak-build", build, engine, &err) != AK_OK) {
+            ak_log_warn(engine->log, "engine", "builder %u: %s", i, err.text);
+            break;
+        }
+        builders->count++;
+    }
+}
+
+void ak_builders_stop(struct ak_engine *engine)
+{
+    struct ak_builders *builders = &engine->builders;
+    if (!builders->threads) {
+        return;
+    }
+    ak_mutex_lock(&builders->lock);
+    builders->stop = true;
+    ak_cond_broadcast(&builders->wake);
+    ak_mutex_unlock(&builders->lock);
+    for (unsigned i = 0; i < builders->count; i++) {
+        ak_thread_join(&builders->threads[i]);
+    }
+    while (builders->first) {
+        struct ak_collection *collection = builders->first;
+        builders->first = collection->build_next;
+        collection->in_build_list = false;
+        ak_collection_unref(collection);
+    }
+    ak_free(builders->threads);
+    builders->threads = NULL;
+    ak_cond_release(&builders->wake);
+    ak_mutex_release(&builders->lock);
+}
+
+/* --- keeper --- */
+
+static bool has_large_share(const struct ak_engine *engine, const struct ak_entry *entry)
+{
+    return entry->wal_bytes > engine->checkpoint_bytes &&
+           entry->wal_bytes > entry->checkpoint.image_bytes / 2;
+}
+
+/* In the older half of what the log may hold. */
+static bool holds_back_log(const struct ak_engine *engine, const struct ak_entry *entry)
+{
+    struct ak_wal_stats stats;
+    ak_wal_stats(engine->wal, &stats);
+    uint64_t half = engine->wal_max_bytes / 2;
+    return stats.end > half && entry->dirty_from < stats.end - half;
+}
+
+static bool is_small(const struct ak_engine *engine, const struct ak_entry *entry)
+{
+    (void)engine;
+    return entry->live->is_small;
+}
+
+static bool too_much_open(struct ak_engine *engine)
+{
+    struct ak_directory *dir = &engine->directory;
+    ak_mutex_lock(&dir->lock);
+    bool too_much = dir->small_bytes > engine->idle_bytes;
+    ak_mutex_unlock(&dir->lock);
+    return too_much;
+}
+
+/* Close clean idle collections, least recently used first, until half the allowance is free. */
+static void evict(struct ak_engine *engine)
+{
+    struct ak_directory *dir = &engine->directory;
+    ak_mutex_lock(&dir->lock);
+    struct ak_collection *next = NULL;
+    for (struct ak_collection *at = dir->lru_first; at; at = next) {
+        bool over = at->is_small ? dir->small_bytes > engine->idle_bytes / 2
+                                 : dir->live_count > LARGE_OPEN_MAX;
+        next = at->lru_next;
+        if (over && at->refs == 0 && !at->entry->dirty_from && !at->entry->opening) {
+            ak_collection_close_live(at);
+        }
+    }
+    ak_mutex_unlock(&dir->lock);
+}
+
+/* One live collection that is worth a repair, referenced, or NULL. */
+static struct ak_collection *next_to_repair(struct ak_engine *engine)
+{
+    struct ak_directory *dir = &engine->directory;
+    struct ak_collection *found = NULL;
+    ak_mutex_lock(&dir->lock);
+    for (struct ak_collection *at = dir->lru_last; at && !found; at = at->lru_prev) {
+        uint64_t dead = ak_index_tombstones(at->index);
+        if (dead >= REPAIR_MIN && dead > ak_index_live(at->index) / 10) {
+            found = at;
+            found->refs++;
+        }
+    }
+    ak_mutex_unlock(&dir->lock);
+    return found;
+}
+
+static void repair(struct ak_engine *engine)
+{
+    struct ak_err err;
+    struct ak_collection *collection = next_to_repair(engine);
+    if (!collection) {
+        return;
+    }
+    enum ak_rc rc = ak_index_repair(collection->index, &err);
+    if (rc == AK_OK) {
+        ak_mutex_lock(&collection->lock);
+        rc = ak_docs_compact(&collection->docs, collection->index, &err);
+        ak_mutex_unlock(&collection->lock);
+    }
+    if (rc != AK_OK) {
+        ak_log_warn(engine->log, "engine", "repair of '%.*s': %s",
+                    AK_STR_ARG(collection->entry->info.name), err.text);
+    }
+    ak_collection_unref(collection);
+}
+
+static void keep(struct ak_engine *engine)
+{
+    struct ak_wal_stats stats;
+    struct ak_err err;
+    (void)ak_checkpoint_dirty(engine, has_large_share, NULL);
+    ak_wal_stats(engine->wal, &stats);
+    if (stats.end - stats.start > engine->wal_max_bytes) {
+        (void)ak_checkpoint_dirty(engine, holds_back_log, NULL);
+    }
+    if (too_much_open(engine)) {
+        (void)ak_checkpoint_dirty(engine, is_small, NULL);
+    }
+    evict(engine);
+    repair(engine);
+    ak_wal_stats(engine->wal, &stats);
+    if (stats.end - engine->wal_from > engine->wal_max_bytes / 16 &&
+        ak_checkpoint_release_log(engine, &err) != AK_OK) {
+        ak_log_warn(engine->log, "engine", "log segments stay for now: %s", err.text);
+    }
+    (void)ak_epoch_collect(engine->epoch);
+}
+
+static void keeper_loop(void *arg)
+{
+    struct ak_engine *engine = arg;
+    struct ak_keeper *keeper = &engine->keeper;
+    ak_mutex_lock(&keeper->lock);
+    while (!keeper->stop) {
+        if (!keeper->poked) {
+            (void)ak_cond_wait_ms(&keeper->wake, &keeper->lock, KEEPER_PERIOD_MS);
+        }
+        keeper->poked = false;
+        if (keeper->stop) {
+            break;
+        }
+        ak_mutex_unlock(&keeper->lock);
+        ak_mutex_lock(&keeper->work);
+        keep(engine);
+        ak_mutex_unlock(&keeper->work);
+        ak_mutex_lock(&keeper->lock);
+    }
+    ak_mutex_unlock(&keeper->lock);
+}
+
+enum ak_rc ak_keeper_start(struct ak_engine *engine, struct ak_err *err)
+{
+    struct ak_keeper *keeper = &engine->keeper;
+    return ak_thread_start(&keeper->thread, "ak-keeper", keeper_loop, engine, err);
+}
+
+void ak_keeper_stop(struct ak_engine *engine)
+{
+    struct ak_keeper *keeper = &engine->keeper;
+    ak_mutex_lock(&keeper->lock);
+    keeper->stop = true;
+    ak_cond_broadcast(&keeper->wake);
+    ak_mutex_unlock(&keeper->lock);
+    ak_thread_join(&keeper->thread);
+}
+
+void ak_keeper_poke(struct ak_engine *engine)
+{
+    struct ak_keeper *keeper = &engine->keeper;
+    ak_mutex_lock(&keeper->lock);
+    keeper->poked = true;
+    ak_cond_signal(&keeper->wake);
+    ak_mutex_unlock(&keeper->lock);
+}

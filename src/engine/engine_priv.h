@@ -1,0 +1,249 @@
+/* engine_priv.h — the parts of an engine: entries, live collections, document storage.
+ *
+ * Locks, in rank order: keeper (one checkpoint, repair or eviction at a time) → collection (its writer)
+ * → directory (entries, maps, references, dirty list) → builders. Readers of rows take none: they are
+ * inside the epoch.
+ */
+#pragma once
+#include "base/epoch.h"
+#include "base/map.h"
+#include "base/slab.h"
+#include "base/sync.h"
+#include "catalog/catalog.h"
+#include "engine/columns.h"
+#include "engine/engine.h"
+#include "index/index.h"
+
+#define AK_TINY_IMAGE_MAX (64u << 10)
+#define AK_IMAGE_PATH_MAX 4096
+
+/* --- docs.c: what a collection knows of a slot besides its vector --- */
+
+struct ak_text_ref {
+    uint64_t at; /* in the text slab: external id, then metadata */
+    uint32_t external_len;
+    uint32_t metadata_len;
+};
+
+struct ak_doc_text {
+    struct ak_slab refs;  /* struct ak_text_ref */
+    struct ak_slab bytes; /* append only */
+};
+
+struct ak_docs {
+    struct ak_slab ids;   /* struct ak_uuid */
+    struct ak_slab times; /* i64 µs */
+    _Atomic(struct ak_doc_text *) text; /* replaced by ak_docs_compact: pairs with text_now() */
+    uint64_t slots;       /* rows used */
+    uint64_t text_len;
+    uint64_t text_dead;   /* bytes of removed documents */
+    struct ak_map map;    /* id → slot; filled by ak_docs_index */
+    bool mapped;          /* the map is complete */
+};
+
+void ak_docs_init(struct ak_docs *docs, struct ak_epoch *epoch);
+AK_MUST enum ak_rc ak_docs_load(struct ak_docs *docs, struct ak_epoch *epoch,
+                                const struct ak_image *image, uint64_t slots, uint64_t *lsn,
+                                struct ak_err *err);
+void ak_docs_release(struct ak_docs *docs);
+/* Fill the map from the ids of live slots; idempotent. AK_CORRUPT: an id twice. */
+AK_MUST enum ak_rc ak_docs_index(struct ak_docs *docs, const struct ak_index *index,
+                                 struct ak_err *err);
+AK_MUST enum ak_rc ak_docs_thaw(struct ak_docs *docs, struct ak_err *err);
+/* Make sure that slots below `slots` and `text` more bytes can be stored without failing. */
+AK_MUST enum ak_rc ak_docs_reserve(struct ak_docs *docs, uint64_t slots, uint32_t new_ids,
+                                   uint64_t text, struct ak_err *err);
+uint32_t ak_docs_find(const struct ak_docs *docs, const struct ak_uuid *id); /* or AK_MAP_NONE */
+/* Cannot fail after reserve. Returns the slot that held this id before, or AK_MAP_NONE. */
+uint32_t ak_docs_set(struct ak_docs *docs, uint32_t slot, const struct ak_document *doc);
+void ak_docs_remove(struct ak_docs *docs, uint32_t slot); /* leaves the row's data for readers */
+struct ak_uuid *ak_docs_id(const struct ak_docs *docs, uint32_t slot);
+int64_t ak_docs_time(const struct ak_docs *docs, uint32_t slot);
+struct ak_str ak_docs_external_id(const struct ak_docs *docs, uint32_t slot);
+struct ak_str ak_docs_metadata(const struct ak_docs *docs, uint32_t slot);
+/* Sections of slots [0, slots), text of live ones only. */
+AK_MUST enum ak_rc ak_docs_write(const struct ak_docs *docs, uint64_t slots, const uint64_t *live,
+                                 uint64_t lsn, struct ak_image_writer *writer, struct ak_err *err);
+uint64_t ak_docs_image_bytes(const struct ak_docs *docs, uint64_t slots);
+/* Rewrite the text without its dead bytes, when that pays. Writer lock held. */
+AK_MUST enum ak_rc ak_docs_compact(struct ak_docs *docs, const struct ak_index *index,
+                                   struct ak_err *err);
+size_t ak_docs_bytes(const struct ak_docs *docs);
+
+/* --- record.c: log records of the engine --- */
+
+enum ak_record_kind { AK_RECORD_UPSERT = 1, AK_RECORD_DELETE = 2 };
+
+/* Payload of an upsert: 32 bytes of head {collection id, u32 dimension, u32 count, u64 reserved}, then
+ * per document {id, i64 µs, u32 external_len, u32 metadata_len, f32[dimension], external id,
+ * metadata} padded to 8. Of a delete: the same head (dimension 0), then ids. */
+AK_MUST enum ak_rc ak_record_upsert(const struct ak_uuid *collection, uint32_t dimension,
+                                    const struct ak_document *docs, size_t count,
+                                    struct ak_buf *out, struct ak_err *err);
+AK_MUST enum ak_rc ak_record_delete(const struct ak_uuid *collection, const struct ak_uuid *ids,
+                                    size_t count, struct ak_buf *out, struct ak_err *err);
+struct ak_record_reader {
+    struct ak_uuid collection;
+    uint32_t kind;
+    uint32_t dimension;
+    uint32_t left;
+    struct ak_str rest;
+};
+AK_MUST enum ak_rc ak_record_open(uint32_t kind, struct ak_str payload,
+                                  struct ak_record_reader *reader, struct ak_err *err);
+/* Next document (views into the payload; the vector is 8-byte aligned when the payload is). false at
+ * the end; *rc is AK_CORRUPT when the bytes do not fit. */
+bool ak_record_next_document(struct ak_record_reader *reader, struct ak_document *doc,
+                             enum ak_rc *rc, struct ak_err *err);
+bool ak_record_next_id(struct ak_record_reader *reader, struct ak_uuid *id, enum ak_rc *rc,
+                       struct ak_err *err);
+
+/* --- directory.c --- */
+
+struct ak_entry {
+    struct ak_collection_info info; /* strings owned: one allocation behind the entry */
+    struct ak_checkpoint checkpoint;
+    struct ak_collection *live; /* NULL: closed */
+    ak_lsn dirty_from;          /* not above any log record that the image lacks; 0: clean */
+    uint64_t wal_bytes;         /* log since the checkpoint */
+    struct ak_entry *dirty_next, *dirty_prev;
+    uint32_t index;             /* in the directory's array */
+    bool opening;               /* a thread is loading it: wait on directory.changed */
+    bool dropped;               /* out of the maps; freed with its last reference */
+};
+
+struct ak_directory {
+    struct ak_mutex lock;
+    struct ak_cond changed;   /* opening finished, references dropped */
+    struct ak_entry **entries; /* NULL: free place */
+    uint32_t used, cap;
+    uint32_t *free_places;
+    uint32_t free_count, free_cap;
+    struct ak_map by_name, by_id;
+    struct ak_entry dirty;    /* head of the ring of dirty entries */
+    struct ak_collection *lru_first, *lru_last; /* live ones, most recently used last */
+    uint32_t live_count;
+    uint64_t small_bytes;     /* memory of live small collections, as last counted */
+    uint64_t dirty_count;
+};
+
+void ak_directory_init(struct ak_directory *dir);
+void ak_directory_release(struct ak_directory *dir);
+/* Copies the strings. AK_NOMEM, AK_TOO_BIG. Lock held by the caller for all of these. */
+AK_MUST enum ak_rc ak_directory_add(struct ak_directory *dir, const struct ak_catalog_row *row,
+                                    struct ak_entry **entry, struct ak_err *err);
+struct ak_entry *ak_directory_find(struct ak_directory *dir, struct ak_str name_or_id);
+struct ak_entry *ak_directory_find_id(struct ak_directory *dir, const struct ak_uuid *id);
+void ak_directory_remove(struct ak_directory *dir, struct ak_entry *entry); /* from the maps */
+void ak_directory_free(struct ak_directory *dir, struct ak_entry *entry);
+void ak_directory_mark_dirty(struct ak_directory *dir, struct ak_entry *entry, ak_lsn lsn,
+                             uint64_t bytes);
+void ak_directory_mark_clean(struct ak_directory *dir, struct ak_entry *entry);
+/* A checkpoint that had marked it clean did not finish: what it stood for counts again. */
+void ak_directory_mark_dirty_again(struct ak_directory *dir, struct ak_entry *entry, ak_lsn lsn,
+                                   uint64_t bytes);
+void ak_directory_rotate_dirty(struct ak_directory *dir, struct ak_entry *entry); /* to the end */
+
+/* --- collection.c --- */
+
+struct ak_collection {
+    struct ak_engine *engine;
+    struct ak_entry *entry;
+    uint32_t refs;           /* directory lock */
+    bool in_build_list;      /* build lock */
+    bool is_small;           /* counted in small_bytes */
+    uint64_t counted_bytes;
+    struct ak_collection *lru_next, *lru_prev;     /* directory lock */
+    struct ak_collection *build_next;              /* build lock */
+    struct ak_mutex lock;    /* the writer */
+    struct ak_image *image;  /* what the slabs may be views of */
+    struct ak_index *index;
+    struct ak_docs docs;
+    struct ak_columns *columns;
+    bool thawed;
+    ak_lsn applied;          /* writer lock: everything logged for it below this is in memory */
+    _Atomic uint64_t documents;
+};
+
+/* Directory lock held; *collection has one more reference. May drop and retake the lock to load. */
+AK_MUST enum ak_rc ak_collection_open_entry(struct ak_engine *engine, struct ak_entry *entry,
+                                            struct ak_collection **collection, struct ak_err *err);
+/* Directory lock held, no references: free it. Caller made sure it is clean or dropped. */
+void ak_collection_close_live(struct ak_collection *collection);
+void ak_collection_unref_locked(struct ak_collection *collection);
+size_t ak_collection_bytes(const struct ak_collection *collection);
+/* Bring directory.small_bytes up to date with what this collection uses. Directory lock held. */
+void ak_collection_recount(struct ak_collection *collection);
+void ak_collection_image_path(const struct ak_engine *engine, const struct ak_uuid *id,
+                              uint64_t generation, char path[AK_IMAGE_PATH_MAX]);
+
+/* --- write.c --- */
+
+/* Put one log record's effect into memory (replay). Takes the writer lock. */
+AK_MUST enum ak_rc ak_collection_apply(struct ak_collection *collection,
+                                       struct ak_record_reader *reader, ak_lsn next,
+                                       struct ak_err *err);
+
+/* --- background.c --- */
+
+struct ak_builders {
+    struct ak_mutex lock;
+    struct ak_cond wake;
+    struct ak_collection *first, *last; /* each holds a reference */
+    struct ak_thread *threads;
+    unsigned count;
+    bool stop;
+};
+
+struct ak_keeper {
+    struct ak_mutex lock; /* wake and stop only */
+    struct ak_cond wake;
+    struct ak_mutex work; /* held over one pass: checkpoints, repairs and evictions are serial */
+    struct ak_thread thread;
+    bool stop;
+    bool poked;
+};
+
+void ak_builders_start(struct ak_engine *engine);
+void ak_builders_stop(struct ak_engine *engine);
+void ak_builders_want(struct ak_collection *collection); /* there are pending rows */
+AK_MUST enum ak_rc ak_keeper_start(struct ak_engine *engine, struct ak_err *err);
+void ak_keeper_stop(struct ak_engine *engine);
+void ak_keeper_poke(struct ak_engine *engine);
+
+/* --- checkpoint.c --- */
+
+/* One collection; reference held by the caller, keeper.work held. */
+AK_MUST enum ak_rc ak_checkpoint_one(struct ak_engine *engine, struct ak_collection *collection,
+                                     struct ak_err *err);
+/* Every dirty collection that `wanted` picks (all when NULL), tiny ones many to a transaction.
+ * keeper.work held. A failure is logged and returned after the others were tried. */
+AK_MUST enum ak_rc ak_checkpoint_dirty(struct ak_engine *engine,
+                                       bool (*wanted)(const struct ak_engine *,
+                                                      const struct ak_entry *),
+                                       struct ak_err *err);
+/* Persist wal_from and drop log segments below it. */
+AK_MUST enum ak_rc ak_checkpoint_release_log(struct ak_engine *engine, struct ak_err *err);
+
+struct ak_engine {
+    struct ak_fs *fs;
+    char *dir;
+    const struct ak_clock *clock;
+    struct ak_log *log;
+    struct ak_metrics *metrics;
+    struct ak_uuid_maker uuids;
+    struct ak_epoch *epoch;
+    struct ak_catalog *catalog;
+    struct ak_wal *wal;
+    struct ak_file *lock_file;
+    struct ak_directory directory;
+    struct ak_builders builders;
+    struct ak_keeper keeper;
+    uint64_t wal_max_bytes, checkpoint_bytes, pending_max_bytes, idle_bytes;
+    unsigned build_threads;
+    ak_lsn wal_from; /* as persisted; keeper.work */
+    uint64_t replayed_records, replayed_skipped;
+    struct ak_series *m_indexed, *m_deleted, *m_linked, *m_pending, *m_wal_seconds, *m_wal_records,
+        *m_wal_bytes, *m_ckpt_seconds, *m_ckpt_bytes, *m_ckpt_failed, *m_search_exact,
+        *m_search_distances;
+};

@@ -1,0 +1,375 @@
+/* read.c — search, fetch, scroll, count: no lock, inside the epoch.
+ *
+ * What a reader returns is copied into the caller's arena before it leaves the epoch, so a slot that is
+ * reused or text that is rewritten afterwards cannot be seen.
+ */
+#include "base/limits.h"
+#include "base/mem.h"
+#include "engine/engine_priv.h"
+#include <math.h>
+#include <string.h>
+
+static enum ak_rc no_memory(struct ak_err *err)
+{
+    return ak_fail(err, AK_NOMEM, "no memory for the results");
+}
+
+/* Copy one slot's document. */
+static enum ak_rc gather(const struct ak_collection *collection, uint32_t slot, unsigned include,
+                         struct ak_arena *arena, struct ak_found *found, struct ak_err *err)
+{
+    const struct ak_docs *docs = &collection->docs;
+    found->id = *ak_docs_id(docs, slot);
+    found->inserted_us = ak_docs_time(docs, slot);
+    found->external_id = found->metadata = AK_STR_NONE;
+    found->vector = NULL;
+    if (include & AK_INCLUDE_EXTERNAL_ID) {
+        struct ak_str text = ak_docs_external_id(docs, slot);
+        found->external_id = text.len ? ak_arena_str(arena, text) : AK_STR_NONE;
+        if (text.len && !found->external_id.p) {
+            return no_memory(err);
+        }
+    }
+    if (include & AK_INCLUDE_METADATA) {
+        struct ak_str text = ak_docs_metadata(docs, slot);
+        found->metadata = text.len ? ak_arena_str(arena, text) : AK_STR_NONE;
+        if (text.len && !found->metadata.p) {
+            return no_memory(err);
+        }
+    }
+    if (include & AK_INCLUDE_VECTOR) {
+        size_t bytes = collection->entry->info.dimension * sizeof(float);
+        float *vector = ak_arena_alloc(arena, bytes);
+        if (!vector) {
+            return no_memory(err);
+        }
+        memcpy(vector, ak_index_vector(collection->index, slot), bytes);
+        found->vector = vector;
+    }
+    return AK_OK;
+}
+
+/* Bitmap of live slots below *slots that match `filter` (all live ones when NULL). */
+static enum ak_rc match(struct ak_collection *collection, const struct ak_filter *filter,
+                        struct ak_arena *arena, uint64_t **bits, uint64_t *slots,
+                        uint64_t *matches, struct ak_err *err)
+{
+    *slots = ak_index_slots(collection->index);
+    size_t words = (size_t)(*slots + 63) / 64;
+    uint64_t *live = ak_arena_alloc(arena, (words + 1) * sizeof *live);
+    uint64_t *out = filter ? ak_arena_alloc(arena, (words + 1) * sizeof *out) : live;
+    if (!live || !out) {
+        return no_memory(err);
+    }
+    ak_index_live_bitmap(collection->index, live, *slots);
+    *bits = out;
+    if (filter) {
+        return ak_columns_match(collection->columns, filter, *slots, live, out, matches, err);
+    }
+    *matches = 0;
+    for (size_t w = 0; w < words; w++) {
+        *matches += (uint64_t)__builtin_popcountll(live[w]);
+    }
+    return AK_OK;
+}
+
+static enum ak_rc check_search(const struct ak_collection *collection,
+                               const struct ak_search *search, struct ak_err *err)
+{
+    const struct ak_collection_info *info = &collection->entry->info;
+    const struct ak_document probe = {.vector = search->vector};
+    if (search->k < 1 || search->k > AK_K_MAX) {
+        return ak_fail(err, AK_INVALID, "k is %u; allowed are 1 to %d", search->k, AK_K_MAX);
+    }
+    if (search->ef > AK_EF_MAX) {
+        return ak_fail(err, AK_INVALID, "ef is %u; allowed are 1 to %d", search->ef, AK_EF_MAX);
+    }
+    return ak_document_check(&probe, info->dimension, info->metric, -1, err);
+}
+
+static bool beyond_threshold(const struct ak_search *search, enum ak_metric metric, float score)
+{
+    if (!search->has_threshold) {
+        return false;
+    }
+    return metric == AK_METRIC_L2 ? score > search->threshold : score < search->threshold;
+}
+
+static enum ak_rc gather_hits(struct ak_collection *collection, const struct ak_search *search,
+                              const struct ak_hit *hits, uint32_t n, struct ak_arena *arena,
+                              struct ak_found **found, uint32_t *count, struct ak_err *err)
+{
+    enum ak_metric metric = collection->entry->info.metric;
+    struct ak_found *out = ak_arena_alloc(arena, (n + 1u) * sizeof *out);
+    if (!out) {
+        return no_memory(err);
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n && !beyond_threshold(search, metric, hits[i].score); i++) {
+        enum ak_rc rc =
+            gather(collection, hits[i].slot, search->include, arena, &out[kept], err);
+        if (rc != AK_OK) {
+            return rc;
+        }
+        out[kept++].score = hits[i].score;
+    }
+    *found = out;
+    *count = kept;
+    return AK_OK;
+}
+
+static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct ak_search *search,
+                                  struct ak_arena *arena, struct ak_found **found,
+                                  uint32_t *count, struct ak_err *err)
+{
+    struct ak_index_query query = {.vector = search->vector,
+                                   .k = search->k,
+                                   .ef = search->ef ? search->ef
+                                                    : collection->entry->info.index.ef_search,
+                                   .exact = search->exact};
+    struct ak_index_effort effort = {0};
+    uint32_t n = 0;
+    enum ak_rc rc = AK_OK;
+    if (search->filter) {
+        uint64_t *bits = NULL;
+        rc = match(collection, search->filter, arena, &bits, &query.allow_slots,
+                   &query.allow_count, err);
+        query.allow = bits;
+    }
+    uint64_t live = ak_index_live(collection->index);
+    uint32_t most = search->k < live ? search->k : (uint32_t)live;
+    struct ak_hit *hits = ak_arena_alloc(arena, ((size_t)search->k + 1) * sizeof *hits);
+    if (rc == AK_OK && !hits) {
+        rc = no_memory(err);
+    }
+    if (rc == AK_OK && most == 0) {
+        *found = NULL;
+        *count = 0;
+        return AK_OK;
+    }
+    if (rc == AK_OK) {
+        rc = ak_index_search(collection->index, &query, hits, &n, &effort, err);
+    }
+    if (rc == AK_OK) {
+        ak_series_add(collection->engine->m_search_distances, effort.distances);
+        ak_series_add(collection->engine->m_search_exact, effort.was_exact);
+        rc = gather_hits(collection, search, hits, n, arena, found, count, err);
+    }
+    return rc;
+}
+
+enum ak_rc ak_collection_search(struct ak_collection *collection, const struct ak_search *search,
+                                struct ak_arena *arena, struct ak_found **found, uint32_t *count,
+                                struct ak_err *err)
+{
+    enum ak_rc rc = check_search(collection, search, err);
+    if (rc == AK_OK) {
+        unsigned token = ak_epoch_enter(collection->engine->epoch);
+        rc = search_in_epoch(collection, search, arena, found, count, err);
+        ak_epoch_leave(collection->engine->epoch, token);
+    }
+    return rc;
+}
+
+uint64_t ak_collection_search_cost(struct ak_collection *collection,
+                                   const struct ak_search *search)
+{
+    struct ak_index_query query = {.vector = search->vector,
+                                   .k = search->k ? search->k : 1,
+                                   .ef = search->ef ? search->ef
+                                                    : collection->entry->info.index.ef_search,
+                                   .exact = search->exact};
+    uint64_t cost = ak_index_cost(collection->index, &query);
+    return search->filter ? cost + ak_index_slots(collection->index) / 16 : cost;
+}
+
+/* The map has one owner at a time, so a document is found under the writer lock. The epoch is entered
+ * before the lock is left (what was found stays readable) and never the other way round: a writer
+ * that compacts waits for readers while it holds the lock. */
+static enum ak_rc find_slot(struct ak_collection *collection, const struct ak_uuid *id,
+                            uint32_t *slot, unsigned *token, struct ak_err *err)
+{
+    ak_mutex_lock(&collection->lock);
+    enum ak_rc rc = ak_docs_index(&collection->docs, collection->index, err);
+    *slot = rc == AK_OK ? ak_docs_find(&collection->docs, id) : AK_MAP_NONE;
+    *token = ak_epoch_enter(collection->engine->epoch);
+    ak_mutex_unlock(&collection->lock);
+    if (rc == AK_OK && *slot == AK_MAP_NONE) {
+        char text[AK_UUID_TEXT_LEN];
+        ak_uuid_format(id, text);
+        rc = ak_fail(err, AK_NOT_FOUND, "no document %.36s in collection '%.*s'", text,
+                     AK_STR_ARG(collection->entry->info.name));
+    }
+    return rc;
+}
+
+enum ak_rc ak_collection_fetch(struct ak_collection *collection, const struct ak_uuid *id,
+                               unsigned include, struct ak_arena *arena, struct ak_found *found,
+                               struct ak_err *err)
+{
+    uint32_t slot = 0;
+    unsigned token = 0;
+    enum ak_rc rc = find_slot(collection, id, &slot, &token, err);
+    if (rc == AK_OK) {
+        rc = gather(collection, slot, include, arena, found, err);
+        found->score = 0;
+    }
+    ak_epoch_leave(collection->engine->epoch, token);
+    return rc;
+}
+
+/* --- scroll: the `limit` smallest ids after the cursor, by a heap with the largest on top --- */
+
+struct pick {
+    struct ak_uuid id;
+    uint32_t slot;
+};
+
+static int by_id(const struct pick *a, const struct pick *b)
+{
+    return memcmp(a->id.b, b->id.b, sizeof a->id.b);
+}
+
+static void sift_down(struct pick *heap, uint32_t n, uint32_t at)
+{
+    for (;;) {
+        uint32_t largest = at;
+        for (uint32_t child = 2 * at + 1; child <= 2 * at + 2 && child < n; child++) {
+            largest = by_id(&heap[child], &heap[largest]) > 0 ? child : largest;
+        }
+        if (largest == at) {
+            return;
+        }
+        struct pick swap = heap[at];
+        heap[at] = heap[largest];
+        heap[largest] = swap;
+        at = largest;
+    }
+}
+
+static void sift_up(struct pick *heap, uint32_t at)
+{
+    while (at && by_id(&heap[at], &heap[(at - 1) / 2]) > 0) {
+        struct pick swap = heap[at];
+        heap[at] = heap[(at - 1) / 2];
+        heap[(at - 1) / 2] = swap;
+        at = (at - 1) / 2;
+    }
+}
+
+static void offer(struct pick *heap, uint32_t *n, uint32_t limit, const struct pick *one)
+{
+    if (*n < limit) {
+        heap[*n] = *one;
+        sift_up(heap, (*n)++);
+    } else if (by_id(one, &heap[0]) < 0) {
+        heap[0] = *one;
+        sift_down(heap, limit, 0);
+    }
+}
+
+/* Ascending by id, in place (the heap's own sort). */
+static void sort_heap(struct pick *heap, uint32_t n)
+{
+    for (uint32_t end = n; end > 1; end--) {
+        struct pick swap = heap[0];
+        heap[0] = heap[end - 1];
+        heap[end - 1] = swap;
+        sift_down(heap, end - 1, 0);
+    }
+}
+
+static uint32_t pick_page(const struct ak_collection *collection, const uint64_t *bits,
+                          uint64_t slots, const struct ak_uuid *after, uint32_t limit,
+                          struct pick *heap)
+{
+    uint32_t n = 0;
+    for (uint64_t w = 0; w < (slots + 63) / 64; w++) {
+        for (uint64_t left = bits[w]; left; left &= left - 1) {
+            struct pick one = {.slot = (uint32_t)(w * 64 + (unsigned)__builtin_ctzll(left))};
+            one.id = *ak_docs_id(&collection->docs, one.slot);
+            if (!after || memcmp(one.id.b, after->b, sizeof one.id.b) > 0) {
+                offer(heap, &n, limit, &one);
+            }
+        }
+    }
+    sort_heap(heap, n);
+    return n;
+}
+
+/* The matching slots at one instant; the epoch is entered so that they stay readable. Under the
+ * writer lock an upsert cannot move a document between the bitmap and the look at it. */
+static enum ak_rc match_at_instant(struct ak_collection *collection, const struct ak_filter *filter,
+                                   struct ak_arena *arena, uint64_t **bits, uint64_t *slots,
+                                   uint64_t *matches, unsigned *token, struct ak_err *err)
+{
+    ak_mutex_lock(&collection->lock);
+    enum ak_rc rc = match(collection, filter, arena, bits, slots, matches, err);
+    *token = ak_epoch_enter(collection->engine->epoch);
+    ak_mutex_unlock(&collection->lock);
+    return rc;
+}
+
+static enum ak_rc gather_page(struct ak_collection *collection, const struct pick *page, uint32_t n,
+                              unsigned include, struct ak_arena *arena, struct ak_found *out,
+                              struct ak_err *err)
+{
+    enum ak_rc rc = AK_OK;
+    for (uint32_t i = 0; rc == AK_OK && i < n; i++) {
+        rc = gather(collection, page[i].slot, include, arena, &out[i], err);
+        out[i].score = 0;
+    }
+    return rc;
+}
+
+enum ak_rc ak_collection_scroll(struct ak_collection *collection, const struct ak_uuid *after,
+                                uint32_t limit, const struct ak_filter *filter, unsigned include,
+                                struct ak_arena *arena, struct ak_found **found, uint32_t *count,
+                                struct ak_err *err)
+{
+    uint64_t *bits = NULL;
+    uint64_t slots = 0;
+    uint64_t matches = 0;
+    unsigned token = 0;
+    if (limit < 1 || limit > AK_SCROLL_MAX) {
+        return ak_fail(err, AK_INVALID, "limit is %u; allowed are 1 to %d", limit, AK_SCROLL_MAX);
+    }
+    enum ak_rc rc =
+        match_at_instant(collection, filter, arena, &bits, &slots, &matches, &token, err);
+    uint32_t most = limit < matches ? limit : (uint32_t)matches;
+    struct pick *page = ak_arena_alloc(arena, (most + 1u) * sizeof *page);
+    struct ak_found *out = ak_arena_alloc(arena, (most + 1u) * sizeof *out);
+    if (rc == AK_OK && (!page || !out)) {
+        rc = no_memory(err);
+    }
+    uint32_t n = 0;
+    if (rc == AK_OK && most) {
+        n = pick_page(collection, bits, slots, after, most, page);
+        rc = gather_page(collection, page, n, include, arena, out, err);
+    }
+    ak_epoch_leave(collection->engine->epoch, token);
+    if (rc == AK_OK) {
+        *found = out;
+        *count = n;
+    }
+    return rc;
+}
+
+enum ak_rc ak_collection_count(struct ak_collection *collection, const struct ak_filter *filter,
+                               uint64_t *count, struct ak_err *err)
+{
+    if (!filter) {
+        *count = atomic_load(&collection->documents);
+        return AK_OK;
+    }
+    struct ak_arena arena;
+    uint64_t *bits = NULL;
+    uint64_t slots = 0;
+    unsigned token = 0;
+    ak_arena_init(&arena, 0);
+    enum ak_rc rc =
+        match_at_instant(collection, filter, &arena, &bits, &slots, count, &token, err);
+    ak_epoch_leave(collection->engine->epoch, token);
+    ak_arena_release(&arena);
+    return rc;
+}

@@ -1,0 +1,501 @@
+/* index_priv.h — what the files of the index share: its struct, views for one operation, and the
+ * small inline steps that all of them take. Never leaves this folder. */
+#pragma once
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/slab.h"
+#include "base/sync.h"
+#include "index/index.h"
+#include "simd/simd.h"
+#include <float.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define AK_LINK_NONE UINT32_MAX   /* an empty place in a row of links */
+#define AK_ENTRY_NONE UINT64_MAX  /* no entry point: nothing is linked */
+#define AK_POOL_DONE 0x80000000u  /* mark in a pool's id: its links have been followed */
+#define AK_LEVEL_MAX 15u          /* 4^15 passes AK_SLOTS_MAX / 2 */
+#define AK_CONTEXTS 8             /* search contexts kept for reuse */
+#define AK_INDEX_EF_TYPICAL 64    /* what exact_below is weighed against */
+#define AK_NODE_LOCKS 1024        /* power of two */
+#define AK_SERIAL_ROWS 1024       /* linked by one builder at a time: a sound core first */
+
+#if defined(__SANITIZE_THREAD__)
+#define AK_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define AK_TSAN 1
+#endif
+#endif
+#ifndef AK_TSAN
+#define AK_TSAN 0
+#endif
+
+/* --- Bits and links: shared words, so always through these --- */
+
+static inline uint64_t ak_bits_words(uint64_t bits)
+{
+    return (bits + 63) / 64;
+}
+
+/* Acquire pairs with the release in ak_bits_set and ak_bits_clear: what was written to a row before
+ * its bit changed is seen by whoever sees the bit. */
+static inline uint64_t ak_bits_word(const uint64_t *words, uint64_t at)
+{
+    return atomic_load_explicit((const _Atomic uint64_t *)(const void *)&words[at],
+                                memory_order_acquire);
+}
+
+static inline bool ak_bits_test(const uint64_t *words, uint64_t at)
+{
+    return ak_bits_word(words, at / 64) >> (at % 64) & 1;
+}
+
+static inline void ak_bits_set(uint64_t *words, uint64_t at)
+{
+    atomic_fetch_or_explicit((_Atomic uint64_t *)(void *)&words[at / 64], (uint64_t)1 << (at % 64),
+                             memory_order_release);
+}
+
+static inline void ak_bits_clear(uint64_t *words, uint64_t at)
+{
+    atomic_fetch_and_explicit((_Atomic uint64_t *)(void *)&words[at / 64],
+                              ~((uint64_t)1 << (at % 64)), memory_order_release);
+}
+
+/* The word without the bits at or past `bits`. */
+static inline uint64_t ak_bits_clip(uint64_t word, uint64_t at, uint64_t bits)
+{
+    if (at * 64 >= bits) {
+        return 0;
+    }
+    return bits - at * 64 >= 64 ? word : word & (((uint64_t)1 << (bits % 64)) - 1);
+}
+
+/* Acquire and release pair with each other: whoever follows a link sees the row it leads to. On
+ * x86 both are plain moves, which is what the vector loads of the other search bodies rely on. */
+static inline uint32_t ak_link_get(const uint32_t *link)
+{
+    return atomic_load_explicit((const _Atomic uint32_t *)(const void *)link, memory_order_acquire);
+}
+
+static inline void ak_link_set(uint32_t *link, uint32_t slot)
+{
+    atomic_store_explicit((_Atomic uint32_t *)(void *)link, slot, memory_order_release);
+}
+
+/* --- Distances --- */
+
+/* One query against rows. "Distance" here is whatever orders rows nearest first at least cost:
+ * cosine −q·x/‖x‖, dot −q·x, l2 ‖q−x‖². Building needs true squared distances, for α-pruning
+ * multiplies them: bias + gain · distance, see ak_measure_for_row. */
+struct ak_measure {
+    const struct ak_simd *simd;
+    const char *vectors;
+    size_t stride;
+    const float *scales; /* cosine: 1/‖x‖; dot: ‖x‖²; l2: NULL */
+    const float *query;
+    uint32_t dimension;
+    enum ak_metric metric;
+    bool augmented;  /* dot, while building: rows lie on a sphere one dimension up */
+    float augment;   /* the query's extra component there */
+    float norm2_max; /* the sphere's radius, squared */
+    float slack; /* true distances up to here are rounding */
+    float bias;
+    float gain;
+};
+
+static inline const float *ak_measure_row(const struct ak_measure *measure, uint32_t slot)
+{
+    return (const float *)(const void *)(measure->vectors + slot * measure->stride);
+}
+
+/* NaN and the infinities become the ends of the float range, so that every row has a place in the
+ * order and a search for k rows finds k whatever they hold. */
+static inline float ak_finite(float distance)
+{
+    float low = distance < FLT_MAX ? distance : FLT_MAX;
+    return low > -FLT_MAX ? low : -FLT_MAX;
+}
+
+static inline float ak_augment_of(float norm2_max, float norm2)
+{
+    float rest = norm2_max - norm2;
+    return rest > 0.0f ? sqrtf(rest) : 0.0f;
+}
+
+/* Always four at a time, a lone row four times over: the kernels for one and for four round
+ * differently, and equal rows must get equal scores. */
+static inline void ak_measure_x4(const struct ak_measure *measure, const uint32_t slots[4],
+                                 float out[4])
+{
+    const float *rows[4] = {
+        ak_measure_row(measure, slots[0]), ak_measure_row(measure, slots[1]),
+        ak_measure_row(measure, slots[2]), ak_measure_row(measure, slots[3])};
+    if (measure->metric == AK_METRIC_L2) {
+        measure->simd->l2_x4(measure->query, rows, measure->dimension, out);
+        for (int i = 0; i < 4; i++) {
+            out[i] = ak_finite(out[i]);
+        }
+        return;
+    }
+    measure->simd->dot_x4(measure->query, rows, measure->dimension, out);
+    for (int i = 0; i < 4; i++) {
+        float dot = out[i];
+        if (measure->metric == AK_METRIC_COSINE) {
+            dot *= measure->scales[slots[i]];
+        } else if (measure->augmented) {
+            dot += measure->augment * ak_augment_of(measure->norm2_max, measure->scales[slots[i]]);
+        }
+        out[i] = ak_finite(-dot);
+    }
+}
+
+static inline float ak_measure_one(const struct ak_measure *measure, uint32_t slot)
+{
+    const uint32_t slots[4] = {slot, slot, slot, slot};
+    float out[4];
+    ak_measure_x4(measure, slots, out);
+    return out[0];
+}
+
+/* out[0 .. n rounded up to a multiple of 4). */
+static inline void ak_measure_rows(const struct ak_measure *measure, const uint32_t *slots,
+                                   uint32_t n, float *out)
+{
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        ak_measure_x4(measure, slots + i, out + i);
+    }
+    if (i < n) {
+        uint32_t last[4];
+        for (uint32_t j = 0; j < 4; j++) {
+            last[j] = slots[i + j < n ? i + j : n - 1];
+        }
+        ak_measure_x4(measure, last, out + i);
+    }
+}
+
+static inline float ak_measure_true(const struct ak_measure *measure, float distance)
+{
+    float d = measure->bias + measure->gain * distance;
+    return d > 0.0f ? d : 0.0f;
+}
+
+/* GCC 12 has been seen to drop all but the first of a loop of __builtin_prefetch. */
+static inline void ak_prefetch(const void *p)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetcht0 %0" : : "m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 0, 3);
+#endif
+}
+
+/* --- Contexts: the memory of one search or one insert, reused --- */
+
+struct ak_found {
+    float distance;
+    uint32_t slot;
+};
+
+struct ak_context {
+    uint64_t *visited; /* bitmap of slots; all zero between walks */
+    uint64_t visited_words;
+    uint32_t *touched; /* slots whose bit is set, unless touched_over */
+    uint32_t touched_cap;
+    uint32_t touched_count;
+    bool touched_over; /* more bits than fit: clear the whole bitmap */
+    float *pool_distance; /* sorted; room for pool_cap and 16 more of each */
+    uint32_t *pool_id;    /* slot, or slot | AK_POOL_DONE */
+    uint32_t pool_cap;
+    uint32_t pool_count;
+    struct ak_found *found; /* a heap: the nearest rows of a scan */
+    uint32_t found_cap;
+    uint32_t found_count;
+    struct ak_found *candidates; /* building */
+    uint32_t candidates_cap;
+    uint32_t *chosen; /* building: a row of links per level */
+    uint32_t *order;  /* building: scratch of one prune */
+    float *query;     /* f32[dimension], 64-byte aligned */
+    size_t counted;   /* bytes that the index's context_bytes has for this one */
+};
+
+/* --- Pending rows: pending.c --- */
+
+struct ak_pending_ring {
+    uint64_t cap;           /* power of two */
+    _Atomic uint32_t at[];  /* slot, or AK_LINK_NONE: linked by now */
+};
+
+/* Positions count up for ever; position p lives at p & (cap − 1).
+ * head ≤ claim ≤ tail: [head, claim) is with builders or done, [claim, tail) waits. */
+struct ak_pending {
+    struct ak_mutex lock;
+    _Atomic(struct ak_pending_ring *) ring; /* NULL: never used. Release on growth */
+    _Atomic uint64_t head;  /* release: all rows before it are linked */
+    _Atomic uint64_t tail;  /* release: the entries before it are written */
+    uint64_t claim;         /* under lock */
+    _Atomic uint64_t count; /* not linked yet */
+};
+
+/* --- The gate: who may change links --- */
+
+struct ak_gate {
+    struct ak_mutex lock;
+    struct ak_cond changed;
+    uint32_t active;  /* inside now */
+    uint32_t closers; /* nobody enters while there are any */
+    bool closed;      /* one of them has it */
+    bool frozen;      /* links are being written out: nobody enters either */
+};
+
+/* Freed slots on their way back: outlives the index while the epoch holds batches. */
+struct ak_reclaim;
+
+struct ak_frozen {
+    bool on;
+    uint64_t slots;
+    uint64_t graph_rows;
+    uint64_t upper_rows;
+    uint64_t entry;
+    uint64_t live_count;
+    uint64_t *dead;
+    uint64_t *unlinked;
+    uint64_t *live;
+    uint32_t *pending;
+    uint64_t pending_count;
+};
+
+struct ak_index {
+    struct ak_index_options options;
+    const struct ak_simd *simd;
+    const struct ak_walk_ops *walk;
+    uint32_t degree;       /* links of a row at level 0: 2·m */
+    uint32_t upper_degree; /* and above: m */
+    uint64_t exact_below;
+    bool has_scales;
+    _Atomic bool writable; /* false: loaded, not thawed. Release after the last thaw */
+
+    struct ak_slab vectors; /* f32[dimension], padded to 64 bytes with zeros */
+    struct ak_slab scales;
+    struct ak_slab dead;     /* bits: removed or free */
+    struct ak_slab linked;   /* bits: in the graph */
+    struct ak_slab unlinked; /* bits: removed, and no link leads here: free or about to be */
+    struct ak_slab links;    /* from here on: graph_rows rows */
+    struct ak_slab levels;   /* u8 */
+    struct ak_slab upper_at; /* u32: first of the slot's rows in `upper`, one a level */
+    struct ak_slab upper;    /* u32[m] */
+
+    _Atomic uint64_t slots;      /* release: the rows before it are written */
+    _Atomic uint64_t live;
+    _Atomic uint64_t tombstones; /* dead and not unlinked */
+    _Atomic uint64_t unlinked_count;
+    _Atomic uint64_t linked_count; /* rows in the graph, dead ones too */
+    _Atomic uint64_t entry;        /* level << 32 | slot. Release: its rows are written */
+    _Atomic float norm2_max;       /* dot: largest ‖x‖² so far */
+    _Atomic uint64_t graph_rows;   /* rows that have a level; the writer's. Release */
+    _Atomic uint64_t upper_rows;
+
+    uint32_t next; /* slot of the next add; the writer's */
+    bool next_is_freed;
+    struct ak_reclaim *reclaim;
+    struct ak_pending pending;
+    struct ak_gate gate;
+    struct ak_mutex serial; /* the first AK_SERIAL_ROWS inserts */
+    _Atomic uint8_t *node_locks;
+    atomic_flag repairing;
+    struct ak_frozen frozen;
+    _Atomic(struct ak_context *) contexts[AK_CONTEXTS];
+    _Atomic size_t context_bytes;
+};
+
+/* --- Walking the graph: hnsw_search_body.h, once per instruction set --- */
+
+struct ak_walk {
+    struct ak_measure measure;
+    const uint32_t *links;
+    const uint32_t *upper;
+    const uint32_t *upper_at;
+    uint32_t degree;
+    uint32_t upper_degree;
+    uint32_t limit;        /* slots at or past it came after the walk began: not followed */
+    const uint64_t *dead;  /* rows that do not count towards ef; NULL: none */
+    const uint64_t *allow; /* rows that count; NULL: all */
+    uint64_t allow_slots;
+    uint32_t ef;  /* eligible rows to keep */
+    uint32_t cap; /* rows to keep, eligible or not; ≥ ef */
+    struct ak_context *context;
+    uint64_t distances;
+    uint64_t hops;
+};
+
+struct ak_walk_ops {
+    /* Greedy from `slot` through levels (to, from]; returns the nearest row met. */
+    uint32_t (*descend)(struct ak_walk *walk, uint32_t slot, uint32_t from, uint32_t to);
+    /* Beam search on one level from one row; leaves the context's pool sorted. */
+    void (*beam)(struct ak_walk *walk, uint32_t seed, uint32_t level);
+};
+
+extern const struct ak_walk_ops ak_walk_scalar;
+#if defined(__x86_64__)
+extern const struct ak_walk_ops ak_walk_avx2;
+extern const struct ak_walk_ops ak_walk_avx512;
+#endif
+
+static inline bool ak_walk_counts(const struct ak_walk *walk, uint32_t slot)
+{
+    if (walk->dead && ak_bits_test(walk->dead, slot)) {
+        return false;
+    }
+    return !walk->allow ||
+           (slot < walk->allow_slots && (walk->allow[slot / 64] >> (slot % 64) & 1));
+}
+
+static inline uint32_t ak_entry_slot(uint64_t entry)
+{
+    return (uint32_t)entry;
+}
+
+static inline uint32_t ak_entry_level(uint64_t entry)
+{
+    return (uint32_t)(entry >> 32);
+}
+
+static inline uint64_t *ak_index_words(const struct ak_slab *slab)
+{
+    return (uint64_t *)(void *)ak_slab_base(slab);
+}
+
+static inline uint32_t *ak_index_row(const struct ak_index *index, uint32_t slot, uint32_t level)
+{
+    uint32_t *base = (uint32_t *)(void *)ak_slab_base(level ? &index->upper : &index->links);
+    if (level == 0) {
+        return base + (size_t)slot * index->degree;
+    }
+    const uint32_t *upper_at = (const uint32_t *)(const void *)ak_slab_base(&index->upper_at);
+    return base + ((size_t)upper_at[slot] + level - 1) * index->upper_degree;
+}
+
+static inline uint32_t ak_index_degree(const struct ak_index *index, uint32_t level)
+{
+    return level ? index->upper_degree : index->degree;
+}
+
+static inline uint32_t ak_index_level(const struct ak_index *index, uint32_t slot)
+{
+    return ((const uint8_t *)ak_slab_base(&index->levels))[slot];
+}
+
+/* index.c */
+/* What a walk with this ef costs, as a number of rows scanned. `eligible` of `rows` may be returned. */
+uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,
+                            uint64_t eligible);
+AK_MUST enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index **index,
+                         struct ak_err *err);
+/* Levels, and memory for links, for rows [0, rows). The writer's, with the gate closed. */
+AK_MUST enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_err *err);
+void ak_index_pick_next(struct ak_index *index);
+
+/* reclaim.c */
+struct ak_reclaim *ak_reclaim_open(void);
+void ak_reclaim_close(struct ak_reclaim *reclaim);
+struct ak_reclaim_batch;
+/* Room for `count` slots; NULL without memory. */
+struct ak_reclaim_batch *ak_reclaim_batch(struct ak_reclaim *reclaim, uint64_t count);
+void ak_reclaim_batch_add(struct ak_reclaim_batch *batch, uint32_t slot);
+void ak_reclaim_batch_drop(struct ak_reclaim_batch *batch); /* never given out; NULL is fine */
+/* Usable once every present reader has left. Takes the batch. */
+void ak_reclaim_retire(struct ak_reclaim_batch *batch, struct ak_epoch *epoch);
+/* Usable at once. Takes the batch. */
+void ak_reclaim_give(struct ak_reclaim_batch *batch);
+/* No slot is given out until every present reader has left. */
+void ak_reclaim_hold(struct ak_reclaim *reclaim, struct ak_epoch *epoch);
+/* The slot that take() would give; false: none. The writer's, as is take(). */
+bool ak_reclaim_peek(struct ak_reclaim *reclaim, uint32_t *slot);
+void ak_reclaim_take(struct ak_reclaim *reclaim);
+
+/* pending.c */
+void ak_pending_init(struct ak_pending *pending);
+void ak_pending_release(struct ak_pending *pending);
+/* Room for `more` entries. The writer's. */
+AK_MUST enum ak_rc ak_pending_reserve(struct ak_pending *pending, uint64_t more, struct ak_epoch *epoch,
+                              struct ak_err *err);
+void ak_pending_push(struct ak_pending *pending, uint32_t slot);
+bool ak_pending_claim(struct ak_pending *pending, uint64_t *at, uint32_t *slot);
+void ak_pending_finish(struct ak_pending *pending, uint64_t at); /* linked, or not to be */
+/* Forget waiting slots that are in `bits`; the gate is closed. */
+void ak_pending_forget(struct ak_pending *pending, const uint64_t *bits, uint64_t slots);
+/* The waiting slots, at most `max`; the gate is closed. */
+uint64_t ak_pending_list(struct ak_pending *pending, uint32_t *slots, uint64_t max);
+size_t ak_pending_bytes(const struct ak_pending *pending);
+
+/* context.c */
+struct ak_context *ak_context_take(struct ak_index *index); /* NULL without memory */
+void ak_context_put(struct ak_index *index, struct ak_context *context);
+void ak_context_close(struct ak_context *context);
+bool ak_context_fit_visited(struct ak_context *context, uint64_t slots);
+bool ak_context_fit_pool(struct ak_context *context, uint32_t cap);
+bool ak_context_fit_found(struct ak_context *context, uint32_t cap);
+bool ak_context_fit_build(struct ak_index *index, struct ak_context *context);
+void ak_context_reset(struct ak_context *context); /* visited bits cleared */
+void ak_context_visit(struct ak_context *context, uint32_t slot);
+
+/* measure.c: inside the epoch */
+void ak_measure_for_query(const struct ak_index *index, const float *query,
+                          struct ak_measure *measure);
+/* From a stored row to others, with bias and gain set: building. */
+void ak_measure_for_row(const struct ak_index *index, uint32_t slot, struct ak_measure *measure);
+float ak_measure_query_scale(const struct ak_index *index, const float *query);
+float ak_measure_score(const struct ak_index *index, float query_scale, float distance);
+
+/* exact.c */
+void ak_found_offer(struct ak_context *context, uint32_t k, struct ak_found found);
+void ak_found_sort(struct ak_context *context);
+struct ak_scan {
+    const uint64_t *dead;
+    const uint64_t *allow;  /* NULL: all; read as shared words */
+    uint64_t allow_slots;
+    uint64_t slots;
+    uint32_t k;
+};
+/* The k nearest rows of a scan, in the context's heap; returns how many distances it took. */
+uint64_t ak_exact_scan(const struct ak_measure *measure, const struct ak_scan *scan,
+                       struct ak_context *context);
+/* Rows that are waiting to be linked: into the heap, and marked visited. */
+uint64_t ak_exact_pending(struct ak_index *index, const struct ak_walk *walk, uint32_t k);
+
+/* hnsw.c */
+const struct ak_walk_ops *ak_walk_ops_for(const struct ak_simd *simd);
+uint32_t ak_hnsw_level(uint32_t slot, uint32_t m, uint64_t seed);
+void ak_gate_init(struct ak_gate *gate);
+void ak_gate_release(struct ak_gate *gate);
+bool ak_gate_enter(struct ak_gate *gate, bool wait_frozen); /* false: frozen */
+void ak_gate_leave(struct ak_gate *gate);
+void ak_gate_close(struct ak_gate *gate); /* alone: waits until nobody is inside */
+void ak_gate_open(struct ak_gate *gate);
+void ak_gate_set_frozen(struct ak_gate *gate, bool frozen);
+void ak_node_lock(struct ak_index *index, uint32_t slot);
+void ak_node_unlock(struct ak_index *index, uint32_t slot);
+/* Mark in `seen` every row that links lead to from `from`, itself included; `queue` has room for
+ * `slots`. Returns how many bits it set. */
+uint64_t ak_hnsw_reach(const struct ak_index *index, uint32_t from, uint64_t slots, uint64_t *seen,
+                       uint32_t *queue);
+
+/* hnsw_prune.c */
+/* Order candidates by distance, ties by a hash of slot and salt. */
+void ak_hnsw_sort(struct ak_found *candidates, uint32_t count, uint32_t salt);
+/* α-pruning: `candidates` are sorted by true distance to one row. Up to `max` slots into `chosen`,
+ * diverse ones first (returns how many of those in *diverse); the rest filled with the nearest that
+ * were pruned, up to `fill`. Returns how many. */
+uint32_t ak_hnsw_choose(const struct ak_index *index, const struct ak_found *candidates,
+                        uint32_t count, uint32_t max, uint32_t fill, uint32_t *chosen,
+                        uint32_t *order, uint32_t *diverse);
+
+/* hnsw_build.c: gate entered, inside the epoch */
+void ak_hnsw_walk_init(const struct ak_index *index, struct ak_context *context, uint64_t slots,
+                       struct ak_walk *walk);
+/* Link a row (again): search, choose, own rows, reverse links, entry point. `force`: whatever it
+ * costs, one neighbour links back. false: no memory. */
+bool ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint32_t slot, bool force);

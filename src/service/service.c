@@ -1,0 +1,215 @@
+/* service.c — opening, closing, moving operations between threads, and the gauges of the node.
+ *
+ * I1  under_way counts the operations between ak_op_begin() and the return of their `done`, and the
+ *     deferred ones; ak_service_close() waits for it to reach zero, so that no completion of the log
+ *     and no worker meets a service that is gone.
+ */
+#include "base/mem.h"
+#include "service/service_priv.h"
+#include "simd/simd.h"
+#include <stdio.h>
+#include <unistd.h>
+
+/* --- Operations --- */
+
+static void enter(struct ak_service *service)
+{
+    atomic_fetch_add_explicit(&service->under_way, 1, memory_order_relaxed);
+}
+
+/* The lock around the last step keeps close() from freeing what this thread still touches. */
+static void leave(struct ak_service *service)
+{
+    uint64_t before = atomic_load_explicit(&service->under_way, memory_order_relaxed);
+    while (before > 1) {
+        if (atomic_compare_exchange_weak_explicit(&service->under_way, &before, before - 1,
+                                                  memory_order_release, memory_order_relaxed)) {
+            return;
+        }
+    }
+    ak_mutex_lock(&service->lock);
+    if (atomic_fetch_sub_explicit(&service->under_way, 1, memory_order_release) == 1) {
+        ak_cond_signal(&service->idle);
+    }
+    ak_mutex_unlock(&service->lock);
+}
+
+void ak_op_begin(struct ak_service *service, struct ak_op *op)
+{
+    op->service = service;
+    op->began_ns = ak_mono_ns(service->clock);
+    op->err.rc = AK_OK;
+    op->err.text[0] = '\0';
+    enter(service);
+}
+
+void ak_op_done(struct ak_op *op, enum ak_rc rc)
+{
+    struct ak_service *service = op->service; /* op may be gone after done() */
+    op->done(op, rc);
+    leave(service);
+}
+
+static void work(void *arg)
+{
+    struct ak_op *op = arg;
+    op->may_block = true;
+    op->run(op);
+}
+
+void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op))
+{
+    op->run = run;
+    enum ak_rc rc = ak_pool_submit(op->service->pool, work, op, &op->err);
+    if (rc != AK_OK) {
+        ak_op_done(op, ak_wrap(&op->err, rc, "the server is busy"));
+    }
+}
+
+void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
+                 void (*run)(struct ak_op *op))
+{
+    ak_op_begin(service, op);
+    if (is_quick || op->may_block) {
+        run(op);
+    } else {
+        ak_op_move(op, run);
+    }
+}
+
+static void work_deferred(void *arg)
+{
+    struct ak_op *op = arg;
+    struct ak_service *service = op->service;
+    op->may_block = true;
+    op->run(op);
+    leave(service);
+}
+
+void ak_service_defer(struct ak_service *service, struct ak_op *op, void (*run)(struct ak_op *op))
+{
+    op->service = service;
+    op->run = run;
+    enter(service);
+    enum ak_rc rc = ak_pool_submit(service->pool, work_deferred, op, &op->err);
+    if (rc != AK_OK) {
+        ak_op_done(op, ak_wrap(&op->err, rc, "the server is busy"));
+    }
+}
+
+double ak_op_seconds(const struct ak_op *op)
+{
+    return (double)(ak_mono_ns(op->service->clock) - op->began_ns) * 1e-9;
+}
+
+/* --- Gauges --- */
+
+/* Resident set in bytes; 0 where the system does not tell. */
+static double resident_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (!file) {
+        return 0;
+    }
+    bool found = fscanf(file, "%*u %llu", &pages) == 1;
+    (void)fclose(file);
+    return found ? (double)pages * (double)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static int wal_state(const struct ak_wal_stats *wal)
+{
+    return wal->failed ? 2 : wal->full ? 1 : 0;
+}
+
+static void refresh_gauges(void *ctx)
+{
+    struct ak_service *service = ctx;
+    struct ak_engine_stats stats;
+    ak_engine_stats(service->engine, &stats);
+    ak_series_set(service->m_collections, (double)stats.collections);
+    ak_series_set(service->m_collections_open, (double)stats.collections_open);
+    ak_series_set(service->m_memory_collections, (double)stats.memory_bytes);
+    ak_series_set(service->m_memory_process, resident_bytes());
+    ak_series_set(service->m_wal_retained, (double)(stats.wal.end - stats.wal.start));
+    ak_series_set(service->m_wal_state, wal_state(&stats.wal));
+}
+
+const char *ak_service_writes(struct ak_service *service)
+{
+    static const char *const names[] = {"ok", "disk_full", "failed"};
+    struct ak_engine_stats stats;
+    ak_engine_stats(service->engine, &stats);
+    return names[wal_state(&stats.wal)];
+}
+
+static struct ak_series *series(struct ak_service *service, enum ak_metrics_family family)
+{
+    return ak_metrics_series(service->metrics, family, NULL, 0);
+}
+
+static void open_metrics(struct ak_service *service)
+{
+    const struct ak_str process = AK_STR("process");
+    const struct ak_str collections = AK_STR("collections");
+    const struct ak_str build[2] = {ak_str_of(AKIDB_VERSION), ak_str_of(ak_simd_get()->name)};
+    struct ak_metrics *metrics = service->metrics;
+    service->m_search_seconds = series(service, AK_METRIC_SEARCH_SECONDS);
+    service->m_upsert_seconds = series(service, AK_METRIC_UPSERT_SECONDS);
+    service->m_collections = series(service, AK_METRIC_COLLECTIONS);
+    service->m_collections_open = series(service, AK_METRIC_COLLECTIONS_OPEN);
+    service->m_memory_process = ak_metrics_series(metrics, AK_METRIC_MEMORY, &process, 1);
+    service->m_memory_collections = ak_metrics_series(metrics, AK_METRIC_MEMORY, &collections, 1);
+    service->m_wal_retained = series(service, AK_METRIC_WAL_RETAINED);
+    service->m_wal_state = series(service, AK_METRIC_WAL_STATE);
+    ak_series_set(ak_metrics_series(metrics, AK_METRIC_BUILD_INFO, build, 2), 1);
+    if (metrics) {
+        ak_metrics_on_render(metrics, refresh_gauges, service);
+    }
+}
+
+/* --- Opening --- */
+
+static unsigned default_threads(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 2 ? 4 : cores > 32 ? 64 : 2 * (unsigned)cores;
+}
+
+enum ak_rc ak_service_open(const struct ak_service_options *options, struct ak_service **service,
+                           struct ak_err *err)
+{
+    struct ak_service *made = ak_zalloc(sizeof *made);
+    made->engine = options->engine;
+    made->metrics = options->metrics;
+    made->log = options->log;
+    made->clock = options->clock ? options->clock : ak_clock_system();
+    const struct ak_pool_options pool = {
+        .name = "worker", .threads = options->threads ? options->threads : default_threads()};
+    enum ak_rc rc = ak_pool_open(&pool, &made->pool, err);
+    if (rc != AK_OK) {
+        ak_free(made);
+        return ak_wrap(err, rc, "service");
+    }
+    ak_mutex_init(&made->lock, AK_RANK_SERVICE, "service");
+    ak_cond_init(&made->idle);
+    open_metrics(made);
+    *service = made;
+    return AK_OK;
+}
+
+void ak_service_close(struct ak_service *service)
+{
+    if (!service) {
+        return;
+    }
+    ak_mutex_lock(&service->lock);
+    while (atomic_load_explicit(&service->under_way, memory_order_acquire)) {
+        ak_cond_wait(&service->idle, &service->lock);
+    }
+    ak_mutex_unlock(&service->lock);
+    ak_pool_close(service->pool);
+    ak_cond_release(&service->idle);
+    ak_mutex_release(&service->lock);
+    ak_free(service);
+}

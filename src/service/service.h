@@ -1,0 +1,198 @@
+/* service.h — what the APIs may ask of the server: the operations behind REST and gRPC.
+ *
+ * An operation is a struct in the caller's storage that embeds struct ak_op. The caller fills in the
+ * inputs, starts it, and hears of its end through op.done, once: at once on the calling thread, or
+ * later on another one. The service decides where it runs: what is short and cannot block stays on the
+ * caller's thread (an event loop), everything else goes to the worker pool. A write is done when it is
+ * durable, and no thread waits for the disk meanwhile.
+ *
+ * Threads: any call from any thread; open and close by one. `done` runs on the caller's thread, a
+ * worker, or the log's thread: it must not block.
+ * Memory: an operation, its inputs and its arena stay valid until `done` is called; inside `done` they
+ * may be freed. Results live in op.arena unless their field says otherwise.
+ */
+#pragma once
+#include "base/arena.h"
+#include "engine/engine.h"
+
+struct ak_service;
+
+struct ak_service_options {
+    struct ak_engine *engine;     /* required; outlives the service */
+    struct ak_metrics *metrics;   /* may be NULL; not rendered after close */
+    struct ak_log *log;           /* may be NULL */
+    const struct ak_clock *clock; /* NULL: the system's */
+    unsigned threads;             /* workers; 0: two per core, at least four (many wait for disks) */
+};
+
+AK_MUST enum ak_rc ak_service_open(const struct ak_service_options *options,
+                                   struct ak_service **service, struct ak_err *err);
+/* Finishes what is queued and waits for every operation that was started. NULL is fine. */
+void ak_service_close(struct ak_service *service);
+
+struct ak_op {
+    void (*done)(struct ak_op *op, enum ak_rc rc); /* why it failed is in op->err */
+    struct ak_arena *arena;
+    bool may_block; /* the calling thread may wait: the operation is not moved to the pool */
+    struct ak_err err;
+    int64_t began_ns; /* the rest is the service's */
+    struct ak_service *service;
+    void (*run)(struct ak_op *op);
+};
+
+/* Call run(op) on a worker, with op->may_block set. When no worker takes it, op->done gets the code. */
+void ak_service_defer(struct ak_service *service, struct ak_op *op, void (*run)(struct ak_op *op));
+/* Seconds since the operation was started. */
+double ak_op_seconds(const struct ak_op *op);
+
+/* --- Collections --- */
+
+/* A reference for the operations below, returned by ak_collection_unref(). When may_block is false
+ * and the collection must first be opened from disk: AK_OK with *collection NULL; ask again from a
+ * thread that may block (ak_service_defer). AK_NOT_FOUND. */
+AK_MUST enum ak_rc ak_service_use(struct ak_service *service, struct ak_str name_or_id,
+                                  bool may_block, struct ak_arena *arena,
+                                  struct ak_collection **collection, struct ak_err *err);
+/* One collection, without opening it. Quick. AK_NOT_FOUND. */
+AK_MUST enum ak_rc ak_service_describe(struct ak_service *service, struct ak_str name_or_id,
+                                       struct ak_arena *arena,
+                                       struct ak_collection_summary *summary, struct ak_err *err);
+
+struct ak_create_op {
+    struct ak_op op;
+    struct ak_collection_info spec;    /* name, dimension, metric, model, index */
+    struct ak_collection_summary made; /* out */
+};
+void ak_service_create(struct ak_service *service, struct ak_create_op *create);
+
+struct ak_drop_op {
+    struct ak_op op;
+    struct ak_str name_or_id;
+};
+void ak_service_drop(struct ak_service *service, struct ak_drop_op *drop);
+
+struct ak_list_op {
+    struct ak_op op;
+    struct ak_str after; /* a name, exclusive; empty: from the start */
+    size_t limit;        /* ≥ 1 */
+    struct ak_collection_summary *list; /* out, in the order of names */
+    size_t count;
+    bool has_more;
+};
+void ak_service_list(struct ak_service *service, struct ak_list_op *list);
+
+/* --- Writing --- */
+
+struct ak_upsert_op {
+    struct ak_op op;
+    struct ak_collection *collection;
+    const struct ak_document *docs;
+    size_t count;
+    struct ak_uuid *ids; /* out: `count` of them, the caller's */
+    /* Called when the documents are findable and before they are durable, from where the collection
+     * may be given back: the place to write the answer, which `done` then sends. May be NULL. */
+    void (*applied)(struct ak_upsert_op *upsert);
+    struct ak_write write; /* the service's */
+    struct ak_wal_commit commit;
+};
+void ak_service_upsert(struct ak_service *service, struct ak_upsert_op *upsert);
+
+struct ak_delete_op {
+    struct ak_op op;
+    struct ak_collection *collection;
+    const struct ak_uuid *ids;      /* these, or */
+    size_t count;
+    const struct ak_filter *filter; /* all that match */
+    uint32_t deleted;               /* out */
+    struct ak_write write;          /* the service's */
+    struct ak_wal_commit commit;
+};
+void ak_service_delete(struct ak_service *service, struct ak_delete_op *del);
+
+/* A long run of upserts of which only the end waits for the disk. */
+struct ak_import {
+    struct ak_service *service;
+    struct ak_collection *collection;
+    uint64_t upserted; /* documents that are findable */
+    ak_lsn commit;
+};
+/* On a thread that may block. All of `docs` or none. */
+AK_MUST enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *docs,
+                                 size_t count, struct ak_err *err);
+struct ak_import_op {
+    struct ak_op op;
+    struct ak_import *import;
+    struct ak_wal_commit commit; /* the service's */
+};
+/* Done when everything added is durable. */
+void ak_service_import_finish(struct ak_service *service, struct ak_import_op *finish);
+
+/* --- Reading --- */
+
+struct ak_search_result {
+    struct ak_found *found;
+    uint32_t count;
+};
+
+struct ak_search_op {
+    struct ak_op op;
+    struct ak_collection *collection;
+    struct ak_search search;
+    struct ak_search_result result; /* out */
+};
+void ak_service_search(struct ak_service *service, struct ak_search_op *search);
+
+#define AK_BATCH_HELPERS_MAX 16
+struct ak_search_batch_op {
+    struct ak_op op;
+    struct ak_collection *collection;
+    const struct ak_search *searches;
+    struct ak_search_result *results; /* out: `count` of them, the caller's; what they lead to is valid
+                                       * until `done` returns */
+    size_t count;
+    struct ak_batch_helper {          /* the rest is the service's */
+        struct ak_op op;
+        struct ak_search_batch_op *batch;
+        struct ak_arena arena;
+    } helpers[AK_BATCH_HELPERS_MAX];
+    unsigned helper_count;
+    _Atomic size_t next;   /* first search that nobody has taken */
+    _Atomic unsigned busy; /* helpers at work: the last one out calls done */
+    _Atomic int failed;    /* the first failure's code, set with err by whoever was first */
+};
+void ak_service_search_batch(struct ak_service *service, struct ak_search_batch_op *batch);
+
+struct ak_fetch_op {
+    struct ak_op op;
+    struct ak_collection *collection;
+    struct ak_uuid id;
+    unsigned include;
+    struct ak_found found; /* out */
+};
+void ak_service_fetch(struct ak_service *service, struct ak_fetch_op *fetch);
+
+struct ak_scroll_op {
+    struct ak_op op;
+    struct ak_collection *collection;
+    bool has_after;
+    struct ak_uuid after;
+    uint32_t limit;                 /* 1..AK_SCROLL_MAX; lowered so that a page stays of a sane size */
+    const struct ak_filter *filter; /* or NULL */
+    unsigned include;
+    struct ak_search_result page;   /* out */
+    bool has_more;                  /* go on after the last id */
+};
+void ak_service_scroll(struct ak_service *service, struct ak_scroll_op *scroll);
+
+struct ak_count_op {
+    struct ak_op op;
+    struct ak_collection *collection;
+    const struct ak_filter *filter; /* or NULL */
+    uint64_t documents;             /* out */
+};
+void ak_service_count(struct ak_service *service, struct ak_count_op *count);
+
+/* --- The node --- */
+
+/* "ok"; "disk_full": writes are refused until there is room; "failed": until a restart. */
+const char *ak_service_writes(struct ak_service *service);

@@ -1,0 +1,39 @@
+/* service_priv.h — what the service's files share. */
+#pragma once
+#include "base/pool.h"
+#include "base/sync.h"
+#include "service/service.h"
+#include <stdatomic.h>
+
+/* Distances that a search may compute on an event loop: about 0.1 ms at 512 dimensions. */
+#define AK_INLINE_COST_MAX 3000u
+/* Rows that a filter may look at there: a new key makes the engine read each one's metadata. */
+#define AK_INLINE_FILTER_ROWS_MAX 500u
+/* Documents of an upsert there. */
+#define AK_INLINE_UPSERT_MAX 32u
+
+struct ak_service {
+    struct ak_engine *engine;
+    struct ak_metrics *metrics;
+    struct ak_log *log;
+    const struct ak_clock *clock;
+    struct ak_pool *pool;
+    struct ak_series *m_search_seconds, *m_upsert_seconds;
+    struct ak_series *m_collections, *m_collections_open, *m_memory_process, *m_memory_collections,
+        *m_wal_retained, *m_wal_state;
+    struct ak_mutex lock; /* under_way reaching zero */
+    struct ak_cond idle;
+    _Atomic uint64_t under_way; /* operations that were started and are not done */
+};
+
+/* Every operation begins with one of these and ends with ak_op_done(). */
+void ak_op_begin(struct ak_service *service, struct ak_op *op);
+void ak_op_done(struct ak_op *op, enum ak_rc rc);
+/* Begin, then run(op) here when it `is_quick` or the thread may block, else on a worker. */
+void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
+                 void (*run)(struct ak_op *op));
+/* Move an operation that has begun to a worker. */
+void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op));
+/* The operation that a commit belongs to. */
+#define AK_OP_OF(member, type, pointer)                                                            \
+    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))

@@ -1,0 +1,126 @@
+/* service_write.c — upserts, deletes, imports: apply here or on a worker, then wait for the log without
+ * a thread.
+ *
+ *   start → [loop or worker] apply → applied() → commit_async → [log's thread] done()
+ *
+ * A loop never waits for a collection's writer: the engine then answers AK_CONFLICT and the operation
+ * is tried again on a worker, which may wait. Collections with too many unlinked rows are written to by
+ * workers only, and each links a share of them first: that is the brake on writers.
+ */
+#include "base/mem.h"
+#include "service/service_priv.h"
+
+static enum ak_rc commit_failed(struct ak_op *op, enum ak_rc rc)
+{
+    return ak_fail(&op->err, rc, "the write is not durable: %s", ak_rc_text(rc));
+}
+
+/* --- Upserts --- */
+
+static void upsert_durable(struct ak_wal_commit *commit, enum ak_rc rc)
+{
+    struct ak_upsert_op *upsert = AK_OP_OF(commit, struct ak_upsert_op, commit);
+    struct ak_op *op = &upsert->op;
+    if (rc == AK_OK) {
+        ak_series_observe(op->service->m_upsert_seconds, ak_op_seconds(op));
+    } else {
+        rc = commit_failed(op, rc);
+    }
+    ak_op_done(op, rc);
+}
+
+static void run_upsert(struct ak_op *op)
+{
+    struct ak_upsert_op *upsert = AK_OP_OF(op, struct ak_upsert_op, op);
+    struct ak_engine *engine = op->service->engine;
+    if (op->may_block) {
+        ak_collection_help(upsert->collection);
+    }
+    enum ak_rc rc = ak_collection_upsert(upsert->collection, upsert->docs, upsert->count,
+                                         op->may_block, upsert->ids, &upsert->write, &op->err);
+    if (rc == AK_CONFLICT && !op->may_block) {
+        ak_op_move(op, run_upsert);
+        return;
+    }
+    if (rc != AK_OK) {
+        ak_op_done(op, rc);
+        return;
+    }
+    if (upsert->applied) {
+        upsert->applied(upsert);
+    }
+    upsert->commit.done = upsert_durable;
+    ak_engine_commit_async(engine, &upsert->commit, upsert->write.commit);
+}
+
+void ak_service_upsert(struct ak_service *service, struct ak_upsert_op *upsert)
+{
+    bool is_quick =
+        upsert->count <= AK_INLINE_UPSERT_MAX && !ak_collection_is_behind(upsert->collection);
+    ak_op_start(service, &upsert->op, is_quick, run_upsert);
+}
+
+/* --- Deletes --- */
+
+static void delete_durable(struct ak_wal_commit *commit, enum ak_rc rc)
+{
+    struct ak_delete_op *del = AK_OP_OF(commit, struct ak_delete_op, commit);
+    ak_op_done(&del->op, rc == AK_OK ? AK_OK : commit_failed(&del->op, rc));
+}
+
+static void run_delete(struct ak_op *op)
+{
+    struct ak_delete_op *del = AK_OP_OF(op, struct ak_delete_op, op);
+    enum ak_rc rc = AK_OK;
+    del->write = (struct ak_write){0};
+    if (del->filter) {
+        rc = ak_collection_delete_matching(del->collection, del->filter, &del->write, &op->err);
+    } else if (del->count) {
+        rc = ak_collection_delete(del->collection, del->ids, del->count, &del->write, &op->err);
+    }
+    del->deleted = del->write.affected;
+    if (rc != AK_OK || del->write.affected == 0) {
+        ak_op_done(op, rc);
+        return;
+    }
+    del->commit.done = delete_durable;
+    ak_engine_commit_async(op->service->engine, &del->commit, del->write.commit);
+}
+
+void ak_service_delete(struct ak_service *service, struct ak_delete_op *del)
+{
+    ak_op_start(service, &del->op, false, run_delete);
+}
+
+/* --- Imports --- */
+
+enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *docs, size_t count,
+                         struct ak_err *err)
+{
+    struct ak_write write = {0};
+    ak_collection_help(import->collection);
+    enum ak_rc rc =
+        ak_collection_upsert(import->collection, docs, count, true, NULL, &write, err);
+    if (rc == AK_OK) {
+        import->upserted += count;
+        import->commit = write.commit;
+    }
+    return rc;
+}
+
+static void import_durable(struct ak_wal_commit *commit, enum ak_rc rc)
+{
+    struct ak_import_op *finish = AK_OP_OF(commit, struct ak_import_op, commit);
+    ak_op_done(&finish->op, rc == AK_OK ? AK_OK : commit_failed(&finish->op, rc));
+}
+
+void ak_service_import_finish(struct ak_service *service, struct ak_import_op *finish)
+{
+    ak_op_begin(service, &finish->op);
+    if (finish->import->upserted == 0) {
+        ak_op_done(&finish->op, AK_OK);
+        return;
+    }
+    finish->commit.done = import_durable;
+    ak_engine_commit_async(service->engine, &finish->commit, finish->import->commit);
+}
