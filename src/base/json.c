@@ -1,8 +1,8 @@
 /* json.c — the reader: a cursor over a JSON text (RFC 8259), without a tree.
  *
  * I1  `failure` is set once; every call returns at once while it is set.
- * I2  `wants_value` is true exactly between a key (or an element's place, or the start) and its value,
- *     so no value can be left out or read twice, whatever the caller does.
+ * I2  `wants_value` is true exactly between a key (or an element's place, or the start) and its
+ *     value, so no value can be left out or read twice, whatever the caller does.
  * I3  seen[levels[i].keys_at .. levels[i+1].keys_at) are the keys of the open level i, in order; an
  *     array has none. The last one of all is the key that messages name (json_keys.c).
  */
@@ -80,7 +80,8 @@ void ak_json_fail(struct ak_json *in, const char *fmt, ...)
 
 void ak_json_fail_key(struct ak_json *in, struct ak_str key, const char *fmt, ...)
 {
-    bool in_text = (uintptr_t)key.p >= (uintptr_t)in->begin && (uintptr_t)key.p <= (uintptr_t)in->end;
+    bool in_text =
+        (uintptr_t)key.p >= (uintptr_t)in->begin && (uintptr_t)key.p <= (uintptr_t)in->end;
     va_list ap;
     va_start(ap, fmt);
     fail_at(in, AK_INVALID, in_text ? key.p : in->at, fmt, ap);
@@ -215,10 +216,13 @@ static bool another(struct ak_json *in, bool is_object)
         return false;
     }
     struct ak_json_level *level = in->depth ? &in->levels[in->depth - 1] : NULL;
-    if (!level || level->is_object != is_object || in->wants_value) {
-        return ak_json_expected(in, in->wants_value ? "a value" : is_object ? "an object" : "an array");
+    if (in->wants_value) {
+        return ak_json_expected(in, "a value");
     }
-    const char close = is_object ? '}' : ']';
+    if (!level || level->is_object != is_object) {
+        return ak_json_expected(in, is_object ? "an object" : "an array");
+    }
+    char close = is_object ? '}' : ']';
     in->at = ak_json_blank(in->at, in->end);
     if (in->at < in->end && *in->at == close) {
         in->at++;

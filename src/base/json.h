@@ -1,9 +1,10 @@
 /* json.h — a strict JSON (RFC 8259) reader without a tree, and a writer.
  *
- * The reader is a cursor over bytes in memory. The caller asks for what it expects; a mismatch gives
- * AK_INVALID with the path and byte offset ("at byte 17: expected a number for 'k'"). Strict: UTF-8
- * is checked, no comments, no trailing commas, depth ≤ AK_JSON_DEPTH_MAX, numbers are finite
- * (1e999 is refused), a key may appear once per object (ak_json_next_key refuses the second).
+ * The reader is a cursor over bytes in memory. The caller asks for what it expects; a mismatch
+ * gives AK_INVALID with the byte offset and the field ("at byte 17: expected a number for 'k'").
+ * Strict: UTF-8 is checked, no comments, no trailing commas, depth ≤ AK_JSON_DEPTH_MAX, numbers are
+ * finite (1e999 is refused), a key may appear once per object (ak_json_next_key refuses the second).
+ * Every value that is due must be read or skipped, once: anything else is a failure too.
  *
  *   struct ak_json in;
  *   ak_json_init(&in, body);
@@ -13,12 +14,12 @@
  *       else if (…) …
  *       else { ak_json_unknown_key(&in, key, "vector, k, ef"); }
  *   }
- *   return ak_json_finish(&in, err);               // trailing bytes refused; first failure reported
+ *   return ak_json_finish(&in, err);              // trailing bytes refused; gives the first failure
  *
  * The first failure sticks: later calls do nothing and return false, so only the end is checked.
  *
- * Floats go straight into aligned f32, correctly rounded (as strtof); the writer prints the shortest
- * decimal that reads back to the same f32 (Schubfach, Giulietti 2020).
+ * Floats go straight into aligned f32, correctly rounded (as strtof); the writer prints the
+ * shortest decimal that reads back to the same f32 (Schubfach, Giulietti 2020).
  *
  * Threads: a cursor belongs to one thread. Memory: strings with escapes are decoded into `scratch`
  * (own, released by ak_json_release); all other views point into the input. A decoded view is valid
@@ -51,15 +52,15 @@ struct ak_json {
     const char *end;
     unsigned depth;
     struct ak_json_level levels[AK_JSON_DEPTH_MAX];
-    struct ak_arena scratch;  /* decoded strings; nothing allocated until needed */
-    struct ak_str key;        /* the last key read, for messages */
-    struct ak_str *seen;      /* keys of the open objects (duplicate check) */
+    struct ak_arena scratch; /* decoded strings; nothing allocated until needed */
+    struct ak_str key;       /* the last key read, for messages */
+    struct ak_str *seen;     /* keys of the open objects (duplicate check) */
     uint32_t seen_count;
     uint32_t seen_cap;
-    uint32_t *index;      /* hash cells over `seen`, made when an object has many keys */
-    uint32_t index_cells; /* a power of two; 0 without an index */
-    bool wants_value;     /* a value is due at this place */
-    struct ak_err failure;    /* .rc == AK_OK while all is well */
+    uint32_t *index;       /* hash cells over `seen`, made when an object has many keys */
+    uint32_t index_cells;  /* a power of two; 0 without an index */
+    bool wants_value;      /* a value is due at this place */
+    struct ak_err failure; /* .rc == AK_OK while all is well */
 };
 
 void ak_json_init(struct ak_json *in, struct ak_str text); /* `text` is borrowed until release */
@@ -96,7 +97,7 @@ bool ak_json_skip(struct ak_json *in, struct ak_str *raw);
 void ak_json_put_string(struct ak_buf *out, struct ak_str s); /* quoted and escaped */
 void ak_json_put_f32(struct ak_buf *out, float value);        /* shortest; null if not finite */
 void ak_json_put_f32_array(struct ak_buf *out, const float *values, size_t count);
-void ak_json_put_double(struct ak_buf *out, double value);    /* %.17g or shorter if exact */
+void ak_json_put_double(struct ak_buf *out, double value); /* %.17g or shorter if exact */
 void ak_json_put_u64(struct ak_buf *out, uint64_t value);
 void ak_json_put_i64(struct ak_buf *out, int64_t value);
 /* Copy valid JSON without the white space between tokens. */

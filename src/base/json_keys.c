@@ -1,8 +1,8 @@
 /* json_keys.c — a key may appear once per object: the list of keys seen in the open objects.
  *
- * A key is compared with the object's other keys while they are few. From SEEN_LINEAR_MAX on an index
- * over the whole list is kept. Its probes are capped: keys made to collide are refused rather than
- * compared, so that the time stays linear in the size of the text.
+ * A key is compared with the object's other keys while they are few. From SEEN_LINEAR_MAX on an
+ * index over the whole list is kept. Its probes are capped: keys made to collide are refused rather
+ * than compared, so that the time stays linear in the size of the text.
  *
  * I1  With an index, every entry of `seen` is in it and cells were filled in the order of `seen`.
  *     Objects close in the reverse order, so emptying cells from the last entry backwards restores
@@ -128,9 +128,9 @@ bool ak_json_remember(struct ak_json *in, struct ak_str key)
     if (found != PROBE_FREE) {
         struct ak_str name = ak_json_shown(key);
         ak_json_fail_key(in, key,
-                 found == PROBE_FOUND ? "the key '%.*s' appears twice"
-                                      : "too many keys with the hash of '%.*s'",
-                 AK_STR_ARG(name));
+                         found == PROBE_FOUND ? "the key '%.*s' appears twice"
+                                              : "too many keys with the hash of '%.*s'",
+                         AK_STR_ARG(name));
         return false;
     }
     in->seen[in->seen_count++] = key;
@@ -146,8 +146,7 @@ void ak_json_leave(struct ak_json *in)
     while (in->seen_count > keys_at) {
         in->seen_count--;
         uint32_t cell = 0;
-        if (in->index &&
-            index_probe(in, in->seen[in->seen_count], keys_at, &cell) == PROBE_FOUND) {
+        if (in->index && index_probe(in, in->seen[in->seen_count], keys_at, &cell) == PROBE_FOUND) {
             in->index[cell] = 0;
         }
     }

@@ -1,20 +1,20 @@
 /* json_number.c — decimal numbers to float32 and double, correctly rounded; arrays of float32.
  *
- * Digits are taken eight at a time as one 64-bit word (SWAR). A number becomes digits × 10^exp10 with
- * the first 19 significant digits. For float32 it is then multiplied out in double precision: the
- * three roundings (digits, power of ten, product) and the digits left out are together less than 4
- * units in the last place of the double, so casting gives the right float unless the double lies that
- * near to the middle between two floats. Those, the subnormals and what is out of range go to
- * strtof(), which gets the digits without a point: its answer then does not depend on the locale.
+ * Digits are taken eight at a time as one 64-bit word (SWAR). A number becomes digits × 10^exp10,
+ * with the first 19 significant digits. For float32 it is then multiplied out in double precision:
+ * the three roundings (digits, power of ten, product) and the digits left out are together less
+ * than 4 units in the last place of the double, so casting gives the right float unless the double
+ * lies that near to the middle between two floats. Those, the subnormals and what is out of range
+ * go to strtof(), which gets the digits without a point: its answer then knows no locale.
  */
 #include "base/json_priv.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DIGITS_MAX 19    /* any 19 digits fit 64 bits */
-#define EXACT_MAX 800    /* the longest middle between two doubles has 768 significant digits */
+#define DIGITS_MAX 19 /* any 19 digits fit 64 bits */
+#define EXACT_MAX 800 /* the longest middle between two doubles has 768 significant digits */
 #define EXPONENT_MAX 99999999999999 /* more cannot be outweighed by digits */
-#define POW10_MIN (-64)  /* below: 10^19 × 10^-65 is less than half of the smallest float */
+#define POW10_MIN (-64) /* below: 10^19 × 10^-65 is less than half of the smallest float */
 #define POW10_MAX 38
 #define MIDDLE_MARGIN 8u /* twice the error */
 
@@ -23,10 +23,10 @@ static const double pow10_double[POW10_MAX - POW10_MIN + 1] = {
     1e-51, 1e-50, 1e-49, 1e-48, 1e-47, 1e-46, 1e-45, 1e-44, 1e-43, 1e-42, 1e-41, 1e-40, 1e-39,
     1e-38, 1e-37, 1e-36, 1e-35, 1e-34, 1e-33, 1e-32, 1e-31, 1e-30, 1e-29, 1e-28, 1e-27, 1e-26,
     1e-25, 1e-24, 1e-23, 1e-22, 1e-21, 1e-20, 1e-19, 1e-18, 1e-17, 1e-16, 1e-15, 1e-14, 1e-13,
-    1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2,
-    1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-    1e19, 1e20, 1e21, 1e22, 1e23, 1e24, 1e25, 1e26, 1e27, 1e28, 1e29, 1e30, 1e31, 1e32, 1e33,
-    1e34, 1e35, 1e36, 1e37, 1e38,
+    1e-12, 1e-11, 1e-10, 1e-9,  1e-8,  1e-7,  1e-6,  1e-5,  1e-4,  1e-3,  1e-2,  1e-1,  1e0,
+    1e1,   1e2,   1e3,   1e4,   1e5,   1e6,   1e7,   1e8,   1e9,   1e10,  1e11,  1e12,  1e13,
+    1e14,  1e15,  1e16,  1e17,  1e18,  1e19,  1e20,  1e21,  1e22,  1e23,  1e24,  1e25,  1e26,
+    1e27,  1e28,  1e29,  1e30,  1e31,  1e32,  1e33,  1e34,  1e35,  1e36,  1e37,  1e38,
 };
 
 static const uint32_t pow10_u32[8] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000};
@@ -249,8 +249,8 @@ size_t ak_f32_scan(const char *p, const char *end, float *out)
 }
 
 /* Say what is wrong with the element at p. */
-static bool __attribute__((noinline)) element_fails(struct ak_json *in, const char *p,
-                                                    const char *what)
+static bool __attribute__((noinline))
+element_fails(struct ak_json *in, const char *p, const char *what)
 {
     in->at = p;
     return ak_json_expected(in, what);

@@ -1,8 +1,8 @@
 /* json_print.c — the shortest decimal that reads back to the same float32.
  *
  * Schubfach (R. Giulietti, "The Schubfach way to render doubles", 2020) for 32 bits: the float is
- * c × 2^q, and the decimals within its rounding interval are looked for at one exponent k only, with
- * the interval's ends and the float itself scaled by 10^-k and rounded to odd, so that every
+ * c × 2^q, and the decimals within its rounding interval are looked for at one exponent k only,
+ * with the interval's ends and the float itself scaled by 10^-k and rounded to odd, so that every
  * comparison is exact in 64-bit integers. Of the candidates of least length the nearest is taken.
  *
  * Departs from the paper in nothing but the layout: decimals with an exponent from -4 to 8 are
@@ -61,7 +61,8 @@ static int32_t floor_log2(int32_t e)
     return (e * 1741647) >> 19;
 }
 
-/* The upper 32 bits of g × cp >> 64 … with the lowest set when anything was cut off. */
+/* floor(g × cp / 2^64), with the lowest bit set when more than g's own rounding was cut off: the
+ * paper shows that comparing such numbers is exact. */
 static uint32_t round_to_odd(uint64_t g, uint32_t cp)
 {
     uint64_t low = (g & UINT32_MAX) * cp;

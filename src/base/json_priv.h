@@ -11,8 +11,8 @@ struct ak_decimal {
     int64_t exp10;
     int64_t exp_given; /* the exponent as written */
     bool negative;
-    bool cut;          /* digits that are not zero were left out of `digits` */
-    bool is_integer;   /* neither point nor exponent */
+    bool cut;        /* digits that are not zero were left out of `digits` */
+    bool is_integer; /* neither point nor exponent */
 };
 
 /* Split the JSON number at p. Bytes used, or 0 when malformed. */
@@ -54,7 +54,7 @@ static inline uint64_t ak_load8(const char *p)
     return word;
 }
 
-/* Where the first quote, backslash or control character (< 0x20) at or after p is; `end` if none. */
+/* The first quote, backslash or control character (< 0x20) at or after p; `end` if there is none. */
 static inline const char *ak_json_find_special(const char *p, const char *end)
 {
     const uint64_t ones = 0x0101010101010101u;

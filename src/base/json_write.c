@@ -10,8 +10,8 @@
 static void put_escape(struct ak_buf *out, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
-    static const char letters[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r',
-                                   ['"'] = '"',  ['\\'] = '\\'};
+    static const char letters[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
+                                   ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\'};
     char letter = c < sizeof letters ? letters[c] : '\0';
     if (letter) {
         char text[2] = {'\\', letter};
@@ -47,8 +47,8 @@ static size_t sequence_len(struct ak_str s)
     return 0;
 }
 
-/* A text must stay valid JSON whatever bytes end up in it (a file name, say): what is not UTF-8 becomes
- * U+FFFD, byte by byte. */
+/* A text must stay valid JSON whatever bytes end up in it (a file name, say): what is not UTF-8
+ * becomes U+FFFD, byte by byte. */
 static void put_repaired(struct ak_buf *out, struct ak_str s)
 {
     while (s.len) {

@@ -31,3 +31,5 @@
 #define AK_WAL_RECORD_MAX (256u << 20) /* one batch of AK_BODY_MAX bytes of JSON always fits */
 #define AK_SLOTS_MAX 0x7ffffff0u      /* u32 slots with the top bit free for marks */
 #define AK_COLLECTIONS_MAX 1000000u   /* entries of the in-memory directory: about 300 bytes each */
+#define AK_RESPONSE_MAX ((size_t)256 << 20) /* bytes of one answer: it is built in memory */
+#define AK_PAGE_BYTES_MAX ((size_t)64 << 20) /* vectors of one scroll page: 180 MiB as text */

@@ -1,14 +1,14 @@
 /* toml.c — keys, tables and arrays of a TOML document, and how they may be added to.
  *
  * I1  A table may be added to by a later header or dotted key only as its `made` allows:
- *       [header]    walks through IMPLICIT, HEADER and DOTTED tables and the last element of TABLES;
- *                   its last part must be new or IMPLICIT, and becomes HEADER
+ *       [header]    walks through IMPLICIT, HEADER and DOTTED tables and the last element of
+ *                   TABLES; its last part must be new or IMPLICIT, and becomes HEADER
  *       [[header]]  walks the same; its last part must be new or TABLES
- *       a.b = v     walks through IMPLICIT and DOTTED tables only, which become DOTTED; its last part
- *                   must be new
+ *       a.b = v     walks through IMPLICIT and DOTTED tables only, which become DOTTED; its last
+ *                   part must be new
  *     CLOSED is never added to. An inline table is OPEN while its own pairs are read.
- * I2  A child is one deeper than its parent, and no node is deeper than AK_TOML_DEPTH_MAX: recursion,
- *     here and in those who walk the tree, is bounded.
+ * I2  A child is one deeper than its parent, and no node is deeper than AK_TOML_DEPTH_MAX:
+ *     recursion, here and in those who walk the tree, is bounded.
  */
 #include "base/toml_priv.h"
 #include <string.h>
@@ -207,7 +207,8 @@ static bool line_ends(struct ak_toml_in *in)
     if (!skip_comment(in)) {
         return false;
     }
-    return in->at == in->end || ak_toml_newline(in) || ak_toml_fail(in, "expected the end of the line");
+    return in->at == in->end || ak_toml_newline(in) ||
+           ak_toml_fail(in, "expected the end of the line");
 }
 
 static bool is_bare(char c)
@@ -251,7 +252,8 @@ static bool key_goes_on(struct ak_toml_in *in)
 
 static bool fail_twice(struct ak_toml_in *in, const struct ak_toml *old)
 {
-    return ak_toml_fail(in, "'%.*s' is defined already, in line %u", AK_STR_ARG(old->key), old->line);
+    return ak_toml_fail(in, "'%.*s' is defined already, in line %u", AK_STR_ARG(old->key),
+                        old->line);
 }
 
 /* --- Values and pairs --- */
@@ -296,8 +298,8 @@ static bool read_pair(struct ak_toml_in *in, struct ak_toml *table)
         struct ak_toml *inner = find_own(table, part);
         if (!inner) {
             inner = append_table(in, table, part, AK_TOML_MADE_DOTTED);
-        } else if (inner->type != AK_TOML_TABLE || (inner->made != AK_TOML_MADE_DOTTED &&
-                                                    inner->made != AK_TOML_MADE_IMPLICIT)) {
+        } else if (inner->type != AK_TOML_TABLE ||
+                   (inner->made != AK_TOML_MADE_DOTTED && inner->made != AK_TOML_MADE_IMPLICIT)) {
             return fail_twice(in, inner);
         }
         if (!inner || !read_key_part(in, &part)) {
@@ -457,8 +459,8 @@ static bool read_document(struct ak_toml_in *in, struct ak_toml *root)
         if (in->at == in->end) {
             return true;
         }
-        bool read = ak_toml_peek(in) == '[' ? read_header(in, root, &current)
-                                            : read_pair(in, current);
+        bool read =
+            ak_toml_peek(in) == '[' ? read_header(in, root, &current) : read_pair(in, current);
         if (!read || !line_ends(in)) {
             return false;
         }

@@ -8,7 +8,7 @@
  *       return ak_toml_mismatch(size, "akidb.toml", "a number of bytes", err);
  *
  * Strict: UTF-8, no control characters, no key or table twice, no number out of range; nothing of
- * TOML 1.1. Ceilings: AK_TOML_BYTES_MAX, AK_TOML_DEPTH_MAX (the root has depth 0), AK_TOML_KEYS_MAX.
+ * TOML 1.1. Ceilings: AK_TOML_BYTES_MAX, AK_TOML_DEPTH_MAX (the root is 0), AK_TOML_KEYS_MAX.
  *
  * Threads: a tree is read by any number of threads. Memory: nodes live in the arena; strings point
  * into the arena or into `text`, so both must outlive the tree.

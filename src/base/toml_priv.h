@@ -27,9 +27,10 @@ bool ak_toml_fail(struct ak_toml_in *in, const char *fmt, ...) AK_PRINTF(2, 3);
 /* The same with another code. */
 bool ak_toml_fail_rc(struct ak_toml_in *in, enum ak_rc rc, const char *fmt, ...) AK_PRINTF(3, 4);
 
+/* The byte at the cursor; '\0' at the end. (A NUL in the text matches nothing and is refused.) */
 static inline char ak_toml_peek(const struct ak_toml_in *in)
 {
-    return in->at < in->end ? *in->at : '\0'; /* NUL is refused in the text: it can only be the end */
+    return in->at < in->end ? *in->at : '\0';
 }
 
 /* Consume LF or CRLF, if one is next. */

@@ -95,7 +95,7 @@ static bool quotes_follow(const struct ak_toml_in *in, char quote, int count)
     return true;
 }
 
-/* Bytes up to the closing quotes, or to where they are missed: no escape gets longer when decoded. */
+/* Bytes up to the closing quotes, or to where they are missed: decoding never makes it longer. */
 static size_t room_for(const struct ak_toml_in *in, char quote, bool multiline)
 {
     struct ak_toml_in ahead = *in;

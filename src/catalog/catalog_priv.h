@@ -8,7 +8,7 @@
 #include "catalog/catalog.h"
 #include <sqlite3.h>
 
-/* Statements prepared at open. CATALOG_SQL(name, text) is listed in catalog.c. */
+/* Statements prepared at open. The texts are in catalog.c. */
 enum catalog_sql {
     SQL_BEGIN,
     SQL_COMMIT,

@@ -15,6 +15,7 @@
 #include "catalog/catalog_priv.h"
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>

@@ -96,7 +96,7 @@ AK_MUST enum ak_rc ak_config_set_number(struct ak_config *config, const struct a
 /* --- Values as text --- */
 
 #define AK_CONFIG_TEXT_MAX 32
-/* "64MiB", "1500" bytes: the largest unit that divides. */
+/* "64MiB", "1500B": the largest unit that divides. */
 const char *ak_config_size_text(uint64_t bytes, char text[AK_CONFIG_TEXT_MAX]);
 const char *ak_config_duration_text(uint64_t ms, char text[AK_CONFIG_TEXT_MAX]);
 AK_MUST bool ak_config_parse_size(struct ak_str text, uint64_t *bytes);

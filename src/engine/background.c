@@ -24,7 +24,11 @@ void ak_builders_want(struct ak_collection *collection)
     if (!listed) {
         collection->in_build_list = true;
         collection->build_next = NULL;
-        *(builders->last ? &builders->last->build_next : &builders->first) = collection;
+        if (builders->last) {
+            builders->last->build_next = collection;
+        } else {
+            builders->first = collection;
+        }
         builders->last = collection;
         ak_cond_signal(&builders->wake);
     }
@@ -220,17 +224,27 @@ static void repair(struct ak_engine *engine)
     ak_collection_unref(collection);
 }
 
+/* What fails is logged, counted, and tried again in a later pass. */
+static void checkpoint(struct ak_engine *engine,
+                       bool (*wanted)(const struct ak_engine *, const struct ak_entry *))
+{
+    struct ak_err err;
+    if (ak_checkpoint_dirty(engine, wanted, &err) != AK_OK) {
+        ak_log_debug(engine->log, "engine", "pass not complete: %s", err.text);
+    }
+}
+
 static void keep(struct ak_engine *engine)
 {
     struct ak_wal_stats stats;
     struct ak_err err;
-    (void)ak_checkpoint_dirty(engine, has_large_share, NULL);
+    checkpoint(engine, has_large_share);
     ak_wal_stats(engine->wal, &stats);
     if (stats.end - stats.start > engine->wal_max_bytes) {
-        (void)ak_checkpoint_dirty(engine, holds_back_log, NULL);
+        checkpoint(engine, holds_back_log);
     }
     if (too_much_open(engine)) {
-        (void)ak_checkpoint_dirty(engine, is_small, NULL);
+        checkpoint(engine, is_small);
     }
     evict(engine);
     repair(engine);

@@ -130,7 +130,7 @@ static enum ak_rc begin(struct ak_engine *engine, struct begun *begun, struct ak
     rc = write_image(engine, begun, err);
     ak_index_unfreeze(begun->collection->index);
     if (rc == AK_OK) {
-        rc = ak_wal_commit(engine->wal, begun->after.lsn, err);
+        rc = ak_wal_sync(engine->wal, begun->after.lsn, err);
     }
     if (rc != AK_OK) {
         ak_mutex_lock(&dir->lock);

@@ -13,10 +13,18 @@
 
 static void lru_remove(struct ak_directory *dir, struct ak_collection *collection)
 {
-    *(collection->lru_prev ? &collection->lru_prev->lru_next : &dir->lru_first) =
-        collection->lru_next;
-    *(collection->lru_next ? &collection->lru_next->lru_prev : &dir->lru_last) =
-        collection->lru_prev;
+    struct ak_collection *prev = collection->lru_prev;
+    struct ak_collection *next = collection->lru_next;
+    if (prev) {
+        prev->lru_next = next;
+    } else {
+        dir->lru_first = next;
+    }
+    if (next) {
+        next->lru_prev = prev;
+    } else {
+        dir->lru_last = prev;
+    }
     collection->lru_next = collection->lru_prev = NULL;
 }
 
@@ -24,7 +32,11 @@ static void lru_append(struct ak_directory *dir, struct ak_collection *collectio
 {
     collection->lru_prev = dir->lru_last;
     collection->lru_next = NULL;
-    *(dir->lru_last ? &dir->lru_last->lru_next : &dir->lru_first) = collection;
+    if (dir->lru_last) {
+        dir->lru_last->lru_next = collection;
+    } else {
+        dir->lru_first = collection;
+    }
     dir->lru_last = collection;
 }
 
@@ -179,6 +191,7 @@ enum ak_rc ak_collection_open_entry(struct ak_engine *engine, struct ak_entry *e
     if (rc != AK_OK) {
         return rc;
     }
+    AK_ASSERT(made);
     entry->live = made;
     lru_append(dir, made);
     dir->live_count++;

@@ -57,7 +57,7 @@ static size_t bytes_of(const struct ak_index *index, const struct ak_context *co
            context->touched_cap * sizeof *context->touched +
            context->pool_cap * (sizeof(float) + sizeof(uint32_t)) +
            context->found_cap * sizeof *context->found +
-           context->candidates_cap * (sizeof *context->candidates + sizeof *context->order) +
+           context->candidates_cap * (sizeof *context->candidates + sizeof *context->scratch) +
            index->options.dimension * sizeof(float);
 }
 
@@ -93,7 +93,7 @@ void ak_context_close(struct ak_context *context)
     ak_free(context->found);
     ak_free(context->candidates);
     ak_free(context->chosen);
-    ak_free(context->order);
+    ak_free(context->scratch);
     ak_free(context->query);
     ak_free(context);
 }
@@ -176,20 +176,20 @@ bool ak_context_fit_build(struct ak_index *index, struct ak_context *context)
     size_t rows = AK_LEVEL_MAX + 1;
     struct ak_found *candidates = ak_try_alloc(need * sizeof *candidates);
     uint32_t *chosen = ak_try_alloc(rows * index->degree * sizeof *chosen);
-    uint32_t *order = ak_try_alloc(need * sizeof *order);
-    if (!candidates || !chosen || !order) {
+    uint32_t *scratch = ak_try_alloc(need * sizeof *scratch);
+    if (!candidates || !chosen || !scratch) {
         ak_free(candidates);
         ak_free(chosen);
-        ak_free(order);
+        ak_free(scratch);
         return false;
     }
     ak_free(context->candidates);
     ak_free(context->chosen);
-    ak_free(context->order);
+    ak_free(context->scratch);
     context->candidates = candidates;
     context->candidates_cap = need;
     context->chosen = chosen;
-    context->order = order;
+    context->scratch = scratch;
     return true;
 }
 

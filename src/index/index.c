@@ -104,6 +104,7 @@ enum ak_rc ak_index_open(const struct ak_index_options *options, struct ak_index
 {
     enum ak_rc rc = ak_index_make(options, index, err);
     if (rc == AK_OK) {
+        ak_index_account(*index);
         atomic_store_explicit(&(*index)->writable, true, memory_order_release);
     }
     return rc;
@@ -173,8 +174,9 @@ enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_
         uint32_t level = ak_hnsw_level(slot, index->options.params.m, index->options.seed);
         uint64_t need = upper_rows + level;
         /* Half as much again: a region has the room anyway, and a heap block moves less often. */
-        rc = need > index->upper.cap ? reserve(index, &index->upper, need + need / 2, err)
-                                     : AK_OK;
+        if (need + AK_LEVEL_MAX > index->upper.cap) {
+            rc = reserve(index, &index->upper, need + need / 2 + AK_LEVEL_MAX, err);
+        }
         if (rc == AK_OK) {
             ((uint8_t *)ak_slab_base(&index->levels))[row] = (uint8_t)level;
             ((uint32_t *)(void *)ak_slab_base(&index->upper_at))[row] = (uint32_t)upper_rows;
@@ -220,11 +222,12 @@ static bool fits(const struct ak_index *index, uint64_t rows, bool graph)
                        get(&index->upper_rows) + AK_LEVEL_MAX <= index->upper.cap));
 }
 
-/* Room for rows [0, rows). The gate is closed only when something must move. */
-static enum ak_rc make_room(struct ak_index *index, uint64_t rows, struct ak_err *err)
+/* Room for rows [0, rows), of which `more` are new. The gate is closed only when something must move. */
+static enum ak_rc make_room(struct ak_index *index, uint64_t rows, uint32_t more,
+                            struct ak_err *err)
 {
     uint64_t had = get(&index->graph_rows);
-    bool graph = had > 0 || get(&index->live) + 1 > index->exact_below;
+    bool graph = had > 0 || get(&index->live) + more > index->exact_below;
     if (graph && rows < get(&index->slots)) {
         rows = get(&index->slots);
     }
@@ -234,7 +237,31 @@ static enum ak_rc make_room(struct ak_index *index, uint64_t rows, struct ak_err
     ak_gate_close(&index->gate);
     enum ak_rc rc = reserve_rows(index, rows, graph, err);
     ak_gate_open(&index->gate);
+    ak_index_account(index);
     return rc;
+}
+
+/* The writer counts for everybody, since a slab's own fields are the writer's. */
+void ak_index_account(struct ak_index *index)
+{
+    uint64_t slots = get(&index->slots);
+    uint64_t words = ak_bits_words(slots);
+    uint64_t graph_rows = get(&index->graph_rows);
+    size_t bytes = sizeof *index + ak_slab_bytes(&index->vectors, slots) +
+                   ak_slab_bytes(&index->dead, words) + ak_slab_bytes(&index->linked, words) +
+                   ak_slab_bytes(&index->unlinked, words) +
+                   ak_slab_bytes(&index->links, graph_rows) +
+                   ak_slab_bytes(&index->levels, graph_rows) +
+                   ak_slab_bytes(&index->upper_at, graph_rows) +
+                   ak_slab_bytes(&index->upper, get(&index->upper_rows)) +
+                   ak_pending_bytes(&index->pending);
+    if (index->has_scales) {
+        bytes += ak_slab_bytes(&index->scales, slots);
+    }
+    if (index->node_locks) {
+        bytes += AK_NODE_LOCKS;
+    }
+    atomic_store_explicit(&index->slab_bytes, bytes, memory_order_relaxed);
 }
 
 /* --- Writer --- */
@@ -271,6 +298,17 @@ static void store_row(struct ak_index *index, uint32_t slot, const float *vector
     }
 }
 
+enum ak_rc ak_index_reserve(struct ak_index *index, uint32_t more, struct ak_err *err)
+{
+    uint64_t rows = get(&index->slots) + more;
+    AK_ASSERT(atomic_load_explicit(&index->writable, memory_order_relaxed));
+    if (rows > AK_SLOTS_MAX) {
+        return ak_fail(err, AK_TOO_BIG, "a collection holds at most %u rows", AK_SLOTS_MAX);
+    }
+    enum ak_rc rc = make_room(index, rows, more, err);
+    return rc == AK_OK ? ak_pending_reserve(&index->pending, more, index->options.epoch, err) : rc;
+}
+
 enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *slot,
                         struct ak_err *err)
 {
@@ -279,7 +317,7 @@ enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *s
     if (at >= AK_SLOTS_MAX) {
         return ak_fail(err, AK_TOO_BIG, "a collection holds at most %u rows", AK_SLOTS_MAX);
     }
-    enum ak_rc rc = make_room(index, (uint64_t)at + 1, err);
+    enum ak_rc rc = make_room(index, (uint64_t)at + 1, 1, err);
     if (rc == AK_OK) {
         rc = ak_pending_reserve(&index->pending, 1, index->options.epoch, err);
     }
@@ -298,6 +336,9 @@ enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *s
     atomic_fetch_add_explicit(&index->live, 1, memory_order_release);
     ak_pending_push(&index->pending, at);
     ak_index_pick_next(index);
+    if (at % 256 == 0) { /* a region's pages count as they are touched */
+        ak_index_account(index);
+    }
     *slot = at;
     return AK_OK;
 }
@@ -369,22 +410,6 @@ float ak_index_score(const struct ak_index *index, const float *query, uint32_t 
 
 size_t ak_index_bytes(const struct ak_index *index)
 {
-    uint64_t slots = get(&index->slots);
-    uint64_t words = ak_bits_words(slots);
-    uint64_t graph_rows = get(&index->graph_rows);
-    size_t bytes = sizeof *index + ak_slab_bytes(&index->vectors, slots) +
-                   ak_slab_bytes(&index->dead, words) + ak_slab_bytes(&index->linked, words) +
-                   ak_slab_bytes(&index->unlinked, words) +
-                   ak_slab_bytes(&index->links, graph_rows) +
-                   ak_slab_bytes(&index->levels, graph_rows) +
-                   ak_slab_bytes(&index->upper_at, graph_rows) +
-                   ak_slab_bytes(&index->upper, get(&index->upper_rows));
-    if (index->has_scales) {
-        bytes += ak_slab_bytes(&index->scales, slots);
-    }
-    if (graph_rows > 0) {
-        bytes += AK_NODE_LOCKS;
-    }
-    return bytes + ak_pending_bytes(&index->pending) +
+    return atomic_load_explicit(&index->slab_bytes, memory_order_relaxed) +
            atomic_load_explicit(&index->context_bytes, memory_order_relaxed);
 }

@@ -46,6 +46,8 @@ void ak_index_close(struct ak_index *index); /* no other call may be under way; 
 AK_MUST enum ak_rc ak_index_thaw(struct ak_index *index, struct ak_err *err);
 /* The slot that the next add() will use: a freed one or the first past the end. */
 uint32_t ak_index_next_slot(const struct ak_index *index);
+/* Room for `more` adds: they cannot fail after it, short of the machine running out of memory pages. */
+AK_MUST enum ak_rc ak_index_reserve(struct ak_index *index, uint32_t more, struct ak_err *err);
 /* Store f32[dimension] (checked by the caller). AK_NOMEM, AK_TOO_BIG (slots used up). */
 AK_MUST enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *slot,
                                 struct ak_err *err);

@@ -16,6 +16,7 @@
 #define AK_ENTRY_NONE UINT64_MAX  /* no entry point: nothing is linked */
 #define AK_POOL_DONE 0x80000000u  /* mark in a pool's id: its links have been followed */
 #define AK_LEVEL_MAX 15u          /* 4^15 passes AK_SLOTS_MAX / 2 */
+#define AK_DEGREE_MAX 128u        /* links of a row: 2·m, m up to 64 */
 #define AK_CONTEXTS 8             /* search contexts kept for reuse */
 #define AK_INDEX_EF_TYPICAL 64    /* what exact_below is weighed against */
 #define AK_NODE_LOCKS 1024        /* power of two */
@@ -217,7 +218,7 @@ struct ak_context {
     struct ak_found *candidates; /* building */
     uint32_t candidates_cap;
     uint32_t *chosen; /* building: a row of links per level */
-    uint32_t *order;  /* building: scratch of one prune */
+    uint32_t *scratch; /* building: of one prune */
     float *query;     /* f32[dimension], 64-byte aligned */
     size_t counted;   /* bytes that the index's context_bytes has for this one */
 };
@@ -309,6 +310,7 @@ struct ak_index {
     struct ak_frozen frozen;
     _Atomic(struct ak_context *) contexts[AK_CONTEXTS];
     _Atomic size_t context_bytes;
+    _Atomic size_t slab_bytes;
 };
 
 /* --- Walking the graph: hnsw_search_body.h, once per instruction set --- */
@@ -397,6 +399,7 @@ AK_MUST enum ak_rc ak_index_make(const struct ak_index_options *options, struct 
 /* Levels, and memory for links, for rows [0, rows). The writer's, with the gate closed. */
 AK_MUST enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_err *err);
 void ak_index_pick_next(struct ak_index *index);
+void ak_index_account(struct ak_index *index);
 
 /* reclaim.c */
 struct ak_reclaim *ak_reclaim_open(void);
@@ -486,16 +489,21 @@ uint64_t ak_hnsw_reach(const struct ak_index *index, uint32_t from, uint64_t slo
 /* hnsw_prune.c */
 /* Order candidates by distance, ties by a hash of slot and salt. */
 void ak_hnsw_sort(struct ak_found *candidates, uint32_t count, uint32_t salt);
-/* α-pruning: `candidates` are sorted by true distance to one row. Up to `max` slots into `chosen`,
- * diverse ones first (returns how many of those in *diverse); the rest filled with the nearest that
- * were pruned, up to `fill`. Returns how many. */
+/* Which links one row gets. `candidates` are sorted by true distance to it: up to `max` into
+ * `chosen`, those that α-pruning keeps first; `scratch` has room for `count`. Returns how many. */
 uint32_t ak_hnsw_choose(const struct ak_index *index, const struct ak_found *candidates,
-                        uint32_t count, uint32_t max, uint32_t fill, uint32_t *chosen,
-                        uint32_t *order, uint32_t *diverse);
+                        uint32_t count, uint32_t max, uint32_t *chosen, uint32_t *scratch);
+/* The links of a row, from the row itself: at most its degree. */
+uint32_t ak_hnsw_read_row(const uint32_t *row, uint32_t degree, uint32_t *links);
+/* Rewrite a row; its lock is held, or nothing leads to it yet. */
+void ak_hnsw_write_row(uint32_t *row, uint32_t degree, const uint32_t *links, uint32_t count);
 
 /* hnsw_build.c: gate entered, inside the epoch */
 void ak_hnsw_walk_init(const struct ak_index *index, struct ak_context *context, uint64_t slots,
                        struct ak_walk *walk);
-/* Link a row (again): search, choose, own rows, reverse links, entry point. `force`: whatever it
- * costs, one neighbour links back. false: no memory. */
-bool ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint32_t slot, bool force);
+/* Memory for linking among rows [0, *slots). false: there is none. */
+bool ak_hnsw_prepare(struct ak_index *index, struct ak_context *context, uint64_t *slots);
+/* Link a row: search, choose, own rows, links back, entry point. `again`: it is linked already but
+ * cannot be reached: its rows are only added to, and the nearest row links back whatever it costs. */
+void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots,
+                  uint32_t slot, bool again);

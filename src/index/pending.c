@@ -57,6 +57,9 @@ enum ak_rc ak_pending_reserve(struct ak_pending *pending, uint64_t more, struct 
         return ak_fail(err, AK_NOMEM, "list of %llu rows to link", (unsigned long long)cap);
     }
     ring->cap = cap;
+    for (uint64_t i = 0; i < cap; i++) {
+        atomic_init(&ring->at[i], AK_LINK_NONE);
+    }
     ak_mutex_lock(&pending->lock);
     for (uint64_t at = load(&pending->head); at < load(&pending->tail); at++) {
         atomic_store_explicit(entry_of(ring, at), *entry_of(old, at), memory_order_relaxed);

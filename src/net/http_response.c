@@ -156,7 +156,8 @@ void ak_response_set_error(struct ak_http_request *request, int status, enum ak_
                            const char *message)
 {
     struct ak_buf *body = &request->answer;
-    ak_buf_clear(body);
+    ak_buf_release(body);
+    ak_buf_init(body, 0);
     ak_buf_add_str(body, AK_STR("{\"error\":{\"code\":"));
     ak_json_put_string(body, ak_str_of(ak_rc_name(rc)));
     ak_buf_add_str(body, AK_STR(",\"message\":"));

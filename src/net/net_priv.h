@@ -22,6 +22,7 @@
 #define AK_NET_DROP_MAX (256u << 10)    /* rest of an answered body that is read rather than cut */
 #define AK_NET_LINGER_MS 2000           /* how long a closing connection's input is discarded */
 #define AK_NET_OUT_INLINE 384
+#define AK_NET_INTERIM_BYTES 25u        /* "HTTP/1.1 100 Continue" and two line ends */
 
 _Static_assert(AK_NET_HEAD_MAX < 65536 && AK_NET_HEAD_MAX < AK_NET_CHUNK_MAX, "u16 offsets");
 
@@ -98,6 +99,7 @@ struct ak_http_request {
     /* Response. */
     int status;
     bool no_content;    /* 204, 304: no Content-Length and no body */
+    bool wants_interim;   /* "100 Continue" is to be sent when its turn comes */
     uint8_t interim_left; /* unsent bytes of "100 Continue" */
     struct ak_buf answer;
     char *out; /* the response's head: out_inline or arena */

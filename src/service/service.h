@@ -149,9 +149,8 @@ struct ak_search_batch_op {
     const struct ak_search *searches;
     struct ak_search_result *results; /* out: `count` of them, the caller's; what they lead to is valid
                                        * until `done` returns */
-    size_t count;
+    size_t count;                     /* ≥ 1 */
     struct ak_batch_helper {          /* the rest is the service's */
-        struct ak_op op;
         struct ak_search_batch_op *batch;
         struct ak_arena arena;
     } helpers[AK_BATCH_HELPERS_MAX];

@@ -42,7 +42,7 @@ static void run_scroll(struct ak_op *op)
     uint32_t ask = limit < AK_SCROLL_MAX ? limit + 1 : limit;
     enum ak_rc rc = read_page(op, scroll, ask);
     if (rc == AK_OK) {
-        scroll->has_more = scroll->page.count == ask && (ask > limit || scroll->page.count > 0);
+        scroll->has_more = scroll->page.count == ask;
         if (scroll->page.count > limit) {
             scroll->page.count = limit;
         }

@@ -128,9 +128,10 @@ static void run_batch(struct ak_op *op)
 
 void ak_service_search_batch(struct ak_service *service, struct ak_search_batch_op *batch)
 {
+    AK_ASSERT(batch->count > 0);
     memset(batch->results, 0, batch->count * sizeof *batch->results);
     batch->helper_count = 0;
     atomic_store(&batch->next, 0);
     atomic_store(&batch->failed, AK_OK);
-    ak_op_start(service, &batch->op, batch->count == 0, run_batch);
+    ak_op_start(service, &batch->op, false, run_batch);
 }

@@ -1,12 +1,14 @@
 /* fuzz: links index */
-/* An index image of any bytes: as it is, and again with its checksums made right, so that what the
- * checksums would have caught reaches the checks behind them. */
+/* akx_fuzz.c — an index image of any bytes must be refused or be readable to its last byte.
+ *
+ * Each input is opened as it is, and again with its lengths and checksums made right, so that what
+ * the checksums would have caught reaches the checks behind them.
+ */
+#include "fuzz.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "index/image_priv.h"
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void use(const char *bytes, size_t len)
 {

@@ -1,7 +1,7 @@
 /* replay.c — feeds every file of the given folders to a fuzz target, without a fuzzer.
  *
- * Links with one <name>_fuzz.c. A finding aborts, as under the fuzzer; the name of the file at work is
- * printed by then. Closes with "N passed, 0 failed"; a folder without files is a failure.
+ * Links with one <name>_fuzz.c. A finding aborts, as under the fuzzer; the name of the file at work
+ * is printed by then. Closes with "N passed, 0 failed"; a folder without files is a failure.
  */
 #include "fuzz.h"
 #include "base/mem.h"

@@ -37,11 +37,12 @@ static void check_text(const char *text)
     char *copy = ak_alloc(len);
     memcpy(copy, text, len);
     float got = NAN;
-    double got_double = NAN;
+    double got_double = 0;
     CHECK_INT(ak_f32_scan(copy, copy + len, &got), len);
     float want = strtof(text, NULL);
     if (bits_of(got) != bits_of(want)) {
-        ak_test_fail(__FILE__, __LINE__, "%s reads as %a, want %a", text, (double)got, (double)want);
+        ak_test_fail(__FILE__, __LINE__, "%s reads as %a, want %a", text, (double)got,
+                     (double)want);
     }
     struct ak_json in;
     ak_json_init(&in, (struct ak_str){copy, len});
@@ -58,20 +59,62 @@ static void check_text(const char *text)
 TEST(json_number, hard_cases_read_as_strtof_reads_them)
 {
     static const char *const texts[] = {
-        "0", "-0", "0.0", "-0.0e5", "1", "-1", "0.1", "16777216", "16777217", "16777218", "16777219", "33554431",
-        "9007199254740993", "18446744073709551615", "18446744073709551616", "99999999999999999999",
-        "3.4028234663852886e38", "3.4028235677973366e38", "3.40282356779733661637539395458142568447e38",
-        "3.40282356779733661637539395458142568448e38", "3.4028235677973367e38", "1e39", "1e38",
-        "1.17549435e-38", "1.1754943508222875e-38", "1.1754942807573643e-38", "1.4012984643248170709e-45",
-        "7.0064923216240853546186479164495e-46", "7.0064923216240853546186479164496e-46",
+        "0",
+        "-0",
+        "0.0",
+        "-0.0e5",
+        "1",
+        "-1",
+        "0.1",
+        "16777216",
+        "16777217",
+        "16777218",
+        "16777219",
+        "33554431",
+        "9007199254740993",
+        "18446744073709551615",
+        "18446744073709551616",
+        "99999999999999999999",
+        "3.4028234663852886e38",
+        "3.4028235677973366e38",
+        "3.40282356779733661637539395458142568447e38",
+        "3.40282356779733661637539395458142568448e38",
+        "3.4028235677973367e38",
+        "1e39",
+        "1e38",
+        "1.17549435e-38",
+        "1.1754943508222875e-38",
+        "1.1754942807573643e-38",
+        "1.4012984643248170709e-45",
+        "7.0064923216240853546186479164495e-46",
+        "7.0064923216240853546186479164496e-46",
         "7.006492321624085354618647916449580656401309709382578858785341419448955413429303e-46",
-        "7.0e-46", "7.1e-46", "1e-45", "1e-46", "1e-64", "1e-65", "1e-400", "1e400", "1e99999999999999999999",
-        "1e-99999999999999999999", "0e99999999999999999999", "123456789012345678901234567890e-30",
+        "7.0e-46",
+        "7.1e-46",
+        "1e-45",
+        "1e-46",
+        "1e-64",
+        "1e-65",
+        "1e-400",
+        "1e400",
+        "1e99999999999999999999",
+        "1e-99999999999999999999",
+        "0e99999999999999999999",
+        "123456789012345678901234567890e-30",
         "0.000000000000000000000000000000000000000000000000000000000000000000000000000001e80",
         "100000000000000000000000000000000000000000000000000000000000000000000000000000e-70",
-        "1.00000005960464477539062", "1.000000059604644775390625", "1.00000005960464477539063",
-        "1.000000059604644775390625000000000000000000000000000000000000000000000000000000000000000001",
-        "8388609.5", "8388608.5", "2.2250738585072011e-308", "1.7976931348623159e308", "4.9e-324", "2.4e-324"};
+        "1.00000005960464477539062",
+        "1.000000059604644775390625",
+        "1.00000005960464477539063",
+        "1."
+        "00000005960464477539062500000000000000000000000000000000000000000000000000000000000000000"
+        "1",
+        "8388609.5",
+        "8388608.5",
+        "2.2250738585072011e-308",
+        "1.7976931348623159e308",
+        "4.9e-324",
+        "2.4e-324"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         check_text(texts[i]);
     }
@@ -89,7 +132,8 @@ TEST(json_number, random_decimals_read_as_strtof_reads_them)
         }
         (void)snprintf(text, sizeof text, "%llu", (unsigned long long)(next() >> next() % 64));
         check_text(text);
-        (void)snprintf(text, sizeof text, "%llu.%llue%d", (unsigned long long)(next() >> next() % 64),
+        (void)snprintf(text, sizeof text, "%llu.%llue%d",
+                       (unsigned long long)(next() >> next() % 64),
                        (unsigned long long)(next() >> next() % 64), (int)(next() % 130) - 75);
         check_text(text);
         (void)snprintf(text, sizeof text, "-0.%0*llu", (int)(next() % 40) + 1,
@@ -105,7 +149,8 @@ TEST(json_number, the_middle_between_two_floats_and_its_neighbours_round_right)
     state = ak_test_seed() | 1;
     for (int i = 0; i < ROUNDS / 8; i++) {
         uint32_t bits = (uint32_t)next() & 0x7FFFFFFF;
-        bits = i % 4 == 0 ? bits & 0xFFFFFF : bits; /* a quarter near and below the smallest normal */
+        bits =
+            i % 4 == 0 ? bits & 0xFFFFFF : bits; /* a quarter near and below the smallest normal */
         float low = float_of(bits);
         float high = float_of(bits + 1);
         if (!isfinite(high) || !isfinite(low)) {
@@ -115,7 +160,8 @@ TEST(json_number, the_middle_between_two_floats_and_its_neighbours_round_right)
         (void)snprintf(text, sizeof text, "%.160e", middle);
         check_text(text);
         const char *e = strchr(text, 'e');
-        (void)snprintf(longer, sizeof longer, "%.*s%0*d1%s", (int)(e - text), text, (int)(next() % 300) + 1, 0, e);
+        (void)snprintf(longer, sizeof longer, "%.*s%0*d1%s", (int)(e - text), text,
+                       (int)(next() % 300) + 1, 0, e);
         check_text(longer);
         (void)snprintf(text, sizeof text, "%.17g", nextafter(middle, 0));
         check_text(text);
@@ -151,8 +197,9 @@ TEST(json_number, thousands_of_digits_round_right)
 
 TEST(json_number, malformed_numbers_are_refused_at_every_cut)
 {
-    static const char *const texts[] = {"", "-", "+1", "01", "-01", "00", "1.", "1.e5", ".5", "1e", "1e+", "1e-",
-                                        "1.5E", "e5", "--1", "-a", "Infinity", "nan", "x", "1.-5", "0x"};
+    static const char *const texts[] = {"",     "-",  "+1",       "01",  "-01", "00",   "1.",
+                                        "1.e5", ".5", "1e",       "1e+", "1e-", "1.5E", "e5",
+                                        "--1",  "-a", "Infinity", "nan", "x",   "1.-5", "0x"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         size_t len = strlen(texts[i]);
         char *copy = ak_alloc(len);
@@ -196,7 +243,8 @@ static void check_print(float f, bool search)
         }
     }
     if (digits > precision) {
-        ak_test_fail(__FILE__, __LINE__, "%a printed as %s, but %s is enough", (double)f, text, shortest);
+        ak_test_fail(__FILE__, __LINE__, "%a printed as %s, but %s is enough", (double)f, text,
+                     shortest);
     }
     double missed = fabs(strtod(text, NULL) - (double)f);
     CHECK(digits < precision || missed <= fabs(strtod(shortest, NULL) - (double)f));
@@ -226,17 +274,24 @@ TEST(json_number, floats_print_plainly_unless_extreme)
     static const struct {
         float value;
         const char *text;
-    } cases[] = {{0.0f, "0"},           {-0.0f, "-0"},
-                 {1.0f, "1"},           {-1.5f, "-1.5"},
-                 {0.0123f, "0.0123"},   {123.5f, "123.5"},
-                 {100.0f, "100"},       {0.0001f, "0.0001"},
+    } cases[] = {{0.0f, "0"},
+                 {-0.0f, "-0"},
+                 {1.0f, "1"},
+                 {-1.5f, "-1.5"},
+                 {0.0123f, "0.0123"},
+                 {123.5f, "123.5"},
+                 {100.0f, "100"},
+                 {0.0001f, "0.0001"},
                  {-0.000123456789f, "-0.00012345679"},
-                 {0.00001f, "1e-5"},    {1.5e-7f, "1.5e-7"},
+                 {0.00001f, "1e-5"},
+                 {1.5e-7f, "1.5e-7"},
                  {123456789.0f, "123456790"},
-                 {1e9f, "1e9"},         {16777216.0f, "16777216"},
+                 {1e9f, "1e9"},
+                 {16777216.0f, "16777216"},
                  {3.40282347e38f, "3.4028235e38"},
                  {1.17549435e-38f, "1.1754944e-38"},
-                 {1.4e-45f, "1e-45"},   {0.3f, "0.3"},
+                 {1.4e-45f, "1e-45"},
+                 {0.3f, "0.3"},
                  {33554432.0f, "33554432"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[17];
@@ -281,8 +336,9 @@ TEST(json_number, an_array_of_floats_survives_the_round_trip_bit_for_bit)
 
 TEST(json_number, an_array_refuses_what_is_not_a_list_of_numbers)
 {
-    static const char *const texts[] = {"[1,]", "[,1]", "[1 2]", "[1", "[", "[1,", "[1,2", "[null]", "[[1]]", "[1,\"2\"]",
-                                        "[1e39]", "[-1e39]", "[01]", "[1.]", "1", "{}", "[1]]", "[1,2,3,4]", "[NaN]"};
+    static const char *const texts[] = {
+        "[1,]",   "[,1]",    "[1 2]", "[1",   "[", "[1,", "[1,2", "[null]",    "[[1]]", "[1,\"2\"]",
+        "[1e39]", "[-1e39]", "[01]",  "[1.]", "1", "{}",  "[1]]", "[1,2,3,4]", "[NaN]"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         size_t len = strlen(texts[i]);
         char *copy = ak_alloc(len);
@@ -313,7 +369,7 @@ TEST(json_number, doubles_are_written_exactly)
         }
         ak_buf_clear(&buf);
         ak_json_put_double(&buf, value);
-        double back = NAN;
+        double back = 0;
         struct ak_json in;
         ak_json_init(&in, ak_buf_str(&buf));
         CHECK(ak_json_double(&in, &back) && memcmp(&back, &value, sizeof value) == 0);

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "support/test.h"
 
-/* A copy of exactly `len` bytes on the heap, so that a sanitizer sees any byte read past the end. */
+/* A copy of exactly `len` bytes on the heap: a sanitizer sees any byte read past the end. */
 static char *exact_copy(const char *p, size_t len)
 {
     char *copy = ak_alloc(len);
@@ -89,10 +89,11 @@ static enum ak_rc read_sample(struct ak_json *in, struct sample *out, struct ak_
     return ak_json_finish(in, err);
 }
 
-static const char sample_text[] =
-    " { \"name\" : \"caf\\u00e9 \\ud83d\\ude00\\n\" , \"k\":10,\"shift\": -5, \"threshold\":0.25,\r\n"
-    "\t\"exact\":true,\"vector\":[1, -2.5e-3,3 ,4],\"filter\": {\"must\":[{\"key\":\"l\\\"\",\"a\":[]}]},"
-    "\"t\\u0061gs\":[\"a\",\"\",\"c\\/\"]} ";
+static const char sample_text[] = " { \"name\" : \"caf\\u00e9 \\ud83d\\ude00\\n\" , "
+                                  "\"k\":10,\"shift\": -5, \"threshold\":0.25,\r\n"
+                                  "\t\"exact\":true,\"vector\":[1, -2.5e-3,3 ,4],\"filter\": "
+                                  "{\"must\":[{\"key\":\"l\\\"\",\"a\":[]}]},"
+                                  "\"t\\u0061gs\":[\"a\",\"\",\"c\\/\"]} ";
 
 TEST(json, an_object_is_read_field_by_field)
 {
@@ -175,10 +176,27 @@ TEST(json, every_allocation_may_fail)
 TEST(json, valid_texts_are_accepted)
 {
     static const char *const texts[] = {
-        "null", "true", "false", "0", "-0", "-0.0e-0", "1E+2", "\"\"", "[]", "{}", " [ ] ", "{ }",
-        "[null,true,false,[],{},\"\",0]", "{\"\":0}", "{\"a\":{\"a\":{\"a\":1}},\"b\":[{\"a\":1},{\"a\":2}]}",
-        "\"\\u0000\\u001f\\uFFFF\\uD834\\udd1e\\b\\f\\n\\r\\t\\/\\\\\\\"\"", "\"\x7f\"", "1e308", "1e-999999999999999999999",
-        "\"h\xc3\xa9llo w\xc3\xb6rld \xe2\x82\xac \xf0\x9f\x98\x80 and much more\"", "0e99999999999999999999"};
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "-0.0e-0",
+        "1E+2",
+        "\"\"",
+        "[]",
+        "{}",
+        " [ ] ",
+        "{ }",
+        "[null,true,false,[],{},\"\",0]",
+        "{\"\":0}",
+        "{\"a\":{\"a\":{\"a\":1}},\"b\":[{\"a\":1},{\"a\":2}]}",
+        "\"\\u0000\\u001f\\uFFFF\\uD834\\udd1e\\b\\f\\n\\r\\t\\/\\\\\\\"\"",
+        "\"\x7f\"",
+        "1e308",
+        "1e-999999999999999999999",
+        "\"h\xc3\xa9llo w\xc3\xb6rld \xe2\x82\xac \xf0\x9f\x98\x80 and much more\"",
+        "0e99999999999999999999"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         CHECK_STR(is_valid(texts[i]) ? "" : texts[i], "");
     }
@@ -186,14 +204,77 @@ TEST(json, valid_texts_are_accepted)
 
 TEST(json, what_is_not_json_is_refused)
 {
-    static const char *const texts[] = {
-        "", " ", "nul", "nulll", "True", "tru", "01", "-", "+1", "1.", ".5", "-.5", "1e", "1e+", "0x1", "1_0",
-        "NaN", "Infinity", "-Infinity", "1e309", "-1e999", "[1,]", "[,1]", "[1 2]", "[", "]", "[1", "[1,", "{", "}",
-        "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{a:1}", "{'a':1}", "{\"a\":1 \"b\":2}", "{\"a\" 1}", "{1:2}",
-        "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u12g4\"", "\"\\u123\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
-        "\"\\ud800x\"", "\"a\nb\"", "\"\t\"", "\"\x01\"", "\"\x80\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"",
-        "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"", "'a'", "1 2", "{} {}", "[]]", "// c\n1", "[1]//", "\xef\xbb\xbf[]", "\f1",
-        "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "[[{\"x\":{\"y\":1,\"z\":1,\"y\":1}}]]", "undefined", "[1}", "{\"a\":1]"};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "nul",
+                                        "nulll",
+                                        "True",
+                                        "tru",
+                                        "01",
+                                        "-",
+                                        "+1",
+                                        "1.",
+                                        ".5",
+                                        "-.5",
+                                        "1e",
+                                        "1e+",
+                                        "0x1",
+                                        "1_0",
+                                        "NaN",
+                                        "Infinity",
+                                        "-Infinity",
+                                        "1e309",
+                                        "-1e999",
+                                        "[1,]",
+                                        "[,1]",
+                                        "[1 2]",
+                                        "[",
+                                        "]",
+                                        "[1",
+                                        "[1,",
+                                        "{",
+                                        "}",
+                                        "{\"a\"}",
+                                        "{\"a\":}",
+                                        "{\"a\":1,}",
+                                        "{,}",
+                                        "{a:1}",
+                                        "{'a':1}",
+                                        "{\"a\":1 \"b\":2}",
+                                        "{\"a\" 1}",
+                                        "{1:2}",
+                                        "\"",
+                                        "\"a",
+                                        "\"\\\"",
+                                        "\"\\x\"",
+                                        "\"\\u12g4\"",
+                                        "\"\\u123\"",
+                                        "\"\\ud800\"",
+                                        "\"\\udc00\"",
+                                        "\"\\ud800\\u0041\"",
+                                        "\"\\ud800x\"",
+                                        "\"a\nb\"",
+                                        "\"\t\"",
+                                        "\"\x01\"",
+                                        "\"\x80\"",
+                                        "\"\xc0\x80\"",
+                                        "\"\xed\xa0\x80\"",
+                                        "\"\xf4\x90\x80\x80\"",
+                                        "\"\xe2\x82\"",
+                                        "'a'",
+                                        "1 2",
+                                        "{} {}",
+                                        "[]]",
+                                        "// c\n1",
+                                        "[1]//",
+                                        "\xef\xbb\xbf[]",
+                                        "\f1",
+                                        "{\"a\":1,\"a\":2}",
+                                        "{\"a\":1,\"\\u0061\":2}",
+                                        "[[{\"x\":{\"y\":1,\"z\":1,\"y\":1}}]]",
+                                        "undefined",
+                                        "[1}",
+                                        "{\"a\":1]"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         CHECK_STR(is_valid(texts[i]) ? texts[i] : "", "");
     }
@@ -210,15 +291,18 @@ TEST(json, messages_name_place_field_and_what_was_expected)
         {"{\"k\":0}", "at byte 5: expected an integer from 1 to 10000 for 'k'"},
         {"{\"k\":10001}", "at byte 5: expected an integer from 1 to 10000 for 'k'"},
         {"{\"k\":1.0}", "at byte 5: expected an integer from 1 to 10000 for 'k'"},
-        {"{\"k\":99999999999999999999999}", "at byte 5: expected an integer from 1 to 10000 for 'k'"},
+        {"{\"k\":99999999999999999999999}",
+         "at byte 5: expected an integer from 1 to 10000 for 'k'"},
         {"{\"k\":\"1\"}", "at byte 5: expected an integer from 1 to 10000 for 'k'"},
-        {"{\"shift\":-6}", "at byte 9: expected an integer from -5 to 9223372036854775807 for 'shift'"},
+        {"{\"shift\":-6}",
+         "at byte 9: expected an integer from -5 to 9223372036854775807 for 'shift'"},
         {"{\"name\":", "at byte 8: expected a string for 'name', but the text ends here"},
         {"{\"vector\":[1,\"2\"]}", "at byte 13: expected a number for 'vector'"},
         {"{\"vector\":[1,2,3,4,5]}", "at byte 19: more than 4 numbers for 'vector'"},
         {"{\"vector\":[1,1e39]}", "at byte 13: expected a finite 32-bit number for 'vector'"},
-        {"{\"k\":1,\"x\":2}", "at byte 8: unknown field 'x' (allowed: name, k, shift, threshold, exact, "
-                            "vector, filter, tags)"},
+        {"{\"k\":1,\"x\":2}",
+         "at byte 8: unknown field 'x' (allowed: name, k, shift, threshold, exact, "
+         "vector, filter, tags)"},
         {"{\"k\":1,\"k\":2}", "at byte 8: the key 'k' appears twice"},
         {"{\"k\":1,}", "at byte 7: a comma before '}'"},
         {"{\"k\":1}}", "at byte 7: expected the end of the text"},
@@ -277,8 +361,9 @@ TEST(json, a_value_can_neither_be_left_out_nor_read_twice)
 TEST(json, peek_tells_the_type_and_consumes_nothing)
 {
     static const char text[] = "[null,true,1,-1,\"\",[],{}]";
-    static const enum ak_json_type want[] = {AK_JSON_NULL,   AK_JSON_BOOL,  AK_JSON_NUMBER, AK_JSON_NUMBER,
-                                             AK_JSON_STRING, AK_JSON_ARRAY, AK_JSON_OBJECT};
+    static const enum ak_json_type want[] = {AK_JSON_NULL,   AK_JSON_BOOL,   AK_JSON_NUMBER,
+                                             AK_JSON_NUMBER, AK_JSON_STRING, AK_JSON_ARRAY,
+                                             AK_JSON_OBJECT};
     struct ak_json in;
     ak_json_init(&in, ak_str_of(text));
     CHECK(ak_json_peek(&in) == AK_JSON_ARRAY && ak_json_array(&in));
@@ -398,8 +483,10 @@ TEST(json, strings_are_escaped_and_bad_bytes_are_replaced)
     CHECK_STR(written(&buf, AK_STR("a\"b\\c/\b\f\n\r\t\x01\x1f\x7f\0z")),
               "\"a\\\"b\\\\c/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\\u0000z\"");
     CHECK_STR(written(&buf, AK_STR("gr\xc3\xbc\xc3\x9f")), "\"gr\xc3\xbc\xc3\x9f\"");
-    CHECK_STR(written(&buf, AK_STR("\xff" "a\xed\xa0\x80\xc3")),
-              "\"\xef\xbf\xbd" "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+    CHECK_STR(written(&buf, AK_STR("\xff"
+                                   "a\xed\xa0\x80\xc3")),
+              "\"\xef\xbf\xbd"
+              "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
     ak_buf_release(&buf);
 }
 
@@ -431,7 +518,8 @@ TEST(json, compact_drops_white_space_between_tokens_only)
 {
     struct ak_buf buf;
     ak_buf_init(&buf, 0);
-    ak_json_put_compact(&buf, AK_STR(" {\n\t\"a b\" : [ 1 , \"x \\\" \\\\\" , \"\" ] ,\r\"c\":null } "));
+    ak_json_put_compact(&buf,
+                        AK_STR(" {\n\t\"a b\" : [ 1 , \"x \\\" \\\\\" , \"\" ] ,\r\"c\":null } "));
     CHECK_STR(ak_buf_cstr(&buf), "{\"a b\":[1,\"x \\\" \\\\\",\"\"],\"c\":null}");
     ak_buf_clear(&buf);
     ak_json_put_compact(&buf, AK_STR_NONE);

@@ -53,7 +53,8 @@ static void print_time(const struct ak_toml *node, char *text, size_t size)
     }
     if (node->type == AK_TOML_OFFSET_DATETIME && t->offset_minutes) {
         int away = abs(t->offset_minutes);
-        ak_buf_add_fmt(&buf, "%c%02d:%02d", t->offset_minutes < 0 ? '-' : '+', away / 60, away % 60);
+        ak_buf_add_fmt(&buf, "%c%02d:%02d", t->offset_minutes < 0 ? '-' : '+', away / 60,
+                       away % 60);
     } else if (node->type == AK_TOML_OFFSET_DATETIME) {
         ak_buf_add_char(&buf, 'Z');
     }
@@ -80,8 +81,8 @@ static void shorten_time(struct ak_str want, char *text, size_t size)
 
 static bool same_scalar(const struct ak_toml *node, struct ak_str type, struct ak_str value)
 {
-    static const char *const names[] = {"string", "integer", "float", "bool", "datetime",
-                                        "datetime-local", "date-local", "time-local"};
+    static const char *const names[] = {"string",   "integer",        "float",      "bool",
+                                        "datetime", "datetime-local", "date-local", "time-local"};
     char got[128];
     char want[128];
     if (!ak_str_eq(type, ak_str_of(names[node->type]))) {
@@ -163,7 +164,8 @@ static int collect(const char *path, const struct stat *st, int type)
 {
     size_t len = strlen(path);
     (void)st;
-    if (type == FTW_F && len > 5 && strcmp(path + len - 5, ".toml") == 0 && path_count < FILES_MAX) {
+    if (type == FTW_F && len > 5 && strcmp(path + len - 5, ".toml") == 0 &&
+        path_count < FILES_MAX) {
         (void)snprintf(paths[path_count++], sizeof paths[0], "%s", path);
     }
     return 0;
@@ -204,7 +206,8 @@ TEST(toml, valid_conformance_files_give_the_values_in_their_json)
         struct ak_json in;
         const struct ak_toml *root = NULL;
         char json_path[520];
-        (void)snprintf(json_path, sizeof json_path, "%.*s.json", (int)strlen(paths[i]) - 5, paths[i]);
+        (void)snprintf(json_path, sizeof json_path, "%.*s.json", (int)strlen(paths[i]) - 5,
+                       paths[i]);
         struct ak_str text = load(paths[i]);
         struct ak_str expected = load(json_path);
         if (parse(&arena, text, &root, &err) != AK_OK) {
@@ -212,7 +215,8 @@ TEST(toml, valid_conformance_files_give_the_values_in_their_json)
         }
         ak_json_init(&in, expected);
         if (!same(root, &in) || ak_json_finish(&in, &err) != AK_OK) {
-            ak_test_fail(__FILE__, __LINE__, "%s: other values than %s (%s)", paths[i], json_path, err.text);
+            ak_test_fail(__FILE__, __LINE__, "%s: other values than %s (%s)", paths[i], json_path,
+                         err.text);
         }
         ak_json_release(&in);
         ak_arena_release(&arena);
@@ -331,8 +335,9 @@ TEST(toml, messages_name_file_line_and_what_was_expected)
 
 TEST(toml, what_toml_1_1_would_add_is_refused)
 {
-    static const char *const texts[] = {"a = \"\\e\"", "a = \"\\x41\"", "a = { b = 1, }", "a = { b = 1,\n c = 2 }",
-                                        "a = 07:32", "a = 1979-05-27T07:32", "\xc3\xa9 = 1"};
+    static const char *const texts[] = {
+        "a = \"\\e\"", "a = \"\\x41\"",        "a = { b = 1, }", "a = { b = 1,\n c = 2 }",
+        "a = 07:32",   "a = 1979-05-27T07:32", "\xc3\xa9 = 1"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         CHECK_RC(AK_INVALID, parse_and_forget(ak_str_of(texts[i]), NULL));
     }
@@ -369,7 +374,8 @@ TEST(toml, depth_keys_and_bytes_have_ceilings)
                 ak_buf_add_str(&buf, i ? AK_STR(".k") : AK_STR("k"));
             }
             ak_buf_add_str(&buf, header ? AK_STR("]") : AK_STR("=1"));
-            CHECK_RC(depth > AK_TOML_DEPTH_MAX ? AK_TOO_BIG : AK_OK, parse_and_forget(ak_buf_str(&buf), NULL));
+            CHECK_RC(depth > AK_TOML_DEPTH_MAX ? AK_TOO_BIG : AK_OK,
+                     parse_and_forget(ak_buf_str(&buf), NULL));
         }
     }
     for (int keys = AK_TOML_KEYS_MAX; keys <= AK_TOML_KEYS_MAX + 1; keys++) {
@@ -377,7 +383,8 @@ TEST(toml, depth_keys_and_bytes_have_ceilings)
         for (int i = 0; i < keys; i++) {
             ak_buf_add_fmt(&buf, "k%d=1\n", i);
         }
-        CHECK_RC(keys > AK_TOML_KEYS_MAX ? AK_TOO_BIG : AK_OK, parse_and_forget(ak_buf_str(&buf), NULL));
+        CHECK_RC(keys > AK_TOML_KEYS_MAX ? AK_TOO_BIG : AK_OK,
+                 parse_and_forget(ak_buf_str(&buf), NULL));
     }
     for (size_t len = AK_TOML_BYTES_MAX; len <= AK_TOML_BYTES_MAX + 1; len++) {
         ak_buf_clear(&buf);
@@ -385,7 +392,8 @@ TEST(toml, depth_keys_and_bytes_have_ceilings)
         CHECK(p != NULL);
         memset(p, '\n', len);
         buf.len = len;
-        CHECK_RC(len > AK_TOML_BYTES_MAX ? AK_TOO_BIG : AK_OK, parse_and_forget(ak_buf_str(&buf), NULL));
+        CHECK_RC(len > AK_TOML_BYTES_MAX ? AK_TOO_BIG : AK_OK,
+                 parse_and_forget(ak_buf_str(&buf), NULL));
     }
     ak_buf_release(&buf);
 }
@@ -414,8 +422,10 @@ TEST(toml, every_allocation_may_fail)
     struct ak_buf buf;
     ak_buf_init(&buf, 0);
     for (int i = 0; i < 300; i++) {
-        ak_buf_add_fmt(&buf, "[t%d]\nname = \"\\tlong enough to fill a few blocks of an arena: %0100d\"\n"
-                             "n = 1_0\n", i, i);
+        ak_buf_add_fmt(&buf,
+                       "[t%d]\nname = \"\\tlong enough to fill a few blocks of an arena: %0100d\"\n"
+                       "n = 1_0\n",
+                       i, i);
     }
     int64_t nth = 0;
     for (bool fired = true; fired; nth++) {

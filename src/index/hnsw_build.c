@@ -1,0 +1,345 @@
+/* hnsw_build.c — linking pending rows into the graph, by any number of threads.
+ *
+ * One row: walk to it as a search would, with ef_construction; choose links on each of its levels;
+ * write its own rows; then, one neighbour at a time under that neighbour's lock, link back. A
+ * neighbour whose row is full chooses anew among its links and the new one, and keeps a little less
+ * than a full row, so that the next few who come find a place without choosing again.
+ *
+ * The first rows are linked by one builder at a time: many builders that all see an almost empty
+ * graph do not see each other, and a graph with a bad core stays bad.
+ */
+#include "index/index_priv.h"
+
+#define SLACK_PARTS 8 /* a row that overflowed keeps all but an eighth of its places */
+#define CAP_FACTOR 4  /* tombstones a walk may keep, in multiples of ef_construction */
+
+struct build {
+    struct ak_index *index;
+    struct ak_context *context;
+    struct ak_walk walk;
+    uint32_t slot;
+    bool again;
+};
+
+void ak_hnsw_walk_init(const struct ak_index *index, struct ak_context *context, uint64_t slots,
+                       struct ak_walk *walk)
+{
+    *walk = (struct ak_walk){
+        .links = (const uint32_t *)(const void *)ak_slab_base(&index->links),
+        .upper = (const uint32_t *)(const void *)ak_slab_base(&index->upper),
+        .upper_at = (const uint32_t *)(const void *)ak_slab_base(&index->upper_at),
+        .degree = index->degree,
+        .upper_degree = index->upper_degree,
+        .limit = (uint32_t)slots,
+        .context = context,
+    };
+}
+
+bool ak_hnsw_prepare(struct ak_index *index, struct ak_context *context, uint64_t *slots)
+{
+    *slots = ak_index_slots(index);
+    return ak_context_fit_visited(context, *slots) &&
+           ak_context_fit_pool(context, CAP_FACTOR * index->options.params.ef_construction) &&
+           ak_context_fit_found(context, index->degree) && ak_context_fit_build(index, context);
+}
+
+static bool is_dead(const struct ak_index *index, uint32_t slot)
+{
+    return ak_bits_test(ak_index_words(&index->dead), slot);
+}
+
+/* --- Linking back --- */
+
+static bool has(const uint32_t *links, uint32_t count, uint32_t slot)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (links[i] == slot) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A full row and one more: choose. Returns how many are in `links`. */
+static uint32_t choose_anew(const struct build *build, uint32_t row_slot, uint32_t degree,
+                            uint32_t *links, struct ak_found newcomer, bool force)
+{
+    struct ak_found found[AK_DEGREE_MAX + 1];
+    uint32_t scratch[AK_DEGREE_MAX + 1];
+    float distances[AK_DEGREE_MAX + 4];
+    struct ak_measure measure;
+    ak_measure_for_row(build->index, row_slot, &measure);
+    for (uint32_t i = 0; i < degree; i++) {
+        ak_prefetch(ak_measure_row(&measure, links[i]));
+    }
+    ak_measure_rows(&measure, links, degree, distances);
+    for (uint32_t i = 0; i < degree; i++) {
+        found[i] = (struct ak_found){ak_measure_true(&measure, distances[i]), links[i]};
+    }
+    found[degree] = newcomer;
+    ak_hnsw_sort(found, degree + 1, row_slot);
+    uint32_t count = ak_hnsw_choose(build->index, found, degree + 1, degree - degree / SLACK_PARTS,
+                                    links, scratch);
+    if (force && !has(links, count, newcomer.slot)) {
+        links[count++] = newcomer.slot;
+    }
+    return count;
+}
+
+static void link_back(const struct build *build, uint32_t to, uint32_t level, float distance,
+                      bool force)
+{
+    struct ak_index *index = build->index;
+    uint32_t degree = ak_index_degree(index, level);
+    uint32_t *row = ak_index_row(index, to, level);
+    uint32_t links[AK_DEGREE_MAX + 1];
+    ak_node_lock(index, to);
+    uint32_t count = ak_hnsw_read_row(row, degree, links);
+    if (!has(links, count, build->slot)) {
+        if (count < degree) {
+            ak_link_set(&row[count], build->slot);
+        } else {
+            count = choose_anew(build, to, degree, links,
+                                (struct ak_found){distance, build->slot}, force);
+            ak_hnsw_write_row(row, degree, links, count);
+        }
+    }
+    ak_node_unlock(index, to);
+}
+
+/* --- Choosing --- */
+
+/* The pool of the last walk as candidates, true distances, tombstones left out. */
+static uint32_t candidates_of_pool(struct build *build)
+{
+    struct ak_context *context = build->context;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < context->pool_count && n < context->candidates_cap; i++) {
+        uint32_t slot = context->pool_id[i] & ~AK_POOL_DONE;
+        if (slot != build->slot && !is_dead(build->index, slot)) {
+            context->candidates[n++] = (struct ak_found){
+                ak_measure_true(&build->walk.measure, context->pool_distance[i]), slot};
+        }
+    }
+    return n;
+}
+
+/* All that the walk met is dead: look at every linked row. Rare: repair is overdue then. */
+static uint32_t candidates_of_scan(struct build *build)
+{
+    struct ak_index *index = build->index;
+    struct ak_context *context = build->context;
+    struct ak_scan scan = {.dead = ak_index_words(&index->dead),
+                           .allow = ak_index_words(&index->linked),
+                           .allow_slots = build->walk.limit,
+                           .slots = build->walk.limit,
+                           .k = index->degree};
+    context->found_count = 0;
+    (void)ak_exact_scan(&build->walk.measure, &scan, context);
+    ak_found_sort(context);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < context->found_count; i++) {
+        struct ak_found found = context->found[i];
+        if (found.slot != build->slot) {
+            found.distance = ak_measure_true(&build->walk.measure, found.distance);
+            context->candidates[n++] = found;
+        }
+    }
+    return n;
+}
+
+/* Walk one level from *seed, choose links; *seed becomes the nearest row met. */
+static uint32_t choose_on_level(struct build *build, uint32_t level, uint32_t *seed)
+{
+    struct ak_index *index = build->index;
+    struct ak_context *context = build->context;
+    ak_context_reset(context);
+    if (build->slot < build->walk.limit) {
+        ak_context_visit(context, build->slot);
+    }
+    index->walk->beam(&build->walk, *seed, level);
+    *seed = context->pool_id[0] & ~AK_POOL_DONE;
+    uint32_t count = candidates_of_pool(build);
+    if (count == 0 && level == 0) {
+        count = candidates_of_scan(build);
+    }
+    ak_hnsw_sort(context->candidates, count, build->slot);
+    return ak_hnsw_choose(index, context->candidates, count, ak_index_degree(index, level),
+                          context->chosen + level * index->degree, context->scratch);
+}
+
+static void write_own_row(const struct build *build, uint32_t level, const uint32_t *chosen,
+                          uint32_t count)
+{
+    struct ak_index *index = build->index;
+    uint32_t degree = ak_index_degree(index, level);
+    uint32_t *row = ak_index_row(index, build->slot, level);
+    if (!build->again) {
+        ak_hnsw_write_row(row, degree, chosen, count);
+        return;
+    }
+    uint32_t links[AK_DEGREE_MAX];
+    ak_node_lock(index, build->slot);
+    uint32_t had = ak_hnsw_read_row(row, degree, links);
+    for (uint32_t i = 0; i < count && had < degree; i++) {
+        if (!has(links, had, chosen[i])) {
+            links[had] = chosen[i];
+            ak_link_set(&row[had++], chosen[i]);
+        }
+    }
+    ak_node_unlock(index, build->slot);
+}
+
+static void link_all_back(const struct build *build, uint32_t level, const uint32_t *chosen,
+                          uint32_t count)
+{
+    float distances[AK_DEGREE_MAX + 4];
+    ak_measure_rows(&build->walk.measure, chosen, count, distances);
+    for (uint32_t i = 0; i < count; i++) {
+        link_back(build, chosen[i], level, ak_measure_true(&build->walk.measure, distances[i]),
+                  build->again && i == 0);
+    }
+}
+
+/* --- The entry point --- */
+
+static void mark_linked(struct ak_index *index, uint32_t slot)
+{
+    if (!ak_bits_test(ak_index_words(&index->linked), slot)) {
+        ak_bits_set(ak_index_words(&index->linked), slot);
+        atomic_fetch_add_explicit(&index->linked_count, 1, memory_order_relaxed);
+    }
+}
+
+/* The row has no neighbour: it becomes the entry point in place of `old`, whose side of the graph,
+ * if any, is all dead. false: another builder was first. */
+static bool enter_alone(struct build *build, uint64_t old, uint32_t level)
+{
+    struct ak_index *index = build->index;
+    for (uint32_t l = 0; l <= level && !build->again; l++) {
+        ak_hnsw_write_row(ak_index_row(index, build->slot, l), ak_index_degree(index, l), NULL, 0);
+    }
+    uint64_t mine = (uint64_t)level << 32 | build->slot;
+    bool first = atomic_compare_exchange_strong_explicit(&index->entry, &old, mine,
+                                                         memory_order_acq_rel,
+                                                         memory_order_acquire);
+    if (first) {
+        mark_linked(index, build->slot);
+    }
+    return first;
+}
+
+static void raise_entry(struct ak_index *index, uint32_t slot, uint32_t level)
+{
+    uint64_t mine = (uint64_t)level << 32 | slot;
+    uint64_t now = atomic_load_explicit(&index->entry, memory_order_acquire);
+    while (level > ak_entry_level(now) &&
+           !atomic_compare_exchange_weak_explicit(&index->entry, &now, mine, memory_order_acq_rel,
+                                                  memory_order_acquire)) {
+    }
+}
+
+/* --- One row --- */
+
+static bool try_link(struct build *build)
+{
+    struct ak_index *index = build->index;
+    struct ak_context *context = build->context;
+    uint32_t level = ak_index_level(index, build->slot);
+    uint64_t entry = atomic_load_explicit(&index->entry, memory_order_acquire);
+    if (entry == AK_ENTRY_NONE) {
+        return enter_alone(build, entry, level);
+    }
+    if (ak_entry_slot(entry) == build->slot) {
+        return true;
+    }
+    uint32_t top = ak_entry_level(entry);
+    uint32_t common = level < top ? level : top;
+    uint32_t counts[AK_LEVEL_MAX + 1] = {0};
+    uint32_t seed = index->walk->descend(&build->walk, ak_entry_slot(entry), top, common);
+    for (uint32_t l = common + 1; l-- > 0;) {
+        counts[l] = choose_on_level(build, l, &seed);
+    }
+    ak_context_reset(context);
+    if (counts[0] == 0) {
+        return enter_alone(build, entry, level);
+    }
+    for (uint32_t l = 0; l <= level; l++) {
+        write_own_row(build, l, context->chosen + l * index->degree, counts[l]);
+    }
+    mark_linked(index, build->slot);
+    for (uint32_t l = 0; l <= common; l++) {
+        link_all_back(build, l, context->chosen + l * index->degree, counts[l]);
+    }
+    raise_entry(index, build->slot, level);
+    return true;
+}
+
+void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots,
+                  uint32_t slot, bool again)
+{
+    struct build build = {.index = index, .context = context, .slot = slot, .again = again};
+    ak_hnsw_walk_init(index, context, slots, &build.walk);
+    ak_measure_for_row(index, slot, &build.walk.measure);
+    build.walk.ef = index->options.params.ef_construction;
+    build.walk.cap = CAP_FACTOR * build.walk.ef;
+    if (ak_index_tombstones(index) > 0) {
+        build.walk.dead = ak_index_words(&index->dead);
+    }
+    while (!try_link(&build)) {
+    }
+}
+
+/* --- Pending rows --- */
+
+/* Link one; false: none is waiting, or no memory. Gate entered, inside the epoch. */
+static bool link_next(struct ak_index *index, struct ak_context *context)
+{
+    uint64_t slots = 0;
+    uint64_t at = 0;
+    uint32_t slot = 0;
+    if (!ak_hnsw_prepare(index, context, &slots) ||
+        !ak_pending_claim(&index->pending, &at, &slot)) {
+        return false;
+    }
+    if (!is_dead(index, slot)) {
+        bool serial = atomic_load_explicit(&index->linked_count, memory_order_relaxed) <
+                      AK_SERIAL_ROWS;
+        if (serial) {
+            ak_mutex_lock(&index->serial);
+        }
+        ak_hnsw_link(index, context, slots, slot, false);
+        if (serial) {
+            ak_mutex_unlock(&index->serial);
+        }
+    }
+    ak_pending_finish(&index->pending, at);
+    return true;
+}
+
+uint32_t ak_index_build_some(struct ak_index *index, uint32_t max)
+{
+    uint32_t done = 0;
+    /* Acquire pairs with the release at the end of a thaw: the rows may be written. */
+    if (!atomic_load_explicit(&index->writable, memory_order_acquire)) {
+        return 0;
+    }
+    while (done < max && ak_index_pending(index) > 0) {
+        if (!ak_gate_enter(&index->gate, false)) {
+            break;
+        }
+        unsigned token = ak_epoch_enter(index->options.epoch);
+        struct ak_context *context = ak_context_take(index);
+        bool linked = context && link_next(index, context);
+        if (context) {
+            ak_context_put(index, context);
+        }
+        ak_epoch_leave(index->options.epoch, token);
+        ak_gate_leave(&index->gate);
+        if (!linked) {
+            break;
+        }
+        done++;
+    }
+    return done;
+}

@@ -1,0 +1,247 @@
+/* hnsw_search.c — one search: exact or along the graph, and always as many results as there are.
+ *
+ * Order of looking, so that a row being linked meanwhile is met exactly once: first the pending list,
+ * marking what it holds as visited; then the entry point; then the graph. A row that left the list
+ * before it was read has its links in place (see pending.c).
+ *
+ * Exact is chosen when it is asked for, when few rows are live, when a filter leaves so few that
+ * measuring them costs less than walking past those it leaves out, and when a walk came back with
+ * fewer than there must be (a filter far away from the query, a region of tombstones).
+ */
+#include "index/index_priv.h"
+
+#define CAP_ROOM 1024 /* rows a walk may keep that do not count, beside what the filter explains */
+
+struct search {
+    struct ak_index *index;
+    const struct ak_index_query *query;
+    struct ak_context *context;
+    struct ak_walk walk;
+    struct ak_hit *hits;
+    uint32_t count;
+    uint32_t ef;
+    float query_scale;
+};
+
+static uint64_t get(const _Atomic uint64_t *at)
+{
+    return atomic_load_explicit(at, memory_order_acquire);
+}
+
+static uint32_t ef_of(const struct ak_index *index, const struct ak_index_query *query)
+{
+    uint32_t ef = query->ef ? query->ef : index->options.params.ef_search;
+    ef = ef < query->k ? query->k : ef;
+    return ef < AK_EF_MAX ? ef : AK_EF_MAX;
+}
+
+/* Rows an exact search would measure. */
+static uint64_t rows_to_scan(const struct ak_index *index, const struct ak_index_query *query)
+{
+    uint64_t live = get(&index->live);
+    return query->allow && query->allow_count < live ? query->allow_count : live;
+}
+
+static uint64_t walk_cost(const struct ak_index *index, const struct ak_index_query *query)
+{
+    uint64_t rows = get(&index->live) + get(&index->tombstones);
+    return ak_index_walk_cost(index, ef_of(index, query), rows, rows_to_scan(index, query)) +
+           get(&index->pending.count);
+}
+
+static bool prefers_exact(const struct ak_index *index, const struct ak_index_query *query)
+{
+    uint64_t rows = rows_to_scan(index, query);
+    if (query->exact || get(&index->live) <= index->exact_below || rows <= query->k ||
+        get(&index->entry) == AK_ENTRY_NONE) {
+        return true;
+    }
+    /* A caller that set exact_below wants the graph above it, however small the index. */
+    bool chosen = index->options.exact_below == 0 || query->allow || query->k > index->exact_below;
+    return chosen && rows <= walk_cost(index, query);
+}
+
+uint64_t ak_index_cost(const struct ak_index *index, const struct ak_index_query *query)
+{
+    return prefers_exact(index, query) ? rows_to_scan(index, query) : walk_cost(index, query);
+}
+
+/* --- Results --- */
+
+static void give_scores(struct search *search)
+{
+    for (uint32_t i = 0; i < search->count; i++) {
+        search->hits[i].score =
+            ak_measure_score(search->index, search->query_scale, search->hits[i].score);
+    }
+    /* The root and the clamp can make different distances equal scores: order those by slot. */
+    for (uint32_t i = 1; i < search->count; i++) {
+        struct ak_hit moving = search->hits[i];
+        uint32_t at = i;
+        while (at > 0 && search->hits[at - 1].slot > moving.slot &&
+               !(search->hits[at - 1].score < moving.score) &&
+               !(search->hits[at - 1].score > moving.score)) {
+            search->hits[at] = search->hits[at - 1];
+            at--;
+        }
+        search->hits[at] = moving;
+    }
+}
+
+static void take_found(struct search *search)
+{
+    struct ak_context *context = search->context;
+    ak_found_sort(context);
+    for (uint32_t i = 0; i < context->found_count; i++) {
+        search->hits[i] = (struct ak_hit){context->found[i].slot, context->found[i].distance};
+    }
+    search->count = context->found_count;
+}
+
+/* Rows of the pool that may be returned join what was found among the pending ones. */
+static void merge_pool(struct search *search)
+{
+    struct ak_context *context = search->context;
+    uint32_t k = search->query->k;
+    uint32_t taken = 0;
+    float last = 0.0f;
+    for (uint32_t i = 0; i < context->pool_count; i++) {
+        float distance = context->pool_distance[i];
+        uint32_t slot = context->pool_id[i] & ~AK_POOL_DONE;
+        if (taken >= k && distance > last) {
+            break;
+        }
+        if (ak_walk_counts(&search->walk, slot)) {
+            ak_found_offer(context, k, (struct ak_found){distance, slot});
+            last = distance;
+            taken++;
+        }
+    }
+}
+
+/* --- The two ways --- */
+
+static enum ak_rc search_exact(struct search *search, uint64_t *distances, struct ak_err *err)
+{
+    const struct ak_index_query *query = search->query;
+    struct ak_index *index = search->index;
+    uint64_t slots = ak_index_slots(index);
+    uint64_t rows = rows_to_scan(index, query);
+    uint32_t k = rows < query->k ? (uint32_t)rows : query->k;
+    /* A row added since may be found in place of one that was counted: k is the bound either way. */
+    search->count = 0;
+    if (k == 0) {
+        return AK_OK;
+    }
+    if (!ak_context_fit_found(search->context, k)) {
+        return ak_fail(err, AK_NOMEM, "search for %u rows", k);
+    }
+    struct ak_measure measure;
+    ak_measure_for_query(index, search->context->query, &measure);
+    struct ak_scan scan = {.dead = ak_index_words(&index->dead),
+                           .allow = query->allow,
+                           .allow_slots = query->allow_slots,
+                           .slots = slots,
+                           .k = k};
+    *distances += ak_exact_scan(&measure, &scan, search->context);
+    take_found(search);
+    return AK_OK;
+}
+
+/* How long the pool may become: as the filter explains twice over, and some room. */
+static uint32_t cap_of(const struct search *search, bool filtered)
+{
+    const struct ak_index *index = search->index;
+    if (!filtered) {
+        return search->ef;
+    }
+    double rows = (double)(get(&index->live) + get(&index->tombstones));
+    double eligible = (double)rows_to_scan(index, search->query);
+    double cap = 2.0 * (double)search->ef * rows / (eligible > 1.0 ? eligible : 1.0) + CAP_ROOM;
+    return cap < (double)AK_EF_MAX ? (uint32_t)cap : AK_EF_MAX;
+}
+
+static bool set_up_walk(struct search *search)
+{
+    struct ak_index *index = search->index;
+    const struct ak_index_query *query = search->query;
+    uint64_t slots = ak_index_slots(index);
+    ak_hnsw_walk_init(index, search->context, slots, &search->walk);
+    ak_measure_for_query(index, search->context->query, &search->walk.measure);
+    search->walk.dead = ak_index_words(&index->dead);
+    search->walk.allow = query->allow;
+    search->walk.allow_slots = query->allow_slots;
+    search->walk.ef = search->ef;
+    search->walk.cap = cap_of(search, query->allow || ak_index_tombstones(index) > 0);
+    return ak_context_fit_visited(search->context, slots) &&
+           ak_context_fit_pool(search->context, search->walk.cap) &&
+           ak_context_fit_found(search->context, query->k);
+}
+
+static enum ak_rc search_graph(struct search *search, struct ak_err *err)
+{
+    struct ak_index *index = search->index;
+    struct ak_walk *walk = &search->walk;
+    uint64_t entry = AK_ENTRY_NONE;
+    do { /* again only when the entry point was added after the rows were counted */
+        if (!set_up_walk(search)) {
+            return ak_fail(err, AK_NOMEM, "search of %u candidates", search->ef);
+        }
+        walk->distances = ak_exact_pending(index, walk, search->query->k);
+        entry = get(&index->entry);
+        if (entry != AK_ENTRY_NONE && ak_entry_slot(entry) >= walk->limit) {
+            ak_context_reset(search->context);
+            entry = AK_ENTRY_NONE - 1;
+        }
+    } while (entry == AK_ENTRY_NONE - 1);
+    if (entry != AK_ENTRY_NONE) {
+        const uint64_t *dead = walk->dead;
+        if (walk->cap == walk->ef && !walk->allow) {
+            walk->dead = NULL; /* nothing removed: every row counts */
+        }
+        uint32_t seed =
+            index->walk->descend(walk, ak_entry_slot(entry), ak_entry_level(entry), 0);
+        index->walk->beam(walk, seed, 0);
+        walk->dead = dead;
+        merge_pool(search);
+    }
+    ak_context_reset(search->context);
+    take_found(search);
+    return AK_OK;
+}
+
+enum ak_rc ak_index_search(struct ak_index *index, const struct ak_index_query *query,
+                           struct ak_hit *hits, uint32_t *count, struct ak_index_effort *effort,
+                           struct ak_err *err)
+{
+    AK_ASSERT(query->k >= 1 && query->k <= AK_K_MAX);
+    struct search search = {.index = index,
+                            .query = query,
+                            .hits = hits,
+                            .ef = ef_of(index, query),
+                            .context = ak_context_take(index)};
+    if (!search.context) {
+        return ak_fail(err, AK_NOMEM, "search");
+    }
+    memcpy(search.context->query, query->vector, index->options.dimension * sizeof(float));
+    search.query_scale = ak_measure_query_scale(index, query->vector);
+    bool exact = prefers_exact(index, query);
+    enum ak_rc rc = exact ? AK_OK : search_graph(&search, err);
+    if (rc == AK_OK && !exact && search.count < query->k) {
+        exact = search.count < rows_to_scan(index, query);
+    }
+    uint64_t distances = search.walk.distances;
+    if (rc == AK_OK && exact) {
+        rc = search_exact(&search, &distances, err);
+    }
+    ak_context_put(index, search.context);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    give_scores(&search);
+    *count = search.count;
+    if (effort) {
+        *effort = (struct ak_index_effort){distances, search.walk.hops, exact};
+    }
+    return AK_OK;
+}

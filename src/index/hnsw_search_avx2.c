@@ -1,0 +1,68 @@
+/* hnsw_search_avx2.c — the walk for AVX2: visited words are gathered eight at a time; AVX2 has no
+ * compression, so what remains is picked bit by bit. */
+#include "index/index_priv.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+static uint32_t fresh_links(const uint32_t *row, uint32_t degree, const uint64_t *visited,
+                            uint32_t limit, uint32_t *out)
+{
+    const __m256i one = _mm256_set1_epi32(1);
+    const __m256i low5 = _mm256_set1_epi32(31);
+    /* Unsigned comparison by flipping the top bits; AK_SLOTS_MAX leaves ids positive, and an empty
+     * place is −1. */
+    const __m256i end = _mm256_set1_epi32((int)limit);
+    const __m256i minus = _mm256_set1_epi32(-1);
+    uint32_t n = 0;
+    uint32_t i = 0;
+    for (; i + 8 <= degree; i += 8) {
+        __m256i ids = _mm256_loadu_si256((const __m256i *)(const void *)(row + i));
+        __m256i in = _mm256_and_si256(_mm256_cmpgt_epi32(end, ids),
+                                      _mm256_cmpgt_epi32(ids, minus));
+        __m256i words = _mm256_mask_i32gather_epi32(minus, (const int *)(const void *)visited,
+                                                    _mm256_srli_epi32(ids, 5), in, 4);
+        __m256i bits = _mm256_sllv_epi32(one, _mm256_and_si256(ids, low5));
+        __m256i unseen = _mm256_cmpeq_epi32(_mm256_and_si256(words, bits),
+                                            _mm256_setzero_si256());
+        unsigned mask = (unsigned)_mm256_movemask_ps(
+            _mm256_castsi256_ps(_mm256_and_si256(unseen, in)));
+        uint32_t found[8];
+        _mm256_storeu_si256((__m256i *)(void *)found, ids);
+        for (; mask; mask &= mask - 1) {
+            out[n++] = found[__builtin_ctz(mask)];
+        }
+    }
+    for (; i < degree; i++) {
+        uint32_t slot = ak_link_get(&row[i]);
+        if (slot < limit && !(visited[slot / 64] >> (slot % 64) & 1)) {
+            out[n++] = slot;
+        }
+    }
+    return n;
+}
+
+static uint32_t pool_rank(const float *distances, uint32_t count, float distance)
+{
+    uint32_t low = 0;
+    while (count - low > 128) {
+        uint32_t mid = low + (count - low) / 2;
+        if (distances[mid] <= distance) {
+            low = mid + 1;
+        } else {
+            count = mid;
+        }
+    }
+    const __m256 wanted = _mm256_set1_ps(distance);
+    for (;; low += 8) {
+        unsigned mask = (unsigned)_mm256_movemask_ps(
+            _mm256_cmp_ps(_mm256_loadu_ps(distances + low), wanted, _CMP_LE_OQ));
+        if (mask != 0xff) {
+            return low + (uint32_t)__builtin_popcount(mask);
+        }
+    }
+}
+
+#define WALK_OPS ak_walk_avx2
+#include "index/hnsw_search_body.h"
+#endif

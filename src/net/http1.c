@@ -1,0 +1,442 @@
+/* http1.c — HTTP/1.1 on a connection: the order of requests and responses, and of reading buffers.
+ *
+ *            first byte            head complete                 body complete
+ *   IDLE ───────────────▶ HEAD ──────────────────▶ LENGTH ─────────────────────▶ IDLE
+ *                           │                      CHUNKED
+ *                           ▼ refused                 ▼ refused, cut off
+ *                        STOPPED ◀────────────────────┘        (no body: HEAD ▶ IDLE at once)
+ *
+ * A request joins the connection's list when its head is complete. The list has two parts: the queued
+ * ones, which are being written in order, and from `unqueued` on those that wait for their response or
+ * their turn. A request leaves when it is written and its body read.
+ *
+ * I1  conn->at never passes the end of the current message: the next one is begun only in IDLE.
+ * I2  [0, keep) of the read buffer belongs to requests that hold a reference to it; what lies behind
+ *     may be overwritten as soon as it is parsed.
+ * I3  the response that closes the connection is the last in the list: nothing is parsed after it.
+ */
+#include "net/http1_priv.h"
+#include <string.h>
+
+static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+_Static_assert(sizeof interim - 1 == AK_NET_INTERIM_BYTES, "interim response");
+
+static int64_t now_ms(const struct ak_conn *conn)
+{
+    return ak_loop_now_ms(conn->nl->loop);
+}
+
+static void open_h1(struct ak_conn *conn)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    llhttp_init(&h1->parser, HTTP_REQUEST, &ak_h1_settings);
+    h1->parser.data = conn;
+}
+
+/* --- Input --- */
+
+/* Move what is still needed, [from, fill), to the front of a buffer with room behind it. */
+static bool move_input(struct ak_conn *conn, uint32_t from)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    uint32_t len = conn->fill - from;
+    struct ak_net_chunk *old = conn->in;
+    if (old && old->refs == 1 && old->cap - len >= AK_H1_READ_MIN) {
+        memmove(old->data, old->data + from, len);
+    } else {
+        uint32_t cap =
+            len + AK_H1_READ_MIN <= AK_NET_CHUNK_BYTES ? AK_NET_CHUNK_BYTES : AK_NET_CHUNK_MAX;
+        struct ak_net_chunk *chunk = ak_net_chunk_get(conn->nl, cap);
+        if (!chunk) {
+            return false;
+        }
+        if (old) {
+            memcpy(chunk->data, old->data + from, len);
+            ak_net_chunk_unref(conn->nl, old);
+        }
+        conn->in = chunk;
+    }
+    h1->head_at = h1->head_at >= from ? h1->head_at - from : 0;
+    conn->at -= from;
+    conn->fill = len;
+    conn->keep = 0;
+    return true;
+}
+
+static bool space_h1(struct ak_conn *conn, char **p, size_t *len)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    bool ok = true;
+    if (ak_h1_reads_into_body(h1)) {
+        ok = ak_h1_body_space(h1->current, p, len);
+    } else {
+        bool is_waiting = h1->state == AK_H1_LENGTH && h1->in_place; /* its body has its room */
+        if (!is_waiting && (!conn->in || conn->in->cap - conn->fill < AK_H1_READ_MIN)) {
+            ok = move_input(conn, h1->state == AK_H1_HEAD ? h1->head_at : conn->at);
+        }
+        if (ok) {
+            *p = conn->in->data + conn->fill;
+            *len = conn->in->cap - conn->fill;
+        }
+    }
+    if (!ok) {
+        conn->proto->refuse(conn, 503, AK_NOMEM, NULL);
+    }
+    return ok;
+}
+
+static void received_h1(struct ak_conn *conn, size_t len)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    if (ak_h1_reads_into_body(h1)) {
+        h1->current->body_buf.len += len;
+        h1->current->body_read += len;
+    } else {
+        conn->fill += (uint32_t)len;
+    }
+}
+
+static void begin_head(struct ak_conn *conn)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    llhttp_reset(&h1->parser);
+    h1->state = AK_H1_HEAD;
+    h1->current = ak_request_new(conn->nl, conn);
+    h1->head_at = conn->at;
+    h1->since_ms = now_ms(conn);
+    h1->field = AK_H1_FIELD_NONE;
+    h1->done = false;
+    h1->fail_status = 0;
+}
+
+/* Empty lines before a request are skipped (RFC 9112 2.2): they start no head, and no time limit. */
+static void skip_empty_lines(struct ak_conn *conn)
+{
+    const char *p = conn->in ? conn->in->data : NULL;
+    while (conn->at < conn->fill && (p[conn->at] == '\r' || p[conn->at] == '\n')) {
+        conn->at++;
+    }
+}
+
+static bool is_blocked(const struct ak_conn *conn)
+{
+    return conn->under_way >= conn->nl->server->options.pipeline_max ||
+           conn->out_bytes >= AK_NET_OUT_MAX || conn->held_bytes >= AK_NET_HELD_MAX;
+}
+
+static enum ak_input parse_idle(struct ak_conn *conn)
+{
+    if (conn->closing || (conn->last && (conn->last->close || !conn->last->keep_alive))) {
+        ak_h1_of(conn)->state = AK_H1_STOPPED;
+        return AK_INPUT_STOP;
+    }
+    skip_empty_lines(conn);
+    if (conn->at == conn->fill) {
+        if (conn->in && conn->in->refs == 1) {
+            conn->at = conn->fill = conn->keep = 0;
+        }
+        return AK_INPUT_MORE;
+    }
+    if (is_blocked(conn)) {
+        return AK_INPUT_BLOCKED;
+    }
+    begin_head(conn);
+    return AK_INPUT_NEXT;
+}
+
+static enum ak_input parse_h1(struct ak_conn *conn)
+{
+    enum ak_input step = AK_INPUT_NEXT;
+    while (step == AK_INPUT_NEXT) {
+        switch (ak_h1_of(conn)->state) {
+        case AK_H1_IDLE:
+            step = parse_idle(conn);
+            break;
+        case AK_H1_HEAD:
+            step = ak_h1_parse_head(conn);
+            break;
+        case AK_H1_LENGTH:
+            step = ak_h1_take_length(conn);
+            break;
+        case AK_H1_CHUNKED:
+            step = ak_h1_take_chunked(conn);
+            break;
+        case AK_H1_STOPPED:
+            step = AK_INPUT_STOP;
+            break;
+        }
+    }
+    return step;
+}
+
+/* --- Ends --- */
+
+static void forget(struct ak_conn *conn, struct ak_http_request *request)
+{
+    if (request->complete) {
+        conn->held_bytes -= request->body_buf.cap;
+    }
+    ak_conn_remove(conn, request);
+    ak_request_release(request);
+}
+
+void ak_h1_release_if_over(struct ak_conn *conn, struct ak_http_request *request)
+{
+    if (request->queued && request->out_at == request->out_total &&
+        request != ak_h1_of(conn)->current) {
+        forget(conn, request);
+    }
+}
+
+/* The body will not come to its end. true: nobody has answered, so the server may. */
+static bool give_up_body(struct ak_http_request *request, enum ak_rc rc)
+{
+    if (!ak_request_claim(request)) {
+        return false;
+    }
+    if (request->announced && request->is_stream) {
+        request->stream.on_end(request->stream.ctx, request, rc);
+    }
+    return true;
+}
+
+/* Nothing more will be parsed. `cut`: in the middle of a message, so that input may follow. */
+static void stop(struct ak_conn *conn, bool cut)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    h1->state = AK_H1_STOPPED;
+    h1->current = NULL;
+    h1->cut = cut;
+}
+
+enum ak_input ak_h1_reject(struct ak_conn *conn, struct ak_http_request *request, int status,
+                           enum ak_rc rc, const char *message)
+{
+    stop(conn, true);
+    request->close = true;
+    if (give_up_body(request, rc)) {
+        ak_response_set_error(request, status, rc, message);
+        request->ready = true;
+    } else if (request->queued) { /* its answer left before the body went wrong */
+        conn->closing = true;
+        ak_h1_release_if_over(conn, request);
+    }
+    return AK_INPUT_STOP;
+}
+
+static void refuse_h1(struct ak_conn *conn, int status, enum ak_rc rc, const char *message)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    struct ak_http_request *request = h1->current;
+    if (!request) {
+        request = ak_request_new(conn->nl, conn);
+        ak_conn_append(conn, request);
+    } else if (h1->state == AK_H1_HEAD) {
+        ak_conn_append(conn, request);
+    }
+    (void)ak_h1_reject(conn, request, status, rc, message);
+    ak_conn_run_soon(conn);
+}
+
+static void eof_h1(struct ak_conn *conn)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    struct ak_http_request *request = h1->current;
+    bool was_head = h1->state == AK_H1_HEAD;
+    stop(conn, false);
+    if (!request) {
+        return;
+    }
+    request->close = true;
+    if (was_head) {
+        ak_request_release(request);
+    } else if (give_up_body(request, AK_UNAVAILABLE)) {
+        ak_request_done(request, 0, 0);
+        forget(conn, request);
+    } else {
+        conn->closing |= request->queued;
+        ak_h1_release_if_over(conn, request);
+    }
+}
+
+/* The connection is gone. A request that somebody still works on is left to its response. */
+static void release_h1(struct ak_conn *conn)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    if (h1->current && h1->state == AK_H1_HEAD) {
+        ak_request_release(h1->current);
+    }
+    stop(conn, false);
+    while (conn->first) {
+        struct ak_http_request *request = conn->first;
+        bool is_over = request->queued || request->ready;
+        ak_conn_remove(conn, request);
+        if (!is_over && (request->handed || !give_up_body(request, AK_UNAVAILABLE))) {
+            request->conn = NULL;
+            continue;
+        }
+        ak_request_done(request, 0, 0);
+        ak_request_release(request);
+    }
+}
+
+/* --- Output --- */
+
+/* Can the connection go on after this response? */
+static bool keeps_alive(const struct ak_conn *conn, const struct ak_http_request *request)
+{
+    const struct ak_h1 *h1 = ak_h1_of(conn);
+    bool is_last = !request->next && (!h1->current || h1->current == request);
+    if (request->close || !request->keep_alive) {
+        return false;
+    }
+    if (h1->current == request) { /* answered early: is the rest of the body worth reading? */
+        uint64_t rest = request->content_length - request->body_read;
+        bool is_short = request->body_kind == AK_NET_BODY_LENGTH && rest <= AK_NET_DROP_MAX;
+        return is_short && !request->wants_interim && !conn->nl->draining;
+    }
+    return !(conn->nl->draining && is_last && conn->at == conn->fill);
+}
+
+static void queue_h1(struct ak_conn *conn)
+{
+    const struct ak_http_request *request = conn->unqueued;
+    if (conn->out_bytes == 0 && request && (request->ready || request->wants_interim)) {
+        conn->write_since_ms = now_ms(conn);
+    }
+    while (conn->unqueued && conn->unqueued->ready) {
+        struct ak_http_request *next = conn->unqueued;
+        bool close = !keeps_alive(conn, next);
+        next->wants_interim = false;
+        ak_response_finish_head(next, close);
+        next->queued = true;
+        conn->unqueued = next->next;
+        conn->out_bytes += next->out_total;
+        if (close) {
+            if (ak_h1_of(conn)->current == next) {
+                stop(conn, true);
+            }
+            conn->closing = true;
+        }
+        ak_request_done(next, next->status, next->out_total - next->out_len);
+    }
+    struct ak_http_request *front = conn->unqueued;
+    if (front && front->wants_interim) { /* all before it is on its way: now or never */
+        front->wants_interim = false;
+        front->interim_left = AK_NET_INTERIM_BYTES;
+        conn->out_bytes += AK_NET_INTERIM_BYTES;
+    }
+}
+
+static int add_iov(struct iovec *iov, int count, const char *p, size_t len)
+{
+    union {
+        const char *in;
+        char *out;
+    } cast = {.in = p};
+    if (len) {
+        iov[count] = (struct iovec){cast.out, len};
+        count++;
+    }
+    return count;
+}
+
+static int gather_h1(struct ak_conn *conn, struct iovec *iov, int max)
+{
+    int count = 0;
+    for (struct ak_http_request *at = conn->first; at && count + 3 <= max; at = at->next) {
+        count = add_iov(iov, count, interim + AK_NET_INTERIM_BYTES - at->interim_left,
+                        at->interim_left);
+        if (!at->queued) {
+            break;
+        }
+        size_t body = at->out_total - at->out_len;
+        if (at->out_at < at->out_len) {
+            count = add_iov(iov, count, at->out + at->out_at, at->out_len - at->out_at);
+            count = add_iov(iov, count, at->answer.p, body);
+        } else {
+            size_t from = at->out_at - at->out_len;
+            count = add_iov(iov, count, body ? at->answer.p + from : NULL, body - from);
+        }
+    }
+    return count;
+}
+
+static void sent_h1(struct ak_conn *conn, size_t len)
+{
+    struct ak_http_request *at = conn->first;
+    conn->out_bytes -= len;
+    while (at && len) {
+        struct ak_http_request *next = at->next;
+        size_t part = len < at->interim_left ? len : at->interim_left;
+        at->interim_left = (uint8_t)(at->interim_left - part);
+        len -= part;
+        if (at->queued) {
+            size_t rest = at->out_total - at->out_at;
+            part = len < rest ? len : rest;
+            at->out_at += part;
+            len -= part;
+            ak_h1_release_if_over(conn, at);
+        }
+        at = next;
+    }
+}
+
+/* --- Time --- */
+
+static bool is_idle_h1(const struct ak_conn *conn)
+{
+    const struct ak_h1 *h1 = ak_h1_of(conn);
+    return (h1->state == AK_H1_IDLE || (h1->state == AK_H1_STOPPED && !h1->cut)) &&
+           conn->at == conn->fill && !conn->first;
+}
+
+static int64_t deadline_h1(const struct ak_conn *conn)
+{
+    const struct ak_h1 *h1 = ak_h1_of(conn);
+    const struct ak_http_options *options = &conn->nl->server->options;
+    switch (h1->state) {
+    case AK_H1_IDLE:
+        return conn->first ? 0 : conn->idle_since_ms + options->idle_timeout_ms;
+    case AK_H1_HEAD:
+        return h1->since_ms + options->head_timeout_ms;
+    case AK_H1_LENGTH:
+    case AK_H1_CHUNKED:
+        if (h1->current->is_stream && atomic_load(&h1->current->paused)) {
+            return 0;
+        }
+        return h1->since_ms + options->body_timeout_ms;
+    case AK_H1_STOPPED:
+        break;
+    }
+    return 0;
+}
+
+static void timed_out_h1(struct ak_conn *conn)
+{
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    if (h1->state == AK_H1_IDLE) {
+        ak_conn_kill(conn);
+    } else if (h1->state == AK_H1_HEAD) {
+        refuse_h1(conn, 408, AK_TIMEOUT, "the request's head did not come in time");
+    } else {
+        refuse_h1(conn, 408, AK_TIMEOUT, "the request's body did not come in time");
+    }
+}
+
+const struct ak_conn_proto ak_http1_proto = {
+    .state_bytes = sizeof(struct ak_h1),
+    .open = open_h1,
+    .release = release_h1,
+    .space = space_h1,
+    .received = received_h1,
+    .parse = parse_h1,
+    .eof = eof_h1,
+    .queue = queue_h1,
+    .gather = gather_h1,
+    .sent = sent_h1,
+    .is_idle = is_idle_h1,
+    .deadline = deadline_h1,
+    .timed_out = timed_out_h1,
+    .refuse = refuse_h1,
+};
