@@ -33,3 +33,4 @@
 #define AK_COLLECTIONS_MAX 1000000u   /* entries of the in-memory directory: about 300 bytes each */
 #define AK_RESPONSE_MAX ((size_t)256 << 20) /* bytes of one answer: it is built in memory */
 #define AK_PAGE_BYTES_MAX ((size_t)64 << 20) /* vectors of one scroll page: 180 MiB as text */
+#define AK_NDJSON_LINE_MAX (4u << 20) /* bytes of one line: the longest vector and its metadata, twice */

@@ -6,8 +6,8 @@
  *     view ──thaw, small──> heap        view ──thaw, large──> region
  *
  *   heap    one cache-line-aligned block below 2 MiB, doubled when it is full
- *   region  an address range aligned to 2 MiB, several times what is needed; only touched pages cost
- *           memory, so growth inside it is free. Its front may be a private mapping of a file.
+ *   region  an address range aligned to 2 MiB, several times what is needed; only touched pages
+ *           cost memory, so growth inside it is free. Its front may be a private mapping of a file.
  *   view    borrowed rows; the slab owns nothing
  *
  * I1  Rows [0, cap) are readable and, but for a view, writable; never-written ones are zero.

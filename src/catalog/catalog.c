@@ -2,8 +2,8 @@
  *
  * I1  One connection, used under db_lock; every change goes through catalog_commit.c.
  * I2  A row is held against the limits of model/ when it is read: a damaged one is AK_CORRUPT.
- * I3  The lock is never held over a callback: rows are copied out in batches, so a callback may call
- *     the catalog again, and a listing sees each row as it was when its batch was read.
+ * I3  The lock is never held over a callback: rows are copied out in batches, so a callback may
+ *     call the catalog again, and a listing sees each row as it was when its batch was read.
  *
  * Settings: WAL mode, synchronous FULL (each commit is synced), a page cache of 8 MiB, no mmap, the
  * log cut back to 16 MiB after a large commit.
@@ -410,7 +410,8 @@ static struct ak_str column_str(sqlite3_stmt *stmt, int at)
 static uint32_t column_u32(sqlite3_stmt *stmt, int at)
 {
     sqlite3_int64 value = sqlite3_column_int64(stmt, at);
-    return value >= 0 && value <= UINT32_MAX ? (uint32_t)value : UINT32_MAX; /* no limit allows it */
+    /* No limit allows the largest, so the row is refused. */
+    return value >= 0 && value <= UINT32_MAX ? (uint32_t)value : UINT32_MAX;
 }
 
 /* The present row of `stmt`; texts are SQLite's until the next step. */

@@ -74,7 +74,7 @@ AK_MUST enum ak_rc ak_catalog_migrate(struct ak_catalog *catalog, struct ak_err 
 
 /* --- catalog_commit.c --- */
 
-/* Apply the change in a transaction that it may share with others; durable when it returns AK_OK. */
+/* Apply the change in a transaction that it may share with others; durable once AK_OK. */
 AK_MUST enum ak_rc ak_catalog_change(struct ak_catalog *catalog, struct catalog_change *change,
                                      struct ak_err *err);
 

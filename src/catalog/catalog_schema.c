@@ -4,8 +4,8 @@
  * two steps is continued at the next start. A step, once released, is never edited: a change is a
  * new step at the end. application_id marks the file as ours.
  *
- * Numbers of 64 bits without sign (LSN, generation, settings) are stored as SQLite's signed integers
- * of the same bits. metric and quantization are stored by name, state by number (enum order).
+ * Numbers of 64 bits without sign (LSN, generation, settings) are stored as SQLite's signed
+ * integers of the same bits. metric and quantization are stored by name, state by number (enum order).
  */
 #include "catalog/catalog_priv.h"
 #include <stdio.h>

@@ -2,7 +2,8 @@
  *
  * SQLite needs little here: one connection, exclusive locking, a write-ahead log whose index stays
  * on the heap (no shared memory: iVersion 1), temporary tables in memory. So a file is read, write,
- * truncate, sync and size, and a lock is taken once, on the database file, against a second process.
+ * truncate, sync and size, and a lock is taken once, on the database file, against
+ * a second process.
  *
  * I1  A name that SQLite created is made durable by the first sync of its file, so that a synced
  *     log cannot be lost with its name.

@@ -289,12 +289,12 @@ static uint32_t add_entry(struct ak_column *column, const struct sought *sought)
         column->free_first = (uint32_t)column->values[code].next;
     }
     uint32_t len = sought->count;
-    if (sought->type == AK_ENTRY_STRING) {
+    if (sought->type == AK_ENTRY_STRING && copy) {
         len = (uint32_t)sought->string.len;
         memcpy(copy, sought->string.p, len);
         ((char *)copy)[len] = '\0';
         value.string = copy;
-    } else if (sought->type == AK_ENTRY_SET) {
+    } else if (sought->type == AK_ENTRY_SET && copy) {
         memcpy(copy, sought->codes, heap);
         value.codes = copy;
         column->set_count++;

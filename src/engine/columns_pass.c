@@ -8,9 +8,9 @@
 static uint64_t pack(const uint8_t bytes[64])
 {
     uint64_t bits = 0;
-    for (unsigned i = 0; i < 8; i++) {
+    for (size_t i = 0; i < 8; i++) {
         uint64_t eight;
-        memcpy(&eight, bytes + 8u * i, sizeof eight);
+        memcpy(&eight, bytes + 8 * i, sizeof eight);
         bits |= (eight * 0x0102040810204080u >> 56) << (8 * i);
     }
     return bits;

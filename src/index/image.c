@@ -12,7 +12,8 @@
  *     stride · rows without overflow; no kind occurs twice.
  * I2  The header's checksum covers the header, the header's toc_crc the table, the table every byte
  *     of every section; what is left between them is zero. So check_all() finds any changed byte.
- * I3  open() reads the header and the table only: a warm image costs two pages until it is searched.
+ * I3  open() reads the header and the table only: a warm image costs two pages until it
+ *     is searched.
  */
 #include "base/hash.h"
 #include "base/mem.h"
@@ -22,8 +23,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* From this size on a graph walk's reads are far apart, and the kernel's read-ahead around each would
- * bring in sixty times what is needed; smaller images are in memory after a few of them. */
+/* From this size on a graph walk's reads are far apart, and the kernel's read-ahead around each
+ * would bring in sixty times what is needed; smaller images are in memory after a few of them. */
 #define RANDOM_ADVICE_MIN ((uint64_t)64 << 20)
 
 struct ak_image {
@@ -321,7 +322,7 @@ enum ak_rc ak_image_need(const struct ak_image *image, uint32_t kind, uint64_t s
     return AK_OK;
 }
 
-/* Bring in what is checked next while this block is: the mapping may be advised against read-ahead. */
+/* Bring in what is checked next: the mapping may be advised against read-ahead. */
 static void read_ahead(const struct ak_image *image, uint64_t at, uint64_t end)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);

@@ -5,9 +5,9 @@
  * overlooked one cannot publish half an image.
  *
  * A file is written as `path`.tmp: sections through a buffer in large writes, then the table, then
- * the header over the zeros that stood in its place, sync, rename, sync of the folder. The rename is
- * the commit point: before it there is nothing under `path` (or what was there before), after it the
- * whole image. The temporary name is fixed, so what a crash leaves is overwritten by the next try.
+ * the header over the zeros that stood in its place, sync, rename, sync of the folder. The rename
+ * is the commit point: before it there is nothing under `path` (or what was there before), after it
+ * the whole image. The temporary name is fixed: the next try overwrites what a crash left.
  */
 #include "base/fault.h"
 #include "base/hash.h"
@@ -377,7 +377,8 @@ static enum ak_rc publish(struct ak_image_writer *writer, struct ak_err *err)
 enum ak_rc ak_image_commit(struct ak_image_writer *writer, uint64_t *bytes, struct ak_err *err)
 {
     AK_ASSERT(!writer->is_open || writer->failed != AK_OK);
-    enum ak_rc rc = writer->failed == AK_OK ? finish(writer, err) : refuse_after_failure(writer, err);
+    bool is_sound = writer->failed == AK_OK;
+    enum ak_rc rc = is_sound ? finish(writer, err) : refuse_after_failure(writer, err);
     uint64_t len = writer->at;
     if (rc == AK_OK && writer->fs) {
         rc = publish(writer, err);

@@ -326,10 +326,11 @@ enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *s
     }
     store_row(index, at, vector);
     if (index->next_is_freed) {
+        /* In this order: who reads `unlinked` before `dead` never takes the row for a tombstone. */
         ak_reclaim_take(index->reclaim);
+        ak_bits_clear(ak_index_words(&index->dead), at);
         ak_bits_clear(ak_index_words(&index->unlinked), at);
         atomic_fetch_sub_explicit(&index->unlinked_count, 1, memory_order_relaxed);
-        ak_bits_clear(ak_index_words(&index->dead), at);
     } else {
         atomic_store_explicit(&index->slots, (uint64_t)at + 1, memory_order_release);
     }

@@ -262,6 +262,7 @@ struct ak_frozen {
     uint64_t upper_rows;
     uint64_t entry;
     uint64_t live_count;
+    uint64_t free_count;
     uint64_t *dead;
     uint64_t *unlinked;
     uint64_t *live;

@@ -1,4 +1,4 @@
-/* collection.c — names, parameters and documents: what is allowed, and the sentence when it is not. */
+/* collection.c — names, parameters, documents: what is allowed, and the sentence when it is not. */
 #include "model/collection.h"
 #include <string.h>
 

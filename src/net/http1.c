@@ -321,7 +321,8 @@ static void queue_h1(struct ak_conn *conn)
         ak_request_done(next, next->status, next->out_total - next->out_len);
     }
     struct ak_http_request *front = conn->unqueued;
-    if (front && front->wants_interim) { /* all before it is on its way: now or never */
+    if (front && front->wants_interim && !atomic_load(&front->claimed)) {
+        /* All before it is on its way. */
         front->wants_interim = false;
         front->interim_left = AK_NET_INTERIM_BYTES;
         conn->out_bytes += AK_NET_INTERIM_BYTES;

@@ -70,14 +70,12 @@ enum ak_input ak_h1_begin_body(struct ak_conn *conn, struct ak_http_request *req
     h1->extras = 0;
     h1->in_place = false;
     h1->done = false;
-    if (!is_claimed(request)) {
-        if (request->body_kind == AK_NET_BODY_LENGTH &&
-            request->content_length > request->body_max) {
-            return too_big(conn, request);
-        }
-        request->wants_interim =
-            request->expects_continue && !request->is_http_1_0 && conn->at == conn->fill;
+    if (request->body_kind == AK_NET_BODY_LENGTH && request->content_length > request->body_max &&
+        !is_claimed(request)) {
+        return too_big(conn, request);
     }
+    request->wants_interim =
+        request->expects_continue && !request->is_http_1_0 && conn->at == conn->fill;
     if (request->body_kind == AK_NET_BODY_CHUNKED) {
         llhttp_resume(&h1->parser);
         h1->state = AK_H1_CHUNKED;

@@ -96,6 +96,9 @@ static int on_value(llhttp_t *parser, const char *at, size_t len)
     if (check_head_size(conn, at + len) != 0) {
         return HPE_USER;
     }
+    if (len == 0) { /* an empty value, or the buffer ended before it: its place says nothing */
+        return 0;
+    }
     AK_ASSERT(request->field_count > 0);
     struct ak_net_field *field = &request->fields[request->field_count - 1];
     size_t from = offset_of(conn, at);
@@ -125,6 +128,9 @@ static int on_value_complete(llhttp_t *parser)
         return 0;
     }
     struct ak_net_field *field = &request->fields[request->field_count - 1];
+    if (h1->field == AK_H1_FIELD_NAME) {
+        field->value_at = (uint16_t)(field->name_at + field->name_len);
+    }
     const char *head = conn->in->data + h1->head_at;
     while (field->value_len && (head[field->value_at + field->value_len - 1] == ' ' ||
                                 head[field->value_at + field->value_len - 1] == '\t')) {

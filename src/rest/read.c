@@ -115,8 +115,8 @@ bool ak_read_uuid(struct ak_reader *r, const char *field, struct ak_uuid *id)
         return false;
     }
     if (!ak_uuid_parse(text, id)) {
-        ak_read_fail(r, "%s '%.*s' is not a UUID (like 0198c2b4-7e1f-7a33-9d50-5f1c2a6b8e94)", field,
-                     AK_STR_ARG(ak_str_sub(text, 0, SHOWN_MAX)));
+        ak_read_fail(r, "%s '%.*s' is not a UUID (like 0198c2b4-7e1f-7a33-9d50-5f1c2a6b8e94)",
+                     field, AK_STR_ARG(ak_str_sub(text, 0, SHOWN_MAX)));
         return false;
     }
     if (ak_uuid_is_nil(id)) {

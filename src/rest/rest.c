@@ -1,8 +1,8 @@
 /* rest.c — a request's way: head → route → (worker) → collection → handler → reply → counted.
  *
  *   on_head     route, content type, limit of the body; a stream is taken up here (import.c)
- *   on_request  small bodies go on at once on the loop; large ones, and collections that must first be
- *               opened from disk, on a worker
+ *   on_request  small bodies go on at once on the loop; large ones, and collections that must first
+ *               be opened from disk, on a worker
  *   handler     reads the body, starts an operation of the service; its `done` replies
  *   on_done     counts
  */

@@ -1,14 +1,14 @@
 /* rest.h — the REST API: an HTTP application over the service.
  *
- * Routes: routes.def; shapes: docs/openapi.yaml. Bodies are strict JSON: an unknown field, a wrong type or
- * a value out of bounds is a 400 whose message says what is allowed. Every error is
+ * Routes: routes.def; shapes: docs/openapi.yaml. Bodies are strict JSON: an unknown field, a wrong
+ * type or a value out of bounds is a 400 whose message says what is allowed. Every error is
  * {"error":{"code","message"}}. A request's X-Request-Id comes back in its response.
  *
  * It may serve before the engine is open: until ak_rest_set_service() only /health, /version and
  * /metrics answer, /ready and the rest say 503.
  *
- * Threads: callbacks as net/http.h has them; set_service from any thread, once. Close after the HTTP
- * server and after the service.
+ * Threads: callbacks as net/http.h has them; set_service from any thread, once. Close after the
+ * HTTP server and after the service.
  */
 #pragma once
 #include "net/http.h"

@@ -79,7 +79,6 @@ struct ak_call {
         struct ak_scroll_op scroll;
         struct ak_count_op count;
         struct ak_search_op search;
-        struct ak_search_batch_op *batch; /* large, so on its own */
     } u;
 };
 

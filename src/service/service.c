@@ -1,8 +1,8 @@
 /* service.c — opening, closing, moving operations between threads, and the gauges of the node.
  *
  * I1  under_way counts the operations between ak_op_begin() and the return of their `done`, and the
- *     deferred ones; ak_service_close() waits for it to reach zero, so that no completion of the log
- *     and no worker meets a service that is gone.
+ *     deferred ones; ak_service_close() waits for it to reach zero, so that no completion of the
+ *     log and no worker meets a service that is gone.
  */
 #include "base/mem.h"
 #include "service/service_priv.h"

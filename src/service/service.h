@@ -1,15 +1,15 @@
 /* service.h — what the APIs may ask of the server: the operations behind REST and gRPC.
  *
- * An operation is a struct in the caller's storage that embeds struct ak_op. The caller fills in the
- * inputs, starts it, and hears of its end through op.done, once: at once on the calling thread, or
- * later on another one. The service decides where it runs: what is short and cannot block stays on the
- * caller's thread (an event loop), everything else goes to the worker pool. A write is done when it is
- * durable, and no thread waits for the disk meanwhile.
+ * An operation is a struct in the caller's storage that embeds struct ak_op. The caller fills in
+ * the inputs, starts it, and hears of its end through op.done, once: at once on the calling thread,
+ * or later on another one. The service decides where it runs: what is short and cannot block stays
+ * on the caller's thread (an event loop), everything else goes to the worker pool. A write is done
+ * when it is durable, and no thread waits for the disk meanwhile.
  *
  * Threads: any call from any thread; open and close by one. `done` runs on the caller's thread, a
  * worker, or the log's thread: it must not block.
- * Memory: an operation, its inputs and its arena stay valid until `done` is called; inside `done` they
- * may be freed. Results live in op.arena unless their field says otherwise.
+ * Memory: an operation, its inputs and its arena stay valid until `done` is called; inside `done`
+ * they may be freed. Results live in op.arena unless their field says otherwise.
  */
 #pragma once
 #include "base/arena.h"
@@ -22,7 +22,7 @@ struct ak_service_options {
     struct ak_metrics *metrics;   /* may be NULL; not rendered after close */
     struct ak_log *log;           /* may be NULL */
     const struct ak_clock *clock; /* NULL: the system's */
-    unsigned threads;             /* workers; 0: two per core, at least four (many wait for disks) */
+    unsigned threads;             /* workers; 0: two per core, at least four: many wait for disks */
 };
 
 AK_MUST enum ak_rc ak_service_open(const struct ak_service_options *options,
@@ -40,7 +40,7 @@ struct ak_op {
     void (*run)(struct ak_op *op);
 };
 
-/* Call run(op) on a worker, with op->may_block set. When no worker takes it, op->done gets the code. */
+/* Call run(op) on a worker, with op->may_block set; when none takes it, op->done gets the code. */
 void ak_service_defer(struct ak_service *service, struct ak_op *op, void (*run)(struct ak_op *op));
 /* Seconds since the operation was started. */
 double ak_op_seconds(const struct ak_op *op);
@@ -147,8 +147,8 @@ struct ak_search_batch_op {
     struct ak_op op;
     struct ak_collection *collection;
     const struct ak_search *searches;
-    struct ak_search_result *results; /* out: `count` of them, the caller's; what they lead to is valid
-                                       * until `done` returns */
+    struct ak_search_result *results; /* out: `count` of them, the caller's; what they lead to is
+                                       * valid until `done` returns */
     size_t count;                     /* ≥ 1 */
     struct ak_batch_helper {          /* the rest is the service's */
         struct ak_search_batch_op *batch;
@@ -175,7 +175,7 @@ struct ak_scroll_op {
     struct ak_collection *collection;
     bool has_after;
     struct ak_uuid after;
-    uint32_t limit;                 /* 1..AK_SCROLL_MAX; lowered so that a page stays of a sane size */
+    uint32_t limit;                 /* 1..AK_SCROLL_MAX; lowered when a page would be too large */
     const struct ak_filter *filter; /* or NULL */
     unsigned include;
     struct ak_search_result page;   /* out */

@@ -2,8 +2,8 @@
 #include "base/limits.h"
 #include "service/service_priv.h"
 
-/* On a worker: finding an id takes the collection's writer lock, which a checkpoint or a batch may hold
- * for milliseconds. */
+/* On a worker: finding an id takes the collection's writer lock, which a checkpoint or a batch may
+ * hold for milliseconds. */
 static void run_fetch(struct ak_op *op)
 {
     struct ak_fetch_op *fetch = AK_OP_OF(op, struct ak_fetch_op, op);
@@ -16,7 +16,8 @@ void ak_service_fetch(struct ak_service *service, struct ak_fetch_op *fetch)
     ak_op_start(service, &fetch->op, false, run_fetch);
 }
 
-/* Documents of a page when vectors are asked for: at least one, and no more than AK_PAGE_BYTES_MAX. */
+/* Documents of a page when vectors are asked for: at least one, and no more than AK_PAGE_BYTES_MAX.
+ *  */
 static uint32_t page_limit(const struct ak_scroll_op *scroll)
 {
     if (!(scroll->include & AK_INCLUDE_VECTOR)) {
@@ -29,12 +30,13 @@ static uint32_t page_limit(const struct ak_scroll_op *scroll)
 
 static enum ak_rc read_page(struct ak_op *op, struct ak_scroll_op *scroll, uint32_t limit)
 {
-    return ak_collection_scroll(scroll->collection, scroll->has_after ? &scroll->after : NULL, limit,
-                                scroll->filter, scroll->include, op->arena, &scroll->page.found,
-                                &scroll->page.count, &op->err);
+    const struct ak_uuid *after = scroll->has_after ? &scroll->after : NULL;
+    return ak_collection_scroll(scroll->collection, after, limit, scroll->filter, scroll->include,
+                                op->arena, &scroll->page.found, &scroll->page.count, &op->err);
 }
 
-/* One more than the page, to know whether there is another; at the ceiling a full page promises one. */
+/* One more than the page, to know whether there is another; at the ceiling a full page promises
+ * one. */
 static void run_scroll(struct ak_op *op)
 {
     struct ak_scroll_op *scroll = AK_OP_OF(op, struct ak_scroll_op, op);

@@ -1,8 +1,8 @@
 /* service_search.c — searches, alone and in batches.
  *
- * A search of ordinary size runs on the loop that read it: handing it over would cost more than half
- * of what it takes. A batch is spread over workers that take one search after the other; each has an
- * arena of its own, since an arena belongs to one thread.
+ * A search of ordinary size runs on the loop that read it: handing it over would cost more than
+ * half of what it takes. A batch is spread over workers that take one search after the other; each
+ * has an arena of its own, since an arena belongs to one thread.
  */
 #include "base/mem.h"
 #include "service/service_priv.h"
@@ -120,7 +120,7 @@ static void run_batch(struct ak_op *op)
     atomic_store(&batch->busy, n);
     for (unsigned i = 1; i < n; i++) {
         if (ak_pool_submit(pool, run_helper, &batch->helpers[i], NULL) != AK_OK) {
-            atomic_fetch_sub(&batch->busy, 1); /* never the last: this thread's share is still out */
+            atomic_fetch_sub(&batch->busy, 1); /* never the last: this thread's is still out */
         }
     }
     help(&batch->helpers[0]);

@@ -1,11 +1,11 @@
-/* service_write.c — upserts, deletes, imports: apply here or on a worker, then wait for the log without
- * a thread.
+/* service_write.c — upserts, deletes, imports: apply here or on a worker, then wait for the log
+ * without a thread.
  *
  *   start → [loop or worker] apply → applied() → commit_async → [log's thread] done()
  *
- * A loop never waits for a collection's writer: the engine then answers AK_CONFLICT and the operation
- * is tried again on a worker, which may wait. Collections with too many unlinked rows are written to by
- * workers only, and each links a share of them first: that is the brake on writers.
+ * A loop never waits for a collection's writer: the engine then answers AK_CONFLICT and the
+ * operation is tried again on a worker, which may wait. Collections with too many unlinked rows are
+ * written to by workers only, and each links a share of them first: that is the brake on writers.
  */
 #include "base/mem.h"
 #include "service/service_priv.h"

@@ -60,7 +60,8 @@ static enum ak_rc create(struct ak_catalog *catalog, uint64_t n, struct ak_err *
     return create_named(catalog, n, ak_str_of(name), at);
 }
 
-static enum ak_rc checkpoint(struct ak_catalog *catalog, uint64_t n, uint64_t lsn, struct ak_str blob)
+static enum ak_rc checkpoint(struct ak_catalog *catalog, uint64_t n, uint64_t lsn,
+                             struct ak_str blob)
 {
     struct ak_checkpoint_commit commit = {.id = id_of(n),
                                           .checkpoint = {.generation = lsn,
@@ -527,7 +528,8 @@ TEST(catalog, a_database_of_somebody_else_or_of_a_newer_version_is_refused_untou
 {
     struct ak_catalog *catalog = NULL;
     with_shell("theirs.db", "CREATE TABLE songs(name)");
-    CHECK_RC(AK_CORRUPT, ak_catalog_open(ak_fs_posix(), path_of("theirs.db"), NULL, &catalog, &err));
+    CHECK_RC(AK_CORRUPT,
+             ak_catalog_open(ak_fs_posix(), path_of("theirs.db"), NULL, &catalog, &err));
     catalog = open_at(ak_fs_posix(), "newer.db");
     ak_catalog_close(catalog);
     with_shell("newer.db", "PRAGMA user_version=1000");

@@ -216,7 +216,7 @@ static uint32_t version_found(struct ak_collection *collection, unsigned thread,
 
 /* A batch under way: every key as acknowledged, or every key as intended. */
 static void check_batch(struct shared *shared, unsigned thread,
-                        const uint32_t found[THREADS][KEYS])
+                        uint32_t found[THREADS][KEYS])
 {
     uint32_t count = atomic_load(&shared->batch_count[thread]);
     uint32_t applied = 0;
