@@ -1,6 +1,6 @@
 # The front door: each target is a command of tools/ or a CMake preset. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test quick demo fresh lint format bench fuzz asan tsan clean install
+.PHONY: help setup build dev test quick demo stop fresh lint format bench fuzz asan tsan clean install
 PREFIX ?= /usr/local
 
 help: ## List the targets
@@ -9,9 +9,9 @@ help: ## List the targets
 setup: ## Install the packages that building needs (says which; nothing when all are there)
 	@tools/setup.sh
 
-build: setup ## Build what users run: build/release/akidb
+build: setup ## Build what users run: build/release/akidb and libakidb
 	@cmake --preset release >/dev/null
-	@cmake --build --preset release
+	@cmake --build --preset release --target akidb akidb_static akidb_shared
 
 dev: setup ## Build with warnings as errors, crash points and tests: build/dev
 	@cmake --preset dev >/dev/null
@@ -25,6 +25,9 @@ quick: ## Run the tests of the inner loop
 
 demo: build ## Start a server with 2,000 documents and search it
 	@tools/demo.sh
+
+stop: ## Stop the demo's server
+	@tools/demo.sh stop
 
 fresh: ## Try the README on a bare Debian (root; FAST=1: quick tests only)
 	@tools/fresh.sh

@@ -9,6 +9,7 @@ pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 set(AKIDB_MODULES "")
 function(ak_module name)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.c)
+  list(FILTER sources EXCLUDE REGEX "/main\\.c$")
   if(NOT sources)
     return()
   endif()
@@ -36,5 +37,17 @@ ak_module(engine catalog wal index simd metrics model base)
 ak_module(service engine metrics model base)
 ak_module(rest service net metrics base)
 ak_module(cli rest service engine net index metrics base)
+
+# `akidb version` names the commit; a new commit configures anew so that it stays true.
+find_package(Git QUIET)
+if(GIT_FOUND AND EXISTS ${PROJECT_SOURCE_DIR}/.git/logs/HEAD)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+                                         ${PROJECT_SOURCE_DIR}/.git/logs/HEAD)
+  execute_process(COMMAND ${GIT_EXECUTABLE} rev-parse --short=12 HEAD
+                  WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE AKIDB_COMMIT
+                  OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+set_source_files_properties(${PROJECT_SOURCE_DIR}/src/cli/version.c
+                            PROPERTIES COMPILE_DEFINITIONS "AKIDB_COMMIT=\"${AKIDB_COMMIT}\"")
 include(cmake/simd.cmake)
 include(cmake/llhttp.cmake)

@@ -71,18 +71,20 @@ run_all() {
     done <<<"$list"
 }
 
-build() { # preset, targets…: false when it does not build
-    local preset=$1 targets=()
-    shift
-    [ $# -eq 0 ] || targets=(--target "$@")
-    if { cmake --preset "$preset" && cmake --build --preset "$preset" "${targets[@]}"; } \
-        >"$logs/build-$preset.log" 2>&1; then
-        return 0
+declare -A built # preset → yes or no
+
+build() { # preset: false when it does not build, which counts as one failure
+    local log=$logs/build-$1.log
+    if [ -z "${built[$1]:-}" ]; then
+        built[$1]=yes
+        if ! { cmake --preset "$1" && cmake --build --preset "$1" -- -k 0; } >"$log" 2>&1; then
+            built[$1]=no
+            grep -A 12 -E '^FAILED|error:' "$log" | head -n 60
+            failed=$((failed + 1))
+            failures+=("the $1 build ($log)")
+        fi
     fi
-    tail -n 40 "$logs/build-$preset.log"
-    failed=$((failed + 1))
-    failures+=("the $preset build ($logs/build-$preset.log)")
-    return 1
+    [ "${built[$1]}" = yes ]
 }
 
 unit_programs() { # build folder, pattern, prefix of the names, command before the program

@@ -9,6 +9,7 @@
  */
 #include "base/hash.h"
 #include "base/hash_priv.h"
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -197,4 +198,9 @@ void ak_sha256(const void *p, size_t len, uint8_t digest[32])
 {
     int done = EVP_Digest(p, len, digest, NULL, EVP_sha256(), NULL);
     AK_ASSERT(done == 1);
+}
+
+const char *ak_hash_openssl_version(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
 }

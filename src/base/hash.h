@@ -20,3 +20,4 @@ static inline uint64_t ak_mix64(uint64_t x)
     return x ^ (x >> 31);
 }
 void ak_sha256(const void *p, size_t len, uint8_t digest[32]);
+const char *ak_hash_openssl_version(void); /* of the library in use: "3.0.17" */

@@ -526,3 +526,8 @@ enum ak_rc ak_catalog_check(struct ak_catalog *catalog, struct ak_err *err)
     ak_mutex_unlock(&catalog->db_lock);
     return code;
 }
+
+const char *ak_catalog_sqlite_version(void)
+{
+    return sqlite3_libversion();
+}

@@ -69,3 +69,4 @@ AK_MUST enum ak_rc ak_catalog_get(struct ak_catalog *catalog, const char *name, 
                                   uint64_t *value, struct ak_err *err);
 /* SQLite's own integrity check: AK_CORRUPT with its first finding. */
 AK_MUST enum ak_rc ak_catalog_check(struct ak_catalog *catalog, struct ak_err *err);
+const char *ak_catalog_sqlite_version(void); /* of the library in use: "3.40.1" */

@@ -3,7 +3,7 @@
  * The head is parsed where it lies. llhttp gives spans; they are kept as offsets from the head's
  * first byte, so that a partial head can move to a new read buffer.
  *
- * Refused here, beyond what llhttp (strict) refuses: other versions than 1.0 and 1.1, no Host or two
+ * Refused here, beyond what llhttp (strict) refuses: a bare LF (RFC 9112 2.2), other versions than 1.0 and 1.1, no Host or two
  * (RFC 9112 3.2), Transfer-Encoding other than exactly "chunked", or with Content-Length, or in 1.0
  * (6.1), folded header lines (5.2), CONNECT, a target with a fragment or without a leading '/'.
  * Upgrade is ignored (RFC 9110 7.8).
@@ -208,6 +208,22 @@ static bool is_host(struct ak_str value)
     return true;
 }
 
+/* llhttp, strict as it is, takes a bare LF at the end of the request line. */
+static bool lines_end_in_crlf(const char *head, size_t len)
+{
+    const char *end = head + len;
+    for (const char *at = head; at < end; at++) {
+        at = memchr(at, '\n', (size_t)(end - at));
+        if (!at) {
+            return true;
+        }
+        if (at == head || at[-1] != '\r') {
+            return false;
+        }
+    }
+    return true;
+}
+
 struct found { /* the headers that decide how the message is read */
     unsigned hosts;
     unsigned encodings;
@@ -248,7 +264,7 @@ static void look_at(struct ak_http_request *request, const struct ak_net_field *
 }
 
 /* Our own rules; 0, or the status of the refusal with its text in h1. */
-static int check_head(struct ak_h1 *h1, struct ak_http_request *request)
+static int check_head(struct ak_h1 *h1, struct ak_http_request *request, size_t head_len)
 {
     const llhttp_t *parser = &h1->parser;
     struct found found = {0};
@@ -256,6 +272,9 @@ static int check_head(struct ak_h1 *h1, struct ak_http_request *request)
         look_at(request, &request->fields[i], &found);
     }
     request->method = method_of(parser);
+    if (!lines_end_in_crlf(request->head, head_len)) {
+        return refuse(h1, 400, AK_INVALID, "lines must end in CR LF");
+    }
     if (parser->http_major != 1 || parser->http_minor > 1) {
         return refuse(h1, 505, AK_UNSUPPORTED, "only HTTP/1.1 and HTTP/1.0 are spoken here");
     }
@@ -298,7 +317,7 @@ static enum ak_input head_complete(struct ak_conn *conn)
     request->target = (struct ak_str){request->head + request->target_at, request->target_len};
     conn->keep = conn->at;
     ak_conn_append(conn, request);
-    if (check_head(h1, request) != 0) {
+    if (check_head(h1, request, conn->at - h1->head_at) != 0) {
         return ak_h1_reject(conn, request, h1->fail_status, h1->fail_rc, h1->fail_text);
     }
     request->started_ns = ak_mono_ns(server->clock);

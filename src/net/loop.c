@@ -9,11 +9,14 @@
  * I2  `busy` has a bit for every slot with timers, so the next wake-up is found without a walk.
  * I3  `asleep` is set before the last look at the posts and cleared by whoever wakes the loop; a post
  *     is linked before `asleep` is read. Both sides use seq_cst: one of them sees the other.
+ * I4  once its post is linked, a poster's last touch of the loop is `posting`: what it posted may have
+ *     been the last thing that the loop waited for, so close waits until all posters are out.
  */
 #include "net/loop.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -33,6 +36,7 @@ struct ak_loop {
     struct ak_loop_timer slots[SLOTS]; /* list heads: only next and prev are used */
     _Atomic(struct ak_loop_post *) posts; /* newest first */
     atomic_bool asleep;
+    _Atomic unsigned posting; /* threads inside ak_loop_post() */
     atomic_bool stopping;
     struct ak_loop_io wake_io;
 };
@@ -81,6 +85,9 @@ void ak_loop_close(struct ak_loop *loop)
 {
     if (!loop) {
         return;
+    }
+    while (atomic_load_explicit(&loop->posting, memory_order_acquire)) { /* I4: a few instructions */
+        (void)sched_yield();
     }
     if (loop->epoll_fd >= 0) {
         (void)close(loop->epoll_fd);
@@ -221,6 +228,7 @@ static int64_t next_slot_in_ms(const struct ak_loop *loop)
 
 void ak_loop_post(struct ak_loop *loop, struct ak_loop_post *post)
 {
+    atomic_fetch_add_explicit(&loop->posting, 1, memory_order_relaxed);
     struct ak_loop_post *head = atomic_load_explicit(&loop->posts, memory_order_relaxed);
     do {
         post->next = head;
@@ -230,6 +238,7 @@ void ak_loop_post(struct ak_loop *loop, struct ak_loop_post *post)
         ssize_t n = write(loop->wake_fd, &one, sizeof one);
         AK_ASSERT(n == (ssize_t)sizeof one || errno == EAGAIN);
     }
+    atomic_fetch_sub_explicit(&loop->posting, 1, memory_order_release); /* pairs with close */
 }
 
 void ak_loop_stop(struct ak_loop *loop)

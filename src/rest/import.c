@@ -87,7 +87,7 @@ static enum ak_rc take_line(struct ak_upload *upload, struct ak_str line)
         return ak_fail(&upload->err, AK_TOO_BIG, "line %llu is longer than %u bytes",
                        (unsigned long long)upload->line, AK_NDJSON_LINE_MAX);
     }
-    ak_json_init(&in, line);
+    ak_json_init(&in, ak_str_trim(line));
     ak_read_document(&r, doc);
     enum ak_rc rc = ak_json_finish(&in, &upload->err);
     ak_json_release(&in);
@@ -120,8 +120,8 @@ static enum ak_rc work_through(struct ak_upload *upload)
         struct ak_str line;
         (void)ak_str_split(rest, '\n', &line, &rest);
         upload->line++;
-        line = ak_str_trim(line);
-        enum ak_rc rc = line.len ? take_line(upload, line) : AK_OK;
+        bool is_blank = ak_str_trim(line).len == 0;
+        enum ak_rc rc = is_blank ? AK_OK : take_line(upload, line);
         if (rc != AK_OK) {
             return stop_at_line(upload, rc);
         }

@@ -8,8 +8,7 @@
 
 /* --- Sending --- */
 
-/* A request id that is worth repeating: visible ASCII, so that it cannot start a header of its own.
- *  */
+/* A request id worth repeating: visible ASCII, so that it cannot start a header of its own. */
 static struct ak_str request_id(const struct ak_http_request *request)
 {
     struct ak_str id = ak_http_header(request, AK_STR("x-request-id"));

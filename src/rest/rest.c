@@ -17,6 +17,7 @@ struct ak_rest *ak_rest_open(const struct ak_rest_options *options)
     struct ak_rest *rest = ak_zalloc(sizeof *rest);
     rest->metrics = options->metrics;
     rest->log = options->log;
+    rest->body_max = options->body_max ? options->body_max : SIZE_MAX;
     rest->series = ak_rest_series_open(options->metrics);
     return rest;
 }
@@ -111,8 +112,9 @@ static bool take_args(struct ak_call *call, const struct ak_route_match *match)
 static void take_body(struct ak_call *call)
 {
     unsigned flags = call->route->flags;
-    size_t body_max = call->route->body_max;
-    ak_http_set_body_max(call->request, body_max ? body_max : DEFAULT_BODY_MAX);
+    size_t body_max = call->route->body_max ? call->route->body_max : DEFAULT_BODY_MAX;
+    size_t ceiling = call->rest->body_max;
+    ak_http_set_body_max(call->request, body_max < ceiling ? body_max : ceiling);
     if (!(flags & (AK_ROUTE_JSON | AK_ROUTE_NDJSON))) {
         return;
     }

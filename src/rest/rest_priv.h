@@ -88,6 +88,7 @@ struct ak_call {
 struct ak_rest {
     struct ak_metrics *metrics;
     struct ak_log *log;
+    size_t body_max;
     _Atomic(struct ak_service *) service; /* set once; acquire pairs with set_service's release */
     struct ak_rest_series *series;        /* metrics.c */
 };

@@ -12,11 +12,11 @@
  * header. A record that is larger than a segment gets a segment of its own size.
  *
  * Invariants
- *   I1  A record header validates only at its own LSN of its own segment: its CRC covers the LSN and
- *       begins from the segment's random salt. Bytes of a recycled file, or of a payload that looks
- *       like a record, are never taken for records.
- *   I2  An append gets an LSN only inside a file whose blocks have been reserved and synced. Hence a
- *       full disk is met before anything is changed.
+ *   I1  A record header validates only at its own LSN of its own segment: its CRC covers the LSN
+ *       and begins from the segment's random salt. Bytes of a recycled file, or of a payload that
+ *       looks like a record, are never taken for records.
+ *   I2  An append gets an LSN only inside a file whose blocks have been reserved and synced. Hence
+ *       a full disk is met before anything is changed.
  *   I3  A file carries a segment's name only after its header block has been synced.
  *   I4  A segment gets its name only after everything in the segments before it has been synced.
  *   I5  `durable` in a record header never exceeds what had been synced when the record was made.
@@ -28,12 +28,13 @@
  * A segment's life, and who moves it on:
  *
  *   (none) ──wal_spare_make──> SPARE ──append──> PENDING ──wal_segment_activate──> ACTIVE
- *              writer thread     ^   place_record           writer thread            │ next is entered
+ *              writer thread     ^   begin_segment          writer thread            │ next begins
  *                                └──wal_segment_recycle── HELD <─────────────────────┘
  *                                      releasing thread     └──wal_segment_remove──> (none)
  *
- * PENDING: appends have LSNs in it, but it still has its spare name and no header; the writer thread
- * gives it both when its first group comes by. A crash before that loses nothing acknowledged.
+ * PENDING: appends have LSNs in it, but it still has its spare name and no header; the writer
+ * thread gives it both when its first group comes by. A crash before that loses nothing
+ * acknowledged.
  *
  * Appends reserve their bytes in the front buffer under the mutex and copy outside it; the writer
  * thread (wal_group.c) swaps the buffers, waits for the copies, writes and syncs.
@@ -67,7 +68,8 @@ static struct ak_wal *make_log(const struct ak_wal_options *options)
     wal->interval_ms = options->interval_ms ? options->interval_ms : WAL_INTERVAL_MS_DEFAULT;
     wal->segment_bytes = segment_bytes_of(options->segment_bytes);
     wal->buffer_max = buffer_max < WAL_BUFFER_MAX_MIN ? WAL_BUFFER_MAX_MIN : buffer_max;
-    wal->flush_bytes = wal->buffer_max / 2 < WAL_FLUSH_BYTES ? wal->buffer_max / 2 : WAL_FLUSH_BYTES;
+    size_t half = wal->buffer_max / 2;
+    wal->flush_bytes = half < WAL_FLUSH_BYTES ? half : WAL_FLUSH_BYTES;
     wal->on_group = options->on_group;
     wal->ctx = options->ctx;
     ak_mutex_init(&wal->mutex, AK_RANK_WAL, "wal");
@@ -193,7 +195,8 @@ static enum ak_rc await_buffer(struct ak_wal *wal, size_t bytes, bool *has_waite
         front->p = p;
         front->cap = bytes;
     }
-    bool fits = is_big ? front->len == 0 : wal->big_waiters == 0 && bytes <= front->cap - front->len;
+    size_t left = front->cap - front->len;
+    bool fits = is_big ? front->len == 0 : wal->big_waiters == 0 && bytes <= left;
     if (!fits) {
         wal->room_waiters++;
         wal->big_waiters += is_big;

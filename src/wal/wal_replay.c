@@ -114,7 +114,7 @@ static void tell_progress(struct replay *replay, ak_lsn at)
     }
 }
 
-/* *p: `len` bytes of the segment from `pos` on; the place is inside it. Valid until the next call. */
+/* *p: `len` bytes of the segment from `pos` on, inside it. Valid until the next call. */
 static enum ak_rc view(struct replay *replay, uint64_t pos, size_t len, const unsigned char **p,
                        struct ak_err *err)
 {
@@ -278,7 +278,8 @@ static enum ak_rc say_damaged(struct replay *replay, const struct wal_segment *s
     wal_segment_path(replay->wal->dir, segment->start, path);
     return ak_fail(err, AK_CORRUPT,
                    "log segment '%s' is damaged at byte %llu (LSN %llu), which had been synced: %s",
-                   path, (unsigned long long)pos, (unsigned long long)(segment->start + pos), proof);
+                   path, (unsigned long long)pos, (unsigned long long)(segment->start + pos),
+                   proof);
 }
 
 static enum ak_rc write_zeros(struct ak_file *file, uint64_t pos, uint64_t end, struct ak_err *err)
@@ -339,8 +340,8 @@ static enum ak_rc end_chain(struct replay *replay, struct wal_segment *last, uin
     }
     if (replay->from > end) {
         return ak_fail(err, AK_CORRUPT,
-                       "the log in '%s' ends at LSN %llu, but LSN %llu has been reached before: the "
-                       "folder is older than the data it belongs to",
+                       "the log in '%s' ends at LSN %llu, but LSN %llu has been reached before: "
+                       "the folder is older than the data it belongs to",
                        replay->wal->dir, (unsigned long long)end,
                        (unsigned long long)replay->from);
     }

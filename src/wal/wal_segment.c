@@ -1,4 +1,4 @@
-/* wal_segment.c — bytes of the headers; names and files of segments. Format: docs/formats/wal.md. */
+/* wal_segment.c — bytes of the headers; names and files of segments (docs/formats/wal.md). */
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/rand.h"

@@ -8,14 +8,14 @@
  *                resumed by another thread            /error       503, retryable
  */
 #pragma once
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/sync.h"
 #include "net/http.h"
 #include "support/tcp.h"
 #include "support/test.h"
-#include <stdatomic.h>
-#include <stdlib.h>
+#include <sched.h>
 
 #define HELD_MAX 4096
 
@@ -97,6 +97,11 @@ static inline void echo(void *arg)
     answer_text(request, ak_http_body(request));
 }
 
+static inline void resume(void *arg)
+{
+    ak_http_resume(arg);
+}
+
 static inline void on_chunk(void *ctx, struct ak_http_request *request, struct ak_str bytes)
 {
     struct ticket *ticket = ak_http_attached(request);
@@ -111,8 +116,7 @@ static inline void on_chunk(void *ctx, struct ak_http_request *request, struct a
     if (ticket->is_slow) {
         struct ak_err err;
         ak_http_pause(request);
-        CHECK(ak_pool_submit(app.pool, (ak_pool_fn)(void (*)(void))ak_http_resume, request, &err) ==
-              AK_OK);
+        CHECK(ak_pool_submit(app.pool, resume, request, &err) == AK_OK);
     }
 }
 
@@ -139,9 +143,6 @@ static inline void on_head(void *ctx, struct ak_http_request *request)
     const struct ak_http_stream stream = {on_chunk, on_end, NULL};
     CHECK(ctx == &app);
     ak_http_attach(request, ticket);
-    lock();
-    app.heads++;
-    unlock();
     if (path_is(request, "/small")) {
         ak_http_set_body_max(request, 10);
     } else if (path_is(request, "/early")) {
@@ -160,6 +161,9 @@ static inline void on_head(void *ctx, struct ak_http_request *request)
             unlock();
         }
     }
+    lock();
+    app.heads++;
+    unlock();
 }
 
 static inline void answer_big(struct ak_http_request *request)
@@ -230,6 +234,17 @@ static inline void release_held(unsigned n)
     unlock();
     CHECK(request != NULL);
     echo(request);
+}
+
+/* Wait until the server has that many connections. */
+static inline void wait_connections(int want)
+{
+    struct ak_series *open = ak_metrics_series(app.metrics, AK_METRIC_CONNECTIONS, NULL, 0);
+    int64_t until_ns = ak_mono_ns(ak_clock_system()) + 30000000000;
+    while ((int)ak_series_value(open) != want && ak_mono_ns(ak_clock_system()) < until_ns) {
+        (void)sched_yield();
+    }
+    CHECK_INT(ak_series_value(open), want);
 }
 
 static inline void serve(struct ak_http_options options)

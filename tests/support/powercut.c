@@ -20,7 +20,16 @@
 #define SECTOR 512u
 #define OP_TEXT_MAX 160
 
-enum op_kind { OP_WRITE, OP_TRUNCATE, OP_ALLOCATE, OP_SYNC, OP_LINK, OP_UNLINK, OP_RENAME, OP_SYNC_DIR };
+enum op_kind {
+    OP_WRITE,
+    OP_TRUNCATE,
+    OP_ALLOCATE,
+    OP_SYNC,
+    OP_LINK,
+    OP_UNLINK,
+    OP_RENAME,
+    OP_SYNC_DIR
+};
 
 struct op {
     enum op_kind kind;
@@ -133,7 +142,8 @@ static void apply_name_op(struct names *names, const struct op *op)
 
 /* Find the folder and the last name of `path` in the live tree; false: not below the folder under
  * test. `name` is empty for that folder itself. */
-static bool locate(const struct powercut *cut, const char *path, uint32_t *dir, char name[NAME_MAX + 1])
+static bool locate(const struct powercut *cut, const char *path, uint32_t *dir,
+                   char name[NAME_MAX + 1])
 {
     size_t root = strlen(cut->dir);
     if (strncmp(path, cut->dir, root) != 0 || (path[root] != '/' && path[root] != '\0')) {

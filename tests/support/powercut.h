@@ -11,8 +11,8 @@
  * Operations are carried out on the real folder and recorded: write, truncate, allocate, sync of a
  * file; create, rename, remove, make_dir, sync_dir. What is in `dir` at open counts as durable.
  *
- * An image is one state that the contract of base/file.h allows after a cut between operation `at`-1
- * and operation `at`:
+ * An image is one state that the contract of base/file.h allows after a cut between operations
+ * `at` - 1 and `at`:
  *   - Per file, what the last sync before the cut covered is there. Each 512-byte sector touched
  *     since then has, on its own, the bytes of some moment between that sync and the cut; so has
  *     the size. A sector that was never written holds zeros.
@@ -38,7 +38,7 @@ struct powercut;
 enum powercut_mode { POWERCUT_ALL, POWERCUT_NONE, POWERCUT_RANDOM, POWERCUT_MIXED };
 
 struct powercut *powercut_open(struct ak_fs *under, const char *dir);
-void powercut_close(struct powercut *cut); /* not before the last file opened through it is closed */
+void powercut_close(struct powercut *cut); /* not before the last file of it is closed */
 struct ak_fs *powercut_fs(struct powercut *cut);
 
 /* Operations recorded so far; cuts are possible at 0..powercut_ops(). From any thread. */
@@ -46,6 +46,7 @@ size_t powercut_ops(struct powercut *cut);
 /* A line about operation `at`, for messages of failing tests. Borrowed, until powercut_close(). */
 const char *powercut_op_text(struct powercut *cut, size_t at);
 
-/* Build the image in `out_dir`, which is emptied or made first. `rand` may be NULL for ALL, NONE. */
+/* Build the image in `out_dir`, which is emptied or made first. `rand` may be NULL for ALL and
+ * NONE. */
 void powercut_image(struct powercut *cut, size_t at, enum powercut_mode mode, struct ak_rand *rand,
                     const char *out_dir);

@@ -9,7 +9,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-void ak_test_tcp_open(struct ak_test_tcp *tcp, uint16_t port)
+bool ak_test_tcp_try_open(struct ak_test_tcp *tcp, uint16_t port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons(port),
@@ -18,10 +18,15 @@ void ak_test_tcp_open(struct ak_test_tcp *tcp, uint16_t port)
     struct timeval limit = {.tv_sec = 30};
     *tcp = (struct ak_test_tcp){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     CHECK(tcp->fd >= 0);
-    CHECK(connect(tcp->fd, (struct sockaddr *)&address, sizeof address) == 0);
     CHECK(setsockopt(tcp->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
     CHECK(setsockopt(tcp->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0);
     CHECK(setsockopt(tcp->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
+    return connect(tcp->fd, (struct sockaddr *)&address, sizeof address) == 0;
+}
+
+void ak_test_tcp_open(struct ak_test_tcp *tcp, uint16_t port)
+{
+    CHECK(ak_test_tcp_try_open(tcp, port));
 }
 
 void ak_test_tcp_close(struct ak_test_tcp *tcp)

@@ -19,6 +19,8 @@ struct ak_test_response {
 };
 
 void ak_test_tcp_open(struct ak_test_tcp *tcp, uint16_t port);
+/* false: refused (close it all the same). */
+AK_MUST bool ak_test_tcp_try_open(struct ak_test_tcp *tcp, uint16_t port);
 void ak_test_tcp_close(struct ak_test_tcp *tcp); /* idempotent */
 void ak_test_tcp_reset(struct ak_test_tcp *tcp); /* closes with a reset */
 /* Sends everything; a peer that is gone is no failure. */

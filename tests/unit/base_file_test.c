@@ -83,8 +83,8 @@ TEST(file, open_flags_do_what_they_say)
     CHECK_OK(ak_file_write(file, 0, "abc", 3, &err));
     ak_file_close(file);
     file = NULL;
-    CHECK_RC(AK_EXISTS,
-             ak_fs_open(fs, at("a"), AK_OPEN_WRITE | AK_OPEN_CREATE | AK_OPEN_EXCLUSIVE, &file, &err));
+    unsigned exclusive = AK_OPEN_WRITE | AK_OPEN_CREATE | AK_OPEN_EXCLUSIVE;
+    CHECK_RC(AK_EXISTS, ak_fs_open(fs, at("a"), exclusive, &file, &err));
     CHECK(file == NULL);
     ak_file_close(open_file(fs, "a", AK_OPEN_WRITE | AK_OPEN_CREATE));
     CHECK_OK(ak_fs_stat(fs, at("a"), &size, &err));

@@ -317,7 +317,7 @@ TEST(engine_kill, every_acknowledged_write_survives_kill_9_at_random_moments)
     struct ak_engine *engine = open_engine(dir);
     make_collections(engine);
     ak_engine_close(engine);
-    for (unsigned round = 0; round < rounds_wanted(120); round++) {
+    for (unsigned round = 0; round < rounds_wanted(200); round++) {
         useconds_t life_us = (useconds_t)(3000 + ak_rand_below(&rand, 120000));
         (void)round_of(dir, shared, ak_rand_u64(&rand), NULL, life_us);
         check_and_settle(dir, shared);

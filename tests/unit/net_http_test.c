@@ -39,7 +39,7 @@ TEST(http, pipelined_responses_leave_in_order_however_they_come)
         release_held(i - 1);
     }
     for (int i = 0; i < COUNT; i++) {
-        char body[8];
+        char body[16];
         (void)snprintf(body, sizeof body, "%04d", i);
         CHECK(answers(&tcp, "", 200, body));
     }

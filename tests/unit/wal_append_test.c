@@ -424,7 +424,7 @@ TEST(wal, released_segments_are_used_again_and_their_old_records_never_return)
         struct ak_wal_stats stats;
         ak_wal_stats(wal, &stats);
         CHECK(stats.start <= lsns[needed]);
-        CHECK(stats.bytes_on_disk <= 10 * 8192); /* 5 records need at most 5 segments, and a spare */
+        CHECK(stats.bytes_on_disk <= 10 * 8192); /* 5 records need 5 segments at most; a spare */
         ak_wal_close(wal);
     }
     struct ak_wal *wal = NULL;

@@ -1,5 +1,5 @@
-/* wal_fault_test.c — every file operation fails once, at every place: the log refuses or has failed,
- * nothing acknowledged is lost, and it opens again. Also: processes that are killed while writing. */
+/* wal_fault_test.c — every file operation fails once, at every place: the log refuses or has
+ * failed, nothing acknowledged is lost, and it opens again. Also: processes killed while writing. */
 #include "base/file.h"
 #include "base/rand.h"
 #include "support/quickfs.h"

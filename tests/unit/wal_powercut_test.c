@@ -182,7 +182,8 @@ static void check_all_cuts(enum ak_durability durability, uint64_t count)
             static const enum powercut_mode modes[] = {POWERCUT_ALL,   POWERCUT_NONE,
                                                        POWERCUT_MIXED, POWERCUT_MIXED,
                                                        POWERCUT_RANDOM, POWERCUT_RANDOM};
-            static const char *const words[] = {"all", "none", "mixed", "mixed", "random", "random"};
+            static const char *const words[] = {"all",   "none",   "mixed",
+                                                "mixed", "random", "random"};
             uint64_t first = 0;
             powercut_image(promises.cut, at, modes[variant], &rand, image);
             if (variant % 2 == 0) {

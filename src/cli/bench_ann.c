@@ -1,0 +1,520 @@
+/* bench_ann.c — akidb bench ann: build an index from a .npy file, then recall and speed over ef.
+ *
+ * The truth is an exact search of every query by the same program, or files computed elsewhere.
+ * Recall is counted by distance: a returned row is right when its score is at least the k-th true
+ * score less 1e-5, so that ties and rounding do not count as misses; recall by id stands beside it.
+ */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/sync.h"
+#include "cli/bench.h"
+#include "cli/cli.h"
+#include "cli/npy.h"
+#include "cli/output.h"
+#include "index/index.h"
+#include "simd/simd.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define THREADS_MAX 256u
+#define EF_COUNT_MAX 32u
+#define BUILD_STEP 64u
+#define SCORE_SLACK 1e-5
+#define PASS_NS 1000000000 /* a point of the curve is measured for at least so long */
+
+struct options {
+    const char *base;
+    const char *query;
+    const char *truth;
+    const char *truth_scores;
+    const char *metric;
+    const char *ef;
+    uint64_t k;
+    uint64_t threads;
+    uint64_t m;
+    uint64_t ef_construction;
+    bool json;
+};
+
+struct vectors {
+    float *rows;
+    uint32_t count;
+    uint32_t dimension;
+};
+
+struct point {
+    uint32_t ef;
+    double recall, recall_ids, qps, p50_us, p99_us, distances;
+};
+
+struct bench {
+    struct options o;
+    enum ak_metric metric;
+    struct vectors base;
+    struct vectors query;
+    struct ak_epoch *epoch;
+    struct ak_index *index;
+    float *true_scores;   /* [queries * k] */
+    int32_t *true_slots;  /* [queries * k], or NULL: by-id recall is not known */
+    struct ak_hit *hits;  /* [queries * k], of the pass under way */
+    uint32_t *hit_counts; /* [queries] */
+    uint32_t efs[EF_COUNT_MAX];
+    struct point points[EF_COUNT_MAX];
+    size_t ef_count;
+    double add_seconds, build_seconds, truth_seconds;
+};
+
+/* One run of threads over the queries (or the pending rows). */
+struct job {
+    struct bench *bench;
+    uint32_t ef;
+    bool exact;
+    uint64_t limit; /* queries to answer in all; they repeat */
+    _Atomic uint64_t next;
+    _Atomic uint64_t distances;
+    _Atomic int failed;
+};
+
+struct worker {
+    struct job *job;
+    struct ak_thread thread;
+    struct ak_histogram *latency;
+    struct ak_err err;
+};
+
+static double seconds_since(int64_t began_ns)
+{
+    return (double)(ak_mono_ns(ak_clock_system()) - began_ns) / 1e9;
+}
+
+/* --- Loading --- */
+
+static void scale_to_unit(struct vectors *v)
+{
+    for (size_t i = 0; i < v->count; i++) {
+        float *row = v->rows + i * v->dimension;
+        double norm = ak_f32_norm(row, v->dimension);
+        for (uint32_t d = 0; d < v->dimension && norm > 0; d++) {
+            row[d] = (float)((double)row[d] / norm);
+        }
+    }
+}
+
+static enum ak_rc load(const char *path, bool is_cosine, struct vectors *out, struct ak_err *err)
+{
+    struct ak_npy npy;
+    enum ak_rc rc = ak_npy_open(ak_fs_posix(), path, &npy, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    if (npy.rows == 0 || npy.rows > AK_SLOTS_MAX) {
+        rc = ak_fail(err, AK_INVALID, "%s has %" PRIu64 " rows", path, npy.rows);
+    } else {
+        out->count = (uint32_t)npy.rows;
+        out->dimension = npy.dimension;
+        rc = ak_npy_read_all(&npy, &out->rows, err);
+    }
+    if (rc == AK_OK && is_cosine && npy.type == AK_NPY_F16) {
+        scale_to_unit(out); /* rounding to halves has moved them off the sphere */
+    }
+    ak_npy_close(&npy);
+    return rc;
+}
+
+/* The first k columns of a [queries, ≥ k] file. */
+static enum ak_rc load_truth(struct bench *b, struct ak_err *err)
+{
+    size_t k = (size_t)b->o.k;
+    const char *paths[2] = {b->o.truth_scores, b->o.truth};
+    for (int i = 0; i < 2; i++) {
+        if (!paths[i]) {
+            continue;
+        }
+        struct ak_npy npy;
+        enum ak_rc rc = ak_npy_open(ak_fs_posix(), paths[i], &npy, err);
+        if (rc != AK_OK) {
+            return rc;
+        }
+        if (npy.rows != b->query.count || npy.dimension < k) {
+            rc = ak_fail(err, AK_INVALID, "%s has %" PRIu64 " rows of %u; %u of at least %zu are needed",
+                         paths[i], npy.rows, npy.dimension, b->query.count, k);
+        }
+        float *row = ak_alloc(npy.dimension * sizeof *row); /* i32 has the same size */
+        for (uint32_t q = 0; q < b->query.count && rc == AK_OK; q++) {
+            if (i == 0) {
+                rc = ak_npy_read(&npy, q, 1, row, err);
+                memcpy(b->true_scores + q * k, row, k * sizeof *row);
+            } else {
+                rc = ak_npy_read_i32(&npy, q, 1, (int32_t *)(void *)row, err);
+                memcpy(b->true_slots + q * k, row, k * sizeof *row);
+            }
+        }
+        ak_free(row);
+        ak_npy_close(&npy);
+        if (rc != AK_OK) {
+            return ak_wrap(err, rc, "%s", paths[i]);
+        }
+    }
+    return AK_OK;
+}
+
+static enum ak_rc read_efs(struct bench *b, struct ak_err *err)
+{
+    struct ak_str rest = ak_str_of(b->o.ef);
+    while (rest.len > 0) {
+        struct ak_str word;
+        struct ak_str tail;
+        uint64_t ef;
+        (void)ak_str_split(rest, ',', &word, &tail);
+        if (b->ef_count == EF_COUNT_MAX || !ak_str_u64(ak_str_trim(word), AK_EF_MAX, &ef) ||
+            ef == 0) {
+            return ak_fail(err, AK_INVALID,
+                           "--ef is \"%s\"; it takes up to %u numbers from 1 to %d, like 32,64,128",
+                           b->o.ef, EF_COUNT_MAX, AK_EF_MAX);
+        }
+        b->efs[b->ef_count++] = (uint32_t)ef;
+        rest = tail;
+    }
+    return AK_OK;
+}
+
+/* --- Threads --- */
+
+static enum ak_rc run_workers(struct bench *b, struct job *job, void (*fn)(void *),
+                              struct ak_histogram *latency, struct ak_err *err)
+{
+    struct worker *workers = ak_zalloc(b->o.threads * sizeof *workers);
+    enum ak_rc rc = AK_OK;
+    job->bench = b;
+    for (size_t i = 0; i < b->o.threads; i++) {
+        workers[i].job = job;
+        workers[i].latency = latency ? ak_zalloc(sizeof *latency) : NULL;
+        enum ak_rc started =
+            ak_thread_start(&workers[i].thread, "akidb-bench", fn, &workers[i], err);
+        rc = rc == AK_OK ? started : rc;
+    }
+    for (size_t i = 0; i < b->o.threads; i++) {
+        ak_thread_join(&workers[i].thread);
+        if (workers[i].err.rc != AK_OK && rc == AK_OK) {
+            *err = workers[i].err;
+            rc = workers[i].err.rc;
+        }
+        if (latency) {
+            ak_histogram_merge(latency, workers[i].latency);
+            ak_free(workers[i].latency);
+        }
+    }
+    ak_free(workers);
+    return rc;
+}
+
+static void build_thread(void *arg)
+{
+    struct worker *worker = arg;
+    while (ak_index_build_some(worker->job->bench->index, BUILD_STEP) > 0) {
+    }
+}
+
+static void search_thread(void *arg)
+{
+    struct worker *worker = arg;
+    struct job *job = worker->job;
+    struct bench *b = job->bench;
+    const struct ak_clock *clock = ak_clock_system();
+    uint64_t distances = 0;
+    for (;;) {
+        uint64_t at = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
+        if (at >= job->limit) {
+            break;
+        }
+        uint32_t q = (uint32_t)(at % b->query.count);
+        const struct ak_index_query query = {
+            .vector = b->query.rows + (size_t)q * b->query.dimension,
+            .k = (uint32_t)b->o.k,
+            .ef = job->ef,
+            .exact = job->exact,
+        };
+        struct ak_hit *hits = b->hits + q * b->o.k;
+        struct ak_index_effort effort = {0};
+        int64_t began = ak_mono_ns(clock);
+        unsigned token = ak_epoch_enter(b->epoch);
+        /* Queries repeat after a whole pass: two threads never meet in one query's hits unless there
+         * are more threads than queries, and they write the same then. */
+        enum ak_rc rc = ak_index_search(b->index, &query, hits, &b->hit_counts[q], &effort,
+                                        &worker->err);
+        ak_epoch_leave(b->epoch, token);
+        if (worker->latency) {
+            ak_histogram_add(worker->latency, ak_mono_ns(clock) - began);
+        }
+        distances += effort.distances;
+        if (rc != AK_OK) {
+            break;
+        }
+    }
+    atomic_fetch_add_explicit(&job->distances, distances, memory_order_relaxed);
+}
+
+/* --- The steps --- */
+
+static enum ak_rc build(struct bench *b, struct ak_err *err)
+{
+    const struct ak_index_options options = {
+        .dimension = b->base.dimension,
+        .metric = b->metric,
+        .params = {.m = (uint32_t)b->o.m,
+                   .ef_construction = (uint32_t)b->o.ef_construction,
+                   .ef_search = 64},
+        .seed = 1,
+        .epoch = b->epoch,
+    };
+    enum ak_rc rc = ak_index_open(&options, &b->index, err);
+    int64_t began = ak_mono_ns(ak_clock_system());
+    for (uint32_t i = 0; i < b->base.count && rc == AK_OK; i++) {
+        uint32_t slot;
+        rc = ak_index_add(b->index, b->base.rows + (size_t)i * b->base.dimension, &slot, err);
+        AK_ASSERT(rc != AK_OK || slot == i);
+    }
+    b->add_seconds = seconds_since(began);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    struct job job = {0};
+    rc = run_workers(b, &job, build_thread, NULL, err);
+    b->build_seconds = seconds_since(began);
+    if (rc == AK_OK && ak_index_pending(b->index) > 0) {
+        rc = ak_fail(err, AK_INTERNAL, "%" PRIu64 " rows were not linked",
+                     ak_index_pending(b->index));
+    }
+    return rc;
+}
+
+static enum ak_rc find_truth(struct bench *b, struct ak_err *err)
+{
+    size_t cells = (size_t)b->query.count * b->o.k;
+    bool is_given = b->o.truth_scores != NULL;
+    b->true_scores = ak_zalloc(cells * sizeof *b->true_scores);
+    b->true_slots = is_given && !b->o.truth ? NULL : ak_zalloc(cells * sizeof *b->true_slots);
+    if (is_given) {
+        return load_truth(b, err);
+    }
+    struct job job = {.exact = true, .limit = b->query.count};
+    int64_t began = ak_mono_ns(ak_clock_system());
+    enum ak_rc rc = run_workers(b, &job, search_thread, NULL, err);
+    b->truth_seconds = seconds_since(began);
+    for (size_t i = 0; i < cells && rc == AK_OK; i++) {
+        b->true_scores[i] = b->hits[i].score;
+        b->true_slots[i] = (int32_t)b->hits[i].slot;
+    }
+    return rc;
+}
+
+static void count_recall(const struct bench *b, struct point *point)
+{
+    size_t k = (size_t)b->o.k;
+    uint64_t right = 0;
+    uint64_t right_ids = 0;
+    for (uint32_t q = 0; q < b->query.count; q++) {
+        double worst = (double)b->true_scores[q * k + k - 1];
+        for (uint32_t i = 0; i < b->hit_counts[q]; i++) {
+            const struct ak_hit *hit = &b->hits[q * k + i];
+            double score = (double)hit->score;
+            right += b->metric == AK_METRIC_L2 ? score <= worst + SCORE_SLACK
+                                               : score >= worst - SCORE_SLACK;
+            for (size_t t = 0; b->true_slots && t < k; t++) {
+                right_ids += b->true_slots[q * k + t] == (int32_t)hit->slot;
+            }
+        }
+    }
+    double total = (double)b->query.count * (double)k;
+    point->recall = (double)right / total;
+    point->recall_ids = b->true_slots ? (double)right_ids / total : (double)NAN;
+}
+
+static enum ak_rc measure(struct bench *b, uint32_t ef, struct point *point, struct ak_err *err)
+{
+    /* One pass for recall, which also warms the caches, then as many as fill the time. */
+    struct job first = {.ef = ef, .limit = b->query.count};
+    int64_t began = ak_mono_ns(ak_clock_system());
+    enum ak_rc rc = run_workers(b, &first, search_thread, NULL, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    double pass = seconds_since(began);
+    point->ef = ef;
+    count_recall(b, point);
+    point->distances = (double)first.distances / (double)b->query.count;
+    uint64_t passes = pass > 0 ? (uint64_t)(PASS_NS / 1e9 / pass) + 1 : 1;
+    struct job job = {.ef = ef, .limit = passes * b->query.count};
+    struct ak_histogram *latency = ak_zalloc(sizeof *latency);
+    began = ak_mono_ns(ak_clock_system());
+    rc = run_workers(b, &job, search_thread, latency, err);
+    point->qps = (double)job.limit / seconds_since(began);
+    point->p50_us = ak_histogram_us(latency, 0.5);
+    point->p99_us = ak_histogram_us(latency, 0.99);
+    ak_free(latency);
+    return rc;
+}
+
+static void print_table(const struct bench *b, double bytes)
+{
+    static const struct ak_table_column columns[] = {
+        {.title = "EF", .right = true},     {.title = "RECALL", .right = true},
+        {.title = "BY ID", .right = true},  {.title = "QPS", .right = true},
+        {.title = "P50 µs", .right = true}, {.title = "P99 µs", .right = true},
+        {.title = "DISTANCES", .right = true},
+    };
+    char text[AK_NUMBER_TEXT_MAX];
+    (void)printf("%s vectors of %u, %s, m %" PRIu64 ", ef_construction %" PRIu64 ", %" PRIu64
+                 " threads, %s\n",
+                 ak_text_count(b->base.count, text), b->base.dimension, ak_metric_name(b->metric),
+                 b->o.m, b->o.ef_construction, b->o.threads, ak_simd_get()->name);
+    (void)printf("build %.2f s (%.0f vectors/s), of which adding %.2f s; %.0f bytes a vector\n",
+                 b->build_seconds, b->base.count / b->build_seconds, b->add_seconds, bytes);
+    struct ak_table table;
+    ak_table_init(&table, columns, sizeof columns / sizeof columns[0]);
+    for (size_t i = 0; i < b->ef_count; i++) {
+        const struct point *p = &b->points[i];
+        ak_table_cell_fmt(&table, "%u", p->ef);
+        ak_table_cell_fmt(&table, "%.4f", p->recall);
+        if (isnan(p->recall_ids)) {
+            ak_table_cell(&table, AK_STR("-"));
+        } else {
+            ak_table_cell_fmt(&table, "%.4f", p->recall_ids);
+        }
+        ak_table_cell_fmt(&table, "%s", ak_text_count((uint64_t)p->qps, text));
+        ak_table_cell_fmt(&table, "%.0f", p->p50_us);
+        ak_table_cell_fmt(&table, "%.0f", p->p99_us);
+        ak_table_cell_fmt(&table, "%.0f", p->distances);
+    }
+    ak_table_print(&table, stdout);
+    ak_table_release(&table);
+    (void)printf("recall@%" PRIu64 " over %u queries\n", b->o.k, b->query.count);
+}
+
+static void print_json(const struct bench *b, double bytes)
+{
+    (void)printf("{\"vectors\":%u,\"dimension\":%u,\"metric\":\"%s\",\"m\":%" PRIu64
+                 ",\"ef_construction\":%" PRIu64 ",\"threads\":%" PRIu64
+                 ",\"kernels\":\"%s\",\"add_seconds\":%.4f,\"build_seconds\":%.4f,"
+                 "\"truth_seconds\":%.4f,\"bytes_per_vector\":%.1f,\"queries\":%u,\"k\":%" PRIu64
+                 ",\"points\":[",
+                 b->base.count, b->base.dimension, ak_metric_name(b->metric), b->o.m,
+                 b->o.ef_construction, b->o.threads, ak_simd_get()->name, b->add_seconds,
+                 b->build_seconds, b->truth_seconds, bytes, b->query.count, b->o.k);
+    for (size_t i = 0; i < b->ef_count; i++) {
+        const struct point *p = &b->points[i];
+        (void)printf("%s{\"ef\":%u,\"recall\":%.5f,", i ? "," : "", p->ef, p->recall);
+        if (!isnan(p->recall_ids)) {
+            (void)printf("\"recall_by_id\":%.5f,", p->recall_ids);
+        }
+        (void)printf("\"qps\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"distances\":%.1f}", p->qps,
+                     p->p50_us, p->p99_us, p->distances);
+    }
+    (void)printf("]}\n");
+}
+
+static enum ak_rc run(struct bench *b, struct ak_err *err)
+{
+    bool is_cosine = b->metric == AK_METRIC_COSINE;
+    enum ak_rc rc = load(b->o.base, is_cosine, &b->base, err);
+    rc = rc == AK_OK ? load(b->o.query, is_cosine, &b->query, err) : rc;
+    if (rc == AK_OK && b->base.dimension != b->query.dimension) {
+        rc = ak_fail(err, AK_INVALID, "%s has vectors of %u numbers, %s of %u", b->o.base,
+                     b->base.dimension, b->o.query, b->query.dimension);
+    }
+    if (rc == AK_OK && b->o.k > b->base.count) {
+        rc = ak_fail(err, AK_INVALID, "--k is %" PRIu64 " and there are %u vectors", b->o.k,
+                     b->base.count);
+    }
+    if (rc != AK_OK) {
+        return rc;
+    }
+    b->hits = ak_zalloc(b->query.count * b->o.k * sizeof *b->hits);
+    b->hit_counts = ak_zalloc(b->query.count * sizeof *b->hit_counts);
+    b->epoch = ak_epoch_open();
+    rc = build(b, err);
+    rc = rc == AK_OK ? find_truth(b, err) : rc;
+    for (size_t i = 0; i < b->ef_count && rc == AK_OK; i++) {
+        rc = measure(b, b->efs[i], &b->points[i], err);
+    }
+    if (rc == AK_OK) {
+        double bytes = (double)ak_index_bytes(b->index) / b->base.count;
+        (b->o.json ? print_json : print_table)(b, bytes);
+    }
+    return rc;
+}
+
+static void release(struct bench *b)
+{
+    ak_index_close(b->index);
+    ak_epoch_close(b->epoch);
+    ak_free(b->base.rows);
+    ak_free(b->query.rows);
+    ak_free(b->true_scores);
+    ak_free(b->true_slots);
+    ak_free(b->hits);
+    ak_free(b->hit_counts);
+    ak_free(b);
+}
+
+enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
+{
+    struct bench *b = ak_zalloc(sizeof *b);
+    struct options *o = &b->o;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    *o = (struct options){.metric = "cosine",
+                          .ef = "16,32,64,128,256",
+                          .k = 10,
+                          .threads = cores > 0 ? (uint64_t)cores : 1,
+                          .m = 16,
+                          .ef_construction = 200};
+    const struct ak_arg options[] = {
+        {"base", 0, AK_ARG_TEXT, &o->base, 0, 0, "F.npy", "vectors to index (f32 or f16)"},
+        {"query", 0, AK_ARG_TEXT, &o->query, 0, 0, "F.npy", "queries"},
+        {"metric", 0, AK_ARG_TEXT, &o->metric, 0, 0, "METRIC", "cosine (default), dot or l2"},
+        {"k", 'k', AK_ARG_UINT, &o->k, 1, AK_K_MAX, "N", "results of a query (10)"},
+        {"threads", 't', AK_ARG_UINT, &o->threads, 1, THREADS_MAX, "N",
+         "for building and searching (one per core)"},
+        {"ef", 0, AK_ARG_TEXT, &o->ef, 0, 0, "LIST", "points of the curve (16,32,64,128,256)"},
+        {"m", 0, AK_ARG_UINT, &o->m, 4, 64, "N", "links of a vector (16)"},
+        {"ef-construction", 0, AK_ARG_UINT, &o->ef_construction, 16, 2000, "N",
+         "candidates looked at when linking (200)"},
+        {"truth-scores", 0, AK_ARG_TEXT, &o->truth_scores, 0, 0, "F.npy",
+         "true scores f32[queries, ≥ k] instead of an exact search"},
+        {"truth", 0, AK_ARG_TEXT, &o->truth, 0, 0, "F.npy",
+         "with it: true rows i32[queries, ≥ k], for recall by id"},
+        {"json", 0, AK_ARG_FLAG, &o->json, 0, 0, NULL, "print JSON"},
+    };
+    struct ak_args args = {
+        .command = "bench ann",
+        .usage = "--base F.npy --query F.npy [options]",
+        .about = "Builds an index in memory and prints recall and speed for each ef. Recall counts by\n"
+                 "distance: a row is right when its score reaches the k-th true one (less 1e-5).\n"
+                 "Halves (f16) are widened and, under cosine, scaled to unit length.\n",
+        .examples = "  akidb bench ann --base base.npy --query query.npy --threads 4 --ef 32,64,128\n"
+                    "  akidb bench ann --base b.npy --query q.npy --truth-scores scores.npy --json\n",
+        .options = options,
+        .option_count = sizeof options / sizeof options[0],
+    };
+    enum ak_rc rc = ak_args_parse(&args, argc, argv, err);
+    if (rc == AK_OK && !args.helped) {
+        if (!o->base || !o->query) {
+            rc = ak_fail(err, AK_INVALID, "--base F.npy and --query F.npy are needed");
+        } else if (!ak_metric_parse(ak_str_of(o->metric), &b->metric)) {
+            rc = ak_fail(err, AK_INVALID, "--metric is \"%s\"; allowed are cosine, dot, l2",
+                         o->metric);
+        } else if (o->truth && !o->truth_scores) {
+            rc = ak_fail(err, AK_INVALID, "--truth goes with --truth-scores");
+        } else {
+            rc = read_efs(b, err);
+        }
+        rc = rc == AK_OK ? run(b, err) : rc;
+    }
+    release(b);
+    return rc;
+}
