@@ -1,27 +1,31 @@
 #!/usr/bin/env python3
 """Approximate search beside other libraries, in one run, on the same data.
 
-    ann_peers.py --akidb build/release/akidb --base B.npy --query Q.npy [--scores S.npy] [--threads 1,2]
-                 [--passes 3] [--json OUT.json] [--peers hnswlib,faiss,usearch]
+    ann_peers.py                     both query sets of the minilm data in AKIDB_SHARED (default ../shared)
+    ann_peers.py --base B.npy --set NAME=Q.npy[,SCORES.npy] … [--threads 1,2] [--passes 3]
+                 [--peers hnswlib,faiss,usearch] [--part ann]
 
 Every engine is built with M 16 and ef_construction 200 on two threads, then swept over ef. The passes of all
 engines are interleaved (A B C A B C …), since these machines are noisy: trust the ratios. Recall@10 is by
 distance: a row counts when its score is at least the tenth true score - 1e-5. QPS at a recall is interpolated
-on log QPS between measured points, never taken from a point below it.
+on log QPS between measured points, never taken from a point below it; of each point the best pass counts.
 
-f16 input is widened to f32 and scaled to unit length, for every engine alike.
+f16 input is widened to f32 and scaled to unit length, for every engine alike. A library that is not installed
+is left out, and the report says so.
 """
 import argparse
-import json
 import math
 import os
-import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 
+from support import AKIDB, OUT, SHARED, run_json, save, say
+
 K = 10
+TARGETS = (.95, .99)
 EFS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768]
 
 
@@ -57,7 +61,12 @@ class Hnswlib:
         self.index = hnswlib.Index("ip", base.shape[1])
         self.index.init_index(len(base), M=16, ef_construction=200, random_seed=7)
         self.index.add_items(base, num_threads=2)
-        return f"hnswlib {getattr(hnswlib, '__version__', '0.8.0')} f32"
+        return f"hnswlib {getattr(hnswlib, '__version__', '0.8.0')}"
+
+    def bytes(self):
+        with tempfile.NamedTemporaryFile(dir=OUT) as file:
+            self.index.save_index(file.name)
+            return os.path.getsize(file.name)
 
     def search(self, query, ef, threads):
         self.index.set_ef(ef)
@@ -74,7 +83,10 @@ class Faiss:
         self.index = faiss.IndexHNSWFlat(base.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
         self.index.hnsw.efConstruction = 200
         self.index.add(base)
-        return f"Faiss {faiss.__version__} HNSW16 f32"
+        return f"Faiss {faiss.__version__} HNSWFlat"
+
+    def bytes(self):
+        return self.faiss.serialize_index(self.index).nbytes
 
     def search(self, query, ef, threads):
         self.faiss.omp_set_num_threads(threads)
@@ -90,7 +102,10 @@ class Usearch:
         from usearch.index import Index
         self.index = Index(ndim=base.shape[1], metric="ip", dtype="f32", connectivity=16, expansion_add=200)
         self.index.add(np.arange(len(base)), base, threads=2)
-        return f"usearch {usearch.__version__} f32"
+        return f"usearch {usearch.__version__}"
+
+    def bytes(self):
+        return self.index.serialized_length
 
     def search(self, query, ef, threads):
         self.index.expansion_search = ef
@@ -110,81 +125,124 @@ def interpolate(points, target):
     return best
 
 
-def run_akidb(args, threads):
-    command = [args.akidb, "bench", "ann", "--base", args.base, "--query", args.query, "--metric", "cosine", "--k", str(K),
-               "--threads", str(threads), "--build-threads", "2", "--ef", ",".join(map(str, EFS)), "--json"]
-    if args.scores:
-        command += ["--truth-scores", args.scores]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+class Entry:
+    """What is known of one engine: its build, and for each query set, threads and ef the best pass."""
+
+    def __init__(self, name, engine=None):
+        self.engine = engine
+        self.facts = {"engine": name, "build_seconds": None, "bytes_per_vector": None, "points": {}, "qps": {}}
+
+    def note(self, key, ef, recall_of, qps):
+        points = self.facts["points"].setdefault(key, {})
+        known = points.get(ef)
+        points[ef] = (known[0] if known else recall_of(), max(qps, known[1] if known else 0))
 
 
-def main():
+def build_peers(names, base):
+    entries, absent = [], []
+    for cls in (Hnswlib, Faiss, Usearch):
+        if cls.name not in names:
+            continue
+        engine = cls()
+        began = time.perf_counter()
+        try:
+            title = engine.build(base)
+        except ImportError as error:
+            say(f"{cls.name} is left out: {error}")
+            absent.append(cls.name)
+            continue
+        entry = Entry(title, engine)
+        entry.facts["build_seconds"] = time.perf_counter() - began
+        entry.facts["bytes_per_vector"] = engine.bytes() / len(base)
+        say(f"built {title} in {entry.facts['build_seconds']:.1f} s")
+        entries.append(entry)
+    return entries, absent
+
+
+def sweep_peer(entry, name, threads, base, query, kth):
+    for ef in EFS:
+        entry.engine.search(query[:200], ef, threads)
+        began = time.perf_counter()
+        labels = entry.engine.search(query, ef, threads)
+        qps = len(query) / (time.perf_counter() - began)
+        entry.note(f"{name}/{threads}", ef, lambda: recall(base, query, labels, kth), qps)
+
+
+def sweep_akidb(entry, name, threads, base, query, scores):
+    result = run_json(AKIDB, "bench", "ann", "--base", base, "--query", query, "--metric", "cosine", "--k", K,
+                      "--threads", threads, "--ef", ",".join(map(str, EFS)), "--json",
+                      *(["--truth-scores", scores] if scores else []))
+    facts = entry.facts
+    facts["kernels"] = result["kernels"]
+    facts["bytes_per_vector"] = result["bytes_per_vector"]
+    if threads == 2:  # it builds with as many threads as it searches
+        facts["build_seconds"] = min(result["build_seconds"], facts["build_seconds"] or math.inf)
+    for point in result["points"]:
+        entry.note(f"{name}/{threads}", point["ef"], lambda: point["recall"], point["qps"])
+
+
+def rate(entries, keys):
+    """Fill in QPS at the recalls, and its ratio to hnswlib's."""
+    reference = next((e for e in entries if e.facts["engine"].startswith("hnswlib")), None)
+    for key in keys:
+        for target in TARGETS:
+            for entry in entries:
+                qps = interpolate(list(entry.facts["points"].get(key, {}).values()), target)
+                entry.facts["qps"][f"{key}/{target}"] = {"qps": qps, "ratio": None}
+            base = reference and reference.facts["qps"][f"{key}/{target}"]["qps"]
+            for entry in entries:
+                cell = entry.facts["qps"][f"{key}/{target}"]
+                cell["ratio"] = cell["qps"] / base if base and cell["qps"] else None
+
+
+def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--akidb", required=True)
-    parser.add_argument("--base", required=True)
-    parser.add_argument("--query", required=True)
-    parser.add_argument("--scores")
+    minilm = SHARED / "data" / "minilm"
+    parser.add_argument("--base", default=str(minilm / "base.f16.npy"))
+    parser.add_argument("--set", action="append", dest="sets")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--peers", default="hnswlib,faiss,usearch")
-    parser.add_argument("--json")
+    parser.add_argument("--part", default="ann")
     args = parser.parse_args()
-    threads = [int(t) for t in args.threads.split(",")]
-    base, query = load(args.base), load(args.query)
-    kth = true_scores(base, query, args.scores)
-    print(f"{len(base):,} x {base.shape[1]}, {len(query):,} queries, k {K}; load average {os.getloadavg()[0]:.2f}", flush=True)
+    if not args.sets:
+        args.sets = [f"{kind}={minilm}/query.{kind}.npy,{minilm}/scores.{kind}.npy" for kind in ("definitions", "sentences")]
+    args.threads = [int(t) for t in args.threads.split(",")]
+    return args
 
-    report = {"base": os.path.basename(args.base), "query": os.path.basename(args.query), "engines": []}
-    engines = []
-    for cls in (Hnswlib, Faiss, Usearch):
-        if cls.name not in args.peers.split(","):
-            continue
-        engine = cls()
-        start = time.perf_counter()
-        title = engine.build(base)
-        seconds = time.perf_counter() - start
-        print(f"built {title} in {seconds:.1f} s", flush=True)
-        engines.append((engine, {"engine": title, "build_seconds": seconds, "points": {str(t): {} for t in threads}}))
 
-    own = {"engine": "akidb", "build_seconds": None, "points": {str(t): {} for t in threads}}
+def main():
+    args = options()
+    if not os.path.exists(args.base):
+        say(f"{args.base} is not there: this part is left out")
+        return 0
+    base = load(args.base)
+    sets = {}
+    for text in args.sets:
+        name, paths = text.split("=", 1)
+        path, _, scores = paths.partition(",")
+        query = load(path)
+        sets[name] = (path, scores, query, true_scores(base, query, scores))
+    say(f"{len(base):,} x {base.shape[1]}, k {K}, query sets {', '.join(sets)}")
+    entries, absent = build_peers(args.peers.split(","), base)
+    own = Entry("AkiDB")
     for turn in range(args.passes):
-        for t in threads:
-            for engine, entry in engines:
-                for ef in EFS:
-                    engine.search(query[:200], ef, t)
-                    start = time.perf_counter()
-                    labels = engine.search(query, ef, t)
-                    qps = len(query) / (time.perf_counter() - start)
-                    known = entry["points"][str(t)].get(ef)
-                    r = known[0] if known else recall(base, query, labels, kth)
-                    entry["points"][str(t)][ef] = (r, max(qps, known[1] if known else 0))
-            result = run_akidb(args, t)
-            own["engine"] = f"akidb {result.get('version', '')} ({result.get('kernels', '')})"
-            own["build_seconds"] = min(result["build_seconds"], own["build_seconds"] or math.inf)
-            own["bytes_per_vector"] = result["bytes_per_vector"]
-            for p in result["points"]:
-                known = own["points"][str(t)].get(p["ef"])
-                own["points"][str(t)][p["ef"]] = (p["recall"], max(p["qps"], known[1] if known else 0))
-        print(f"pass {turn + 1} of {args.passes} done, load average {os.getloadavg()[0]:.2f}", flush=True)
-
-    rows = [entry for _, entry in engines] + [own]
-    print(f"\n{'engine':42} {'build s':>8} " + " ".join(f"{f'QPS@{r} t{t}':>12}" for t in threads for r in (.95, .99)))
-    reference = {}
-    for entry in rows:
-        cells = []
-        for t in threads:
-            for target in (.95, .99):
-                qps = interpolate(list(entry["points"][str(t)].values()), target)
-                entry.setdefault("qps", {})[f"{target}/{t}"] = qps
-                if entry["engine"].startswith("hnswlib"):
-                    reference[(target, t)] = qps
-                ratio = f" {qps / reference[(target, t)]:.2f}x" if qps and reference.get((target, t)) else ""
-                cells.append(f"{f'{qps:,.0f}{ratio}' if qps else 'never':>12}")
-        print(f"{entry['engine'][:42]:42} {entry['build_seconds']:8.1f} " + " ".join(cells))
-    report["engines"] = rows
-    if args.json:
-        with open(args.json, "w") as out:
-            json.dump(report, out, indent=1)
+        for name, (path, scores, query, kth) in sets.items():
+            for threads in args.threads:
+                for entry in entries:
+                    sweep_peer(entry, name, threads, base, query, kth)
+                sweep_akidb(own, name, threads, args.base, path, scores)
+        say(f"pass {turn + 1} of {args.passes} done, load average {os.getloadavg()[0]:.2f}")
+    entries.append(own)
+    keys = [f"{name}/{t}" for name in sets for t in args.threads]
+    rate(entries, keys)
+    for entry in entries:
+        cells = [f"{key}@{target} {c['qps']:,.0f} ({c['ratio'] or 0:.2f}x)" for key in keys for target in TARGETS
+                 if (c := entry.facts["qps"][f"{key}/{target}"])["qps"]]
+        say(f"{entry.facts['engine']:24} build {entry.facts['build_seconds'] or 0:.1f} s; " + ", ".join(cells))
+    save(args.part, {"vectors": len(base), "dimension": base.shape[1], "k": K, "passes": args.passes, "absent": absent,
+                     "base": os.path.basename(args.base), "sets": list(sets), "threads": args.threads,
+                     "engines": [entry.facts for entry in entries]})
     return 0
 
 

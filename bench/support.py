@@ -18,7 +18,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
-BUILD = ROOT / "build" / "release"
+BUILD = pathlib.Path(os.environ.get("AKIDB_BUILD", ROOT / "build" / "release"))
 OUT = ROOT / "build" / "bench"
 DATA = OUT / "data"
 AKIDB = BUILD / "akidb"
@@ -71,6 +71,34 @@ def clustered(n=200_000, dimension=512):
         subprocess.run([sys.executable, SHARED / "tools" / "make_vectors.py", out, "--n", str(n),
                         "--d", str(dimension), "--queries", "2000"], check=True, timeout=1800)
     return base, query
+
+
+def data_file(name, verb, *args):
+    """A file that data.py makes, once; None among the arguments stands for its path."""
+    out = DATA / name
+    if not out.exists():
+        DATA.mkdir(parents=True, exist_ok=True)
+        say(f"making {name}")
+        part = out.with_name("part-" + name)
+        subprocess.run([sys.executable, BENCH / "data.py", verb, *[str(part if a is None else a) for a in args]],
+                       check=True, timeout=900)
+        part.rename(out)
+    return out
+
+
+def rows_of(base, first, count):
+    return data_file(f"{base.name.removesuffix('.npy')}.{first}+{count}.npy", "slice", base, None, first, count)
+
+
+def bodies(query, k, ef):
+    """NDJSON of search bodies, for wrk."""
+    return data_file(f"{query.name.removesuffix('.npy')}.k{k}.ef{ef}.ndjson", "bodies", query, None, k, ef)
+
+
+def vectors_of(query, count):
+    """The first vectors of a .npy of queries, as lists."""
+    with open(bodies(query, 10, 64), encoding="utf-8") as lines:
+        return [json.loads(line)["vector"] for line, _ in zip(lines, range(count))]
 
 
 # --- The machine and the results ---
@@ -130,13 +158,20 @@ def save(part, results):
 
 # --- A server ---
 
-class Server:
-    """akidb serve on a free port of loopback; `settings` are configuration keys: {"wal.max_bytes": "8GiB"}."""
+def pinned(cores):
+    """The words before a command that is to run on these cores."""
+    return ["taskset", "-c", ",".join(map(str, cores))] if cores else []
 
-    def __init__(self, folder, settings=None, env=None):
+
+class Server:
+    """akidb serve on a free port of loopback; `settings` are configuration keys: {"wal.max_bytes": "8GiB"}.
+    The log is <folder>.log. Leaving the block without stop() kills it."""
+
+    def __init__(self, folder, settings=None, env=None, cores=None):
         self.folder = pathlib.Path(folder)
         self.settings = settings or {}
         self.env = {**os.environ, **(env or {})}
+        self.cores = cores  # None: all
         self.process = None
         self.ready_seconds = None  # from exec to the first 200 of /ready
 
@@ -145,7 +180,7 @@ class Server:
         flags = [x for key, value in self.settings.items() for x in (f"--{key}", str(value))]
         self.log = open(self.folder.with_suffix(".log"), "ab")
         began = time.perf_counter()
-        self.process = subprocess.Popen([AKIDB, "serve", "--data", self.folder, "--listen", "127.0.0.1:0", *flags],
+        self.process = subprocess.Popen([*pinned(self.cores), AKIDB, "serve", "--data", self.folder, "--listen", "127.0.0.1:0", *flags],
                                         stdout=subprocess.PIPE, stderr=self.log, env=self.env)
         line = self.process.stdout.readline().decode()
         if "listening on http://" not in line:
@@ -272,3 +307,40 @@ class HealthPoll:
     def __exit__(self, *_):
         out, _ = self.process.communicate(timeout=60)
         self.result = json.loads(out) if self.process.returncode == 0 else None
+
+
+# --- Load ---
+
+def import_file(server, collection, vectors, wait=True):
+    """akidb import of a .npy into a new collection, and wait until it is linked."""
+    return run_json(AKIDB, "import", "--url", server.url, "--collection", collection, "--create", "--json",
+                    *(["--wait"] if wait else []), vectors)
+
+
+def wrk(server, collection, texts, connections, seconds, cores=None):
+    """Searches per second and latencies; also the server's processor time per search."""
+    before = server.cpu_seconds()
+    done = subprocess.run([*pinned(cores), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", BENCH / "search.lua",
+                           server.url, "--", f"/collections/{collection}/search", texts],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=seconds + 120, check=True)
+    result = json.loads(done.stderr.strip().splitlines()[-1])
+    if result["errors"]:
+        raise SystemExit(f"wrk met {result['errors']} errors in {result['calls']} searches")
+    result["server_us"] = 1e6 * (server.cpu_seconds() - before) / max(1, result["calls"])
+    return result
+
+
+def load_start(server, collection, kind, vectors, clients, count=None, seconds=None, first=0):
+    """akidb bench load in the background: single upserts or searches over kept-alive connections."""
+    raise NotImplementedError
+
+
+def load_result(process):
+    out, _ = process.communicate(timeout=900)
+    if process.returncode:
+        raise SystemExit("akidb bench load failed")
+    return json.loads(out)
+
+
+def load(*args, **named):
+    return load_result(load_start(*args, **named))

@@ -74,7 +74,7 @@ static enum ak_rc list(struct ak_target *target, const struct options *options, 
     } else if (rc == AK_OK) {
         static const struct ak_table_column columns[] = {
             {.title = "NAME"},          {.title = "DOCUMENTS", .right = true},
-            {.title = "DIMENSION", .right = true}, {.title = "METRIC"}, {.title = "MADE"},
+            {.title = "DIMENSION", .right = true}, {.title = "METRIC"}, {.title = "MADE (UTC)"},
         };
         struct ak_table table;
         ak_table_init(&table, columns, sizeof columns / sizeof columns[0]);
@@ -85,7 +85,8 @@ static enum ak_rc list(struct ak_target *target, const struct options *options, 
             ak_table_cell_fmt(&table, "%s", ak_text_count(found[i].documents, number));
             ak_table_cell_fmt(&table, "%u", found[i].info.dimension);
             ak_table_cell_fmt(&table, "%s", ak_metric_name(found[i].info.metric));
-            ak_table_cell_fmt(&table, "%.16s", ak_time_format(found[i].info.created_us, time));
+            (void)ak_time_format(found[i].info.created_us, time);
+            ak_table_cell_fmt(&table, "%.10s %.5s", time, time + 11);
         }
         ak_table_print(&table, stdout);
         ak_table_release(&table);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cli/npy.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define NPY_STEP_BYTES ((size_t)1 << 20)

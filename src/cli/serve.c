@@ -56,7 +56,8 @@ struct server {
 
 /* --- Before anything is open --- */
 
-static void raise_fd_limit(const struct server *server)
+/* As many open files as the system lets us have, and no more connections than fit in them. */
+static void raise_fd_limit(struct server *server)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
@@ -68,12 +69,14 @@ static void raise_fd_limit(const struct server *server)
             (void)getrlimit(RLIMIT_NOFILE, &limit);
         }
     }
-    uint64_t want = server->config.server_connections_max + FDS_BESIDE_CONNECTIONS;
-    if (limit.rlim_cur < want) {
-        ak_log_warn(server->log, "serve",
-                    "the system allows %llu open files and server.connections_max may need "
-                    "%" PRIu64 ": raise it with ulimit -n, or lower the key",
-                    (unsigned long long)limit.rlim_cur, want);
+    uint64_t files = limit.rlim_cur;
+    uint64_t room = files > 2 * FDS_BESIDE_CONNECTIONS ? files - FDS_BESIDE_CONNECTIONS : files / 2;
+    if (server->config.server_connections_max > room) {
+        ak_log_info(server->log, "serve",
+                    "at most %" PRIu64 " connections at a time: the system allows %" PRIu64
+                    " open files (ulimit -n)",
+                    room, files);
+        server->config.server_connections_max = room;
     }
 }
 

@@ -46,6 +46,14 @@ static uint64_t popcount(const uint64_t *words, uint64_t bits)
     return n;
 }
 
+static bool fits_catalog(const struct ak_collection *collection)
+{
+    const struct ak_collection_info *info = &collection->entry->info;
+    uint64_t slots = ak_index_frozen_slots(collection->index);
+    uint64_t row = ((uint64_t)info->dimension * 4 + 63) / 64 * 64 + 2ull * info->index.m * 4 + 32;
+    return slots * row + ak_docs_image_bytes(&collection->docs, slots) + 4096 < AK_TINY_IMAGE_MAX;
+}
+
 /* 1: fix the state. The collection counts as clean from here; writes that follow make it dirty anew. */
 static enum ak_rc freeze(struct ak_engine *engine, struct begun *begun, struct ak_err *err)
 {
@@ -62,6 +70,7 @@ static enum ak_rc freeze(struct ak_engine *engine, struct begun *begun, struct a
             .lsn = collection->applied,
             .documents = popcount(ak_index_frozen_live(collection->index),
                                   ak_index_frozen_slots(collection->index)),
+            .tiny = fits_catalog(collection),
         };
         ak_mutex_lock(&dir->lock);
         begun->dirty_before = entry->dirty_from;
@@ -87,14 +96,6 @@ static enum ak_rc write_sections(struct ak_engine *engine, struct begun *begun,
     return rc;
 }
 
-static bool fits_catalog(const struct ak_collection *collection)
-{
-    const struct ak_collection_info *info = &collection->entry->info;
-    uint64_t slots = ak_index_frozen_slots(collection->index);
-    uint64_t row = ((uint64_t)info->dimension * 4 + 63) / 64 * 64 + 2ull * info->index.m * 4 + 32;
-    return slots * row + ak_docs_image_bytes(&collection->docs, slots) + 4096 < AK_TINY_IMAGE_MAX;
-}
-
 /* 2: the image, as a file or as bytes. */
 static enum ak_rc write_image(struct ak_engine *engine, struct begun *begun, struct ak_err *err)
 {
@@ -102,7 +103,6 @@ static enum ak_rc write_image(struct ak_engine *engine, struct begun *begun, str
     struct ak_image_writer *writer = NULL;
     char path[AK_IMAGE_PATH_MAX];
     ak_crash_point("checkpoint_before_image");
-    begun->after.tiny = fits_catalog(collection);
     ak_collection_image_path(engine, &collection->entry->info.id, begun->after.generation, path);
     enum ak_rc rc = begun->after.tiny ? ak_image_create_blob(&begun->blob, &writer, err)
                                       : ak_image_create_file(engine->fs, path, &writer, err);
@@ -128,7 +128,9 @@ static enum ak_rc begin(struct ak_engine *engine, struct begun *begun, struct ak
         return rc;
     }
     rc = write_image(engine, begun, err);
+    ak_mutex_lock(&begun->collection->lock); /* the next slot changes: between two writes */
     ak_index_unfreeze(begun->collection->index);
+    ak_mutex_unlock(&begun->collection->lock);
     if (rc == AK_OK) {
         rc = ak_wal_sync(engine->wal, begun->after.lsn, err);
     }

@@ -208,6 +208,7 @@ static void mark_linked(struct ak_index *index, uint32_t slot)
     if (!ak_bits_test(ak_index_words(&index->linked), slot)) {
         ak_bits_set(ak_index_words(&index->linked), slot);
         atomic_fetch_add_explicit(&index->linked_count, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&index->linked_since, 1, memory_order_relaxed);
     }
 }
 
@@ -340,6 +341,9 @@ uint32_t ak_index_build_some(struct ak_index *index, uint32_t max)
             break;
         }
         done++;
+    }
+    if (done > 0 && ak_index_pending(index) == 0) {
+        ak_hnsw_connect_built(index);
     }
     return done;
 }

@@ -149,19 +149,18 @@ static enum ak_rc count_unreachable(const struct check *check, struct ak_index_r
     if (entry == AK_ENTRY_NONE) {
         return AK_OK;
     }
-    uint64_t *seen = ak_try_zalloc(ak_bits_words(check->slots) * sizeof *seen);
-    uint32_t *queue = ak_try_alloc(check->slots * sizeof *queue);
-    enum ak_rc rc = seen && queue ? AK_OK : ak_fail(err, AK_NOMEM, "check of an index");
-    if (rc == AK_OK) {
-        (void)ak_hnsw_reach(index, ak_entry_slot(entry), check->slots, seen, queue);
+    struct ak_reach reach;
+    bool ready = ak_reach_init(&reach, check->slots);
+    if (ready) {
+        ak_reach_from(&reach, ak_entry_slot(entry));
+        (void)ak_reach_step(index, &reach, UINT64_MAX);
         for (uint32_t slot = 0; slot < check->slots; slot++) {
             report->unreachable += is(&index->linked, slot) && !is(&index->dead, slot) &&
-                                   !(seen[slot / 64] >> (slot % 64) & 1);
+                                   !(reach.seen[slot / 64] >> (slot % 64) & 1);
         }
     }
-    ak_free(seen);
-    ak_free(queue);
-    return rc;
+    ak_reach_release(&reach);
+    return ready ? AK_OK : ak_fail(err, AK_NOMEM, "check of an index");
 }
 
 /* The pending list as a bitmap; a slot that is there twice breaks I2. */

@@ -6,7 +6,7 @@
  *      links of those in D, up to a full row: against the degree aimed at, not the one it has, or
  *      rows would thin out from repair to repair. Rows that stay thin walk for links.
  *   3. With the gate closed: an entry point in D is replaced by a live row of the highest level.
- *   4. Rows that no walk from the entry point meets walk to it and are linked to, one per island.
+ *   4. Rows that no walk from the entry point meets any more are linked again: hnsw_connect.c.
  *   5. With the gate closed: D becomes "unlinked". No link leads there; who enters the epoch from
  *      now on cannot meet D, and when all others have left its slots are given to adds.
  *
@@ -24,8 +24,7 @@ struct repair {
     uint64_t words;
     uint64_t *removed; /* D */
     uint64_t removed_count;
-    uint64_t *seen;
-    uint32_t *queue;
+    struct ak_reach reach;
     struct ak_reclaim_batch *batch;
 };
 
@@ -236,38 +235,6 @@ static void pick_entry(struct repair *repair)
     ak_gate_open(&index->gate);
 }
 
-/* --- 4 --- */
-
-static bool is_island(const struct repair *repair, uint32_t slot)
-{
-    return !in(repair->seen, slot) && !in(repair->removed, slot) && is_linked(repair, slot) &&
-           !is_dead(repair, slot);
-}
-
-static void connect_islands(struct repair *repair)
-{
-    struct ak_index *index = repair->index;
-    (void)ak_gate_enter(&index->gate, true);
-    uint64_t entry = atomic_load_explicit(&index->entry, memory_order_acquire);
-    if (entry != AK_ENTRY_NONE) {
-        (void)ak_hnsw_reach(index, ak_entry_slot(entry), repair->slots, repair->seen,
-                            repair->queue);
-    }
-    ak_gate_leave(&index->gate);
-    for (uint64_t at = 0; at < repair->slots && entry != AK_ENTRY_NONE; at++) {
-        uint32_t slot = (uint32_t)at;
-        if (!is_island(repair, slot)) {
-            continue;
-        }
-        (void)ak_gate_enter(&index->gate, true);
-        unsigned token = ak_epoch_enter(index->options.epoch);
-        link_again(repair, slot);
-        (void)ak_hnsw_reach(index, slot, repair->slots, repair->seen, repair->queue);
-        ak_epoch_leave(index->options.epoch, token);
-        ak_gate_leave(&index->gate);
-    }
-}
-
 /* --- 5 --- */
 
 static void unlink_removed(struct repair *repair)
@@ -304,11 +271,9 @@ static bool get_memory(struct repair *repair)
 {
     struct ak_index *index = repair->index;
     repair->removed = ak_try_zalloc(repair->words * sizeof *repair->removed);
-    repair->seen = ak_try_zalloc(repair->words * sizeof *repair->seen);
-    repair->queue = ak_try_alloc(repair->slots * sizeof *repair->queue);
     repair->context = ak_context_take(index);
     uint64_t slots = 0;
-    return repair->removed && repair->seen && repair->queue && repair->context &&
+    return ak_reach_init(&repair->reach, repair->slots) && repair->removed && repair->context &&
            ak_hnsw_prepare(index, repair->context, &slots);
 }
 
@@ -324,7 +289,7 @@ static enum ak_rc run(struct repair *repair, struct ak_err *err)
     if (atomic_load_explicit(&repair->index->linked_count, memory_order_relaxed) > 0) {
         rewire_all(repair);
         pick_entry(repair);
-        connect_islands(repair);
+        ak_hnsw_connect(repair->index, repair->context, &repair->reach, repair->removed);
     }
     unlink_removed(repair);
     return AK_OK;
@@ -343,8 +308,7 @@ enum ak_rc ak_index_repair(struct ak_index *index, struct ak_err *err)
     enum ak_rc rc = run(&repair, err);
     ak_reclaim_batch_drop(repair.batch);
     ak_free(repair.removed);
-    ak_free(repair.seen);
-    ak_free(repair.queue);
+    ak_reach_release(&repair.reach);
     if (repair.context) {
         ak_context_put(index, repair.context);
     }

@@ -307,7 +307,8 @@ struct ak_index {
     struct ak_gate gate;
     struct ak_mutex serial; /* the first AK_SERIAL_ROWS inserts */
     _Atomic uint8_t *node_locks;
-    atomic_flag repairing;
+    atomic_flag repairing; /* or connecting */
+    _Atomic uint64_t linked_since; /* rows linked since all were known to be reachable */
     struct ak_frozen frozen;
     _Atomic(struct ak_context *) contexts[AK_CONTEXTS];
     _Atomic size_t context_bytes;
@@ -482,10 +483,26 @@ void ak_gate_open(struct ak_gate *gate);
 void ak_gate_set_frozen(struct ak_gate *gate, bool frozen);
 void ak_node_lock(struct ak_index *index, uint32_t slot);
 void ak_node_unlock(struct ak_index *index, uint32_t slot);
-/* Mark in `seen` every row that links lead to from `from`, itself included; `queue` has room for
- * `slots`. Returns how many bits it set. */
-uint64_t ak_hnsw_reach(const struct ak_index *index, uint32_t from, uint64_t slots, uint64_t *seen,
-                       uint32_t *queue);
+
+/* hnsw_connect.c */
+struct ak_reach {
+    uint64_t slots;
+    uint64_t *seen;  /* bitmap: rows that links lead to */
+    uint32_t *queue; /* [head, tail): seen, their links not followed yet */
+    uint64_t head;
+    uint64_t tail;
+};
+bool ak_reach_init(struct ak_reach *reach, uint64_t slots); /* false: no memory */
+void ak_reach_release(struct ak_reach *reach);
+void ak_reach_from(struct ak_reach *reach, uint32_t slot);
+/* Follow the links of up to `max` rows, inside the epoch; false: nothing is left to follow. */
+bool ak_reach_step(const struct ak_index *index, struct ak_reach *reach, uint64_t max);
+/* Make every live linked row reachable from the entry point, but for those in `removed` (or NULL).
+ * Outside gate and epoch. */
+void ak_hnsw_connect(struct ak_index *index, struct ak_context *context, struct ak_reach *reach,
+                     const uint64_t *removed);
+/* The same after a round of building, when it was long enough and nobody else is at it. */
+void ak_hnsw_connect_built(struct ak_index *index);
 
 /* hnsw_prune.c */
 /* Order candidates by distance, ties by a hash of slot and salt. */

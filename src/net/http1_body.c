@@ -94,7 +94,7 @@ static int take_piece(struct ak_conn *conn, struct ak_http_request *request, con
 {
     struct ak_h1 *h1 = ak_h1_of(conn);
     request->body_read += len;
-    if (is_claimed(request)) {
+    if (len == 0 || is_claimed(request)) { /* llhttp gives empty pieces where its input ends */
         return 0;
     }
     if (request->body_read > request->body_max) {

@@ -73,9 +73,12 @@ static void make_promises(struct promises *promises, enum ak_durability durabili
         } else if (what == 7 && i > 10) {
             CHECK_OK(ak_wal_sync(wal, next, &err));
             acked(promises, i + 1);
-            promises->needed[promises->needed_count] = i - ak_rand_below(rand, 8);
-            promises->needed_at[promises->needed_count] = powercut_ops(promises->cut);
-            ak_wal_release_before(wal, promises->lsn[promises->needed[promises->needed_count++]]);
+            size_t n = promises->needed_count++;
+            uint64_t before = n ? promises->needed[n - 1] : 0;
+            uint64_t needed = i - ak_rand_below(rand, 8);
+            promises->needed[n] = needed > before ? needed : before; /* released is released */
+            promises->needed_at[n] = powercut_ops(promises->cut);
+            ak_wal_release_before(wal, promises->lsn[promises->needed[n]]);
         } else if (what == 8 && ak_rand_below(rand, 4) == 0) {
             size_t last = promises->needed_count;
             ak_lsn from = last ? promises->lsn[promises->needed[last - 1]] : 0;

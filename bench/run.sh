@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Measures AkiDB, alone and beside others, and writes docs/PERFORMANCE.md.
+#
+#   bench/run.sh                    everything: half an hour
+#   bench/run.sh ann moments …      only these parts: ann http upserts moments collections replay import
+#   bench/run.sh report             only the page, from the results of earlier runs
+#
+# Results are kept in build/bench/<part>.json. What a part needs and is not there (wrk, SQLite's header, a
+# Python package, the data in AKIDB_SHARED) is said, and the part or the peer is left out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+all="ann http upserts moments collections replay import"
+parts=${*:-$all}
+out=build/bench
+venv=build/venv-bench
+export AKIDB_SHARED=${AKIDB_SHARED:-$PWD/../shared}
+
+script_of() {
+    case $1 in
+    ann) echo ann_peers.py ;;
+    http) echo http_search.py ;;
+    upserts) echo upserts.py ;;
+    moments) echo moments.py ;;
+    collections) echo many.py ;;
+    replay) echo log_replay.py ;;
+    import) echo bulk_import.py ;;
+    report) echo report.py ;;
+    *)
+        echo "there is no part '$1'; the parts are: $all report" >&2
+        return 1
+        ;;
+    esac
+}
+
+make_venv() {
+    if cmp -s bench/requirements.txt $venv/requirements.txt; then
+        return
+    fi
+    echo "== setting up $venv (hnswlib is compiled: some minutes)"
+    python3 -m venv $venv
+    # One by one, so that a peer that does not install here leaves the others.
+    while read -r requirement; do
+        $venv/bin/pip install --quiet --disable-pip-version-check "$requirement" ||
+            echo "$requirement did not install: left out"
+    done <bench/requirements.txt
+    cp bench/requirements.txt $venv/requirements.txt
+}
+
+build() {
+    echo "== building"
+    cmake --preset release >/dev/null
+    cmake --build --preset release --target akidb akidb_static -- -j"$(nproc)"
+}
+
+for part in $parts; do
+    script_of "$part" >/dev/null
+done
+mkdir -p $out
+make_venv
+if [ "$parts" != report ] && [ -z "${AKIDB_BUILD:-}" ]; then
+    build
+fi
+failed=""
+for part in $parts; do
+    [ "$part" != report ] || continue
+    echo "== $part"
+    $venv/bin/python bench/"$(script_of "$part")" || failed="$failed $part"
+done
+$venv/bin/python bench/report.py
+if [ -n "$failed" ]; then
+    echo "failed:$failed" >&2
+    exit 1
+fi
