@@ -40,12 +40,12 @@ def check_count(server, expected):
 def fill(server, base, count):
     with server.client() as client:
         client.create("moments", DIMENSION)
-    return load(server, "moments", "upsert", base, clients=CLIENTS, count=count)
+    return load(server, "moments", base, CLIENTS, rows=count, count=count)
 
 
 def while_writing(server, base, texts):
     """Searches by 2 clients while 8 clients write as fast as they can."""
-    writer = load_start(server, "moments", "upsert", base, clients=CLIENTS, seconds=SECONDS + 2, first=FIRST)
+    writer = load_start(server, "moments", base, CLIENTS, rows=ALL - FIRST, seconds=SECONDS + 2, first=FIRST)
     time.sleep(1)
     searches = wrk(server, "moments", texts, 2, SECONDS)
     return {"searches": searches, "upserts": load_result(writer)}

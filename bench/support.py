@@ -42,7 +42,7 @@ def program(name, *libraries):
     if out.exists() and all(out.stat().st_mtime > s.stat().st_mtime for s in sources):
         return out
     command = [os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra",
-               f"-I{ROOT}/include", str(sources[0]), "-o", str(out)]
+               f"-I{ROOT}/include", f"-I{ROOT}/src", str(sources[0]), "-o", str(out)]
     if name.startswith("lib"):
         command += ["-shared", "-fPIC", "-ldl"]
     if "akidb" in libraries:
@@ -330,15 +330,21 @@ def wrk(server, collection, texts, connections, seconds, cores=None):
     return result
 
 
-def load_start(server, collection, kind, vectors, clients, count=None, seconds=None, first=0):
-    """akidb bench load in the background: single upserts or searches over kept-alive connections."""
-    raise NotImplementedError
+def load_start(server, collection, vectors, clients, rows, count=0, seconds=0, first=0):
+    """Single upserts over kept-alive connections, in the background: begins when this returns."""
+    process = subprocess.Popen([program("http_upserts", "akidb"), *map(str, (server.port, collection, vectors, clients, first, rows,
+                                                                            count, seconds))],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stderr.readline()
+    if line.strip() != "rendered":
+        raise SystemExit(f"http_upserts: {line}{process.stderr.read()}")
+    return process
 
 
 def load_result(process):
-    out, _ = process.communicate(timeout=900)
+    out, errors = process.communicate(timeout=900)
     if process.returncode:
-        raise SystemExit("akidb bench load failed")
+        raise SystemExit(f"http_upserts: {errors}")
     return json.loads(out)
 
 

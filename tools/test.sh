@@ -166,7 +166,7 @@ step_tsan() {
     if setarch -R true 2>/dev/null; then
         before='setarch -R '
     fi
-    export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+    export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0
     build tsan && run_all < <(unit_programs build/tsan "$tsan_wanted" tsan_ "$before")
 }
 

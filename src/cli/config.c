@@ -72,7 +72,7 @@ static enum ak_rc unknown_key(const char *origin, struct ak_str section, struct 
 {
     char dotted[192];
     (void)snprintf(dotted, sizeof dotted, "%.*s%s%.*s", AK_STR_ARG(section), key.len ? "." : "",
-                   AK_STR_ARG(key));
+                   (int)key.len, key.p ? key.p : "");
     const char *near = ak_config_nearest(dotted);
     if (near) {
         return ak_fail(err, AK_INVALID, "%s: unknown key '%s'; did you mean %s?", origin, dotted,

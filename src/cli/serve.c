@@ -126,7 +126,11 @@ static enum ak_rc open_signals(struct server *server, struct ak_err *err)
 static enum ak_rc open_http(struct server *server, struct ak_err *err)
 {
     const struct ak_config *config = &server->config;
-    const struct ak_rest_options rest = {.metrics = server->metrics, .log = server->log};
+    const struct ak_rest_options rest = {
+        .metrics = server->metrics,
+        .log = server->log,
+        .body_max = (size_t)config->server_body_max,
+    };
     server->rest = ak_rest_open(&rest);
     const struct ak_http_options options = {
         .listen = config->server_listen,

@@ -1,16 +1,16 @@
 /* columns.c — the columns of one collection: making, reading, evicting; groups of conditions.
  *
- * Two locks. `lock` (read: evaluate a condition; write: store a slot, make or evict a column) is held
- * over one pass over a column, or over the reading of READ_STEP documents, and no longer; writers go
- * first. `building` (AK_RANK_COLUMNS, taken before it) lets one match at a time read documents, so
- * that matches that want the same column do not read twice.
+ * Two locks. `lock` (read: evaluate a condition; write: store a slot, make or evict a column) is
+ * held over one pass over a column, or over the reading of READ_STEP documents, and no longer;
+ * writers go first. `building` (AK_RANK_COLUMNS, taken before it) lets one match at a time read
+ * documents, so that matches that want the same column do not read twice.
  *
  * I1  a pinned column is not evicted: its address is good until the pin goes. What it holds may be
  *     cleared at any time under the write lock (no memory, over the ceiling); its evaluation then
  *     finds slots unread, or is_given_up, and the match reads again or falls back to documents.
- * I2  only slots that a match's bitmap shows live are read: no writer can be storing them. Rows that
- *     a writer stored before a column was made stay unread until they are live in a bitmap.
- * I3  a slot is stored (ak_columns_set) before it is live, so its code is never an older row's.
+ * I2  only slots that a match's bitmap shows live are read: no writer can be storing them. Rows
+ * that a writer stored before a column was made stay unread until they are live in a bitmap. I3  a
+ * slot is stored (ak_columns_set) before it is live, so its code is never an older row's.
  *
  * The metadata callback runs under the write lock: that orders each reading before any later set.
  */
@@ -22,7 +22,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define READ_STEP 256u /* documents read under the write lock at a time: well below a millisecond */
+#define READ_STEP 256u /* documents read under one hold of the write lock: below a millisecond */
 #define TRIES_MAX 8u   /* columns cleared while they are made, before a match gives up */
 
 struct ak_columns {
@@ -31,8 +31,8 @@ struct ak_columns {
     struct ak_mutex building;
     pthread_rwlock_t lock;
     struct ak_column *columns[AK_COLUMNS_MAX];
-    _Atomic unsigned count;  /* written under the write lock; set reads it without any */
-    _Atomic size_t bytes;    /* the same; a plain sum for ak_columns_bytes */
+    _Atomic unsigned count; /* written under the write lock; set reads it without any */
+    _Atomic size_t bytes;   /* the same; a plain sum for ak_columns_bytes */
     _Atomic uint64_t ticks;
     unsigned count_max;
     size_t bytes_max;
@@ -492,11 +492,11 @@ enum ak_rc ak_columns_match(struct ak_columns *columns, const struct ak_filter *
                             struct ak_err *err)
 {
     struct plan plan = {.columns = columns, .words = (slots + 63) / 64};
-    size_t rows = 2 + 2 * (size_t)depth_of(filter); /* live bits cut at `slots`, the answer, levels */
+    size_t rows =
+        2 + 2 * (size_t)depth_of(filter); /* live bits cut at `slots`, the answer, levels */
     size_t bytes = 0;
-    uint64_t *memory = ak_mul_overflows(rows * sizeof *memory, plan.words, &bytes)
-                           ? NULL
-                           : ak_try_alloc(bytes);
+    uint64_t *memory =
+        ak_mul_overflows(rows * sizeof *memory, plan.words, &bytes) ? NULL : ak_try_alloc(bytes);
     if (!memory) {
         return ak_fail(err, AK_NOMEM, "no memory to evaluate a filter over %llu documents",
                        (unsigned long long)slots);

@@ -8,8 +8,8 @@
  *
  * Answers equal ak_filter_matches() on every live slot.
  *
- * Threads: match and bytes from any, at the same time as one writer in set. A match that must make a
- * column lets a writer in after every few hundred documents; otherwise a writer waits for at most
+ * Threads: match and bytes from any, at the same time as one writer in set. A match that must make
+ * a column lets a writer in after every few hundred documents; otherwise a writer waits for at most
  * one pass over a column. limit before any match.
  * Memory: metadata is borrowed for the call.
  */
@@ -20,12 +20,13 @@
 struct ak_columns;
 
 /* The metadata last stored in `slot` (empty: none). Called on any thread that matches, and only for
- * slots that are live in that match's bitmap. It takes no locks of rank AK_RANK_COLUMNS or above. */
+ * slots that are live in that match's bitmap. It takes no lock of rank AK_RANK_COLUMNS or above. */
 typedef struct ak_str (*ak_columns_metadata_fn)(void *ctx, uint32_t slot);
 
 AK_MUST enum ak_rc ak_columns_open(struct ak_columns **columns, ak_columns_metadata_fn metadata,
                                    void *ctx, struct ak_err *err);
-void ak_columns_close(struct ak_columns *columns); /* no other call may be under way; NULL is fine */
+/* No other call may be under way; NULL is fine. */
+void ak_columns_close(struct ak_columns *columns);
 /* Lower ceilings than the defaults (0 keeps a default). */
 void ak_columns_limit(struct ak_columns *columns, unsigned count_max, size_t bytes_max);
 

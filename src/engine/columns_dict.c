@@ -127,8 +127,7 @@ static bool reserve_slots(struct ak_column *column, uint64_t slots)
         !resize(&column->unread, cap / 64, sizeof *column->unread)) {
         return false;
     }
-    memset(column->codes + column->slot_cap, 0,
-           (cap - column->slot_cap) * sizeof *column->codes);
+    memset(column->codes + column->slot_cap, 0, (cap - column->slot_cap) * sizeof *column->codes);
     memset(column->unread + column->slot_cap / 64, 0xFF, (cap - column->slot_cap) / 8);
     column->slot_cap = cap;
     return true;
@@ -188,9 +187,8 @@ static uint64_t hash_of(const struct sought *sought)
 
 static struct sought sought_value(const struct ak_filter_value *value)
 {
-    struct sought sought = {.string = value->string,
-                            .number = value->number,
-                            .boolean = value->boolean};
+    struct sought sought = {
+        .string = value->string, .number = value->number, .boolean = value->boolean};
     sought.type = value->type == AK_VALUE_STRING   ? AK_ENTRY_STRING
                   : value->type == AK_VALUE_NUMBER ? AK_ENTRY_NUMBER
                                                    : AK_ENTRY_BOOL;
@@ -336,7 +334,8 @@ static void unref(struct ak_column *column, uint32_t code)
         return;
     }
     if (column->types[code] == AK_ENTRY_SET) {
-        for (uint32_t i = 0; i < column->metas[code].len; i++) { /* members are scalars: no deeper */
+        for (uint32_t i = 0; i < column->metas[code].len;
+             i++) { /* members are scalars: no deeper */
             uint32_t member = column->values[code].codes[i];
             if (--column->metas[member].refs == 0) {
                 free_entry(column, member);
@@ -397,7 +396,7 @@ static uint32_t code_of_found(struct ak_column *column)
         }
     }
     if (distinct < 2) {
-        return distinct               ? column->found[0]
+        return distinct                ? column->found[0]
                : column->found_present ? AK_CODE_PRESENT
                                        : AK_CODE_ABSENT;
     }

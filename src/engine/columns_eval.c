@@ -18,7 +18,8 @@ static bool has_bit(const uint64_t *bits, uint32_t at)
 
 /* --- Over the dictionary --- */
 
-static void match_codes(const struct ak_column *column, const struct ak_filter *leaf, uint64_t *hits)
+static void match_codes(const struct ak_column *column, const struct ak_filter *leaf,
+                        uint64_t *hits)
 {
     for (size_t i = 0; i < leaf->value_count; i++) {
         uint32_t code = ak_column_code(column, &leaf->values[i]);
@@ -29,7 +30,8 @@ static void match_codes(const struct ak_column *column, const struct ak_filter *
 }
 
 /* All entries are compared as if they were numbers, and those that are not are masked out. */
-static void range_codes(const struct ak_column *column, const struct ak_filter *leaf, uint64_t *hits)
+static void range_codes(const struct ak_column *column, const struct ak_filter *leaf,
+                        uint64_t *hits)
 {
     double low = leaf->low_open ? nextafter(leaf->low, HUGE_VAL) : leaf->low;
     double high = leaf->high_open ? nextafter(leaf->high, -HUGE_VAL) : leaf->high;

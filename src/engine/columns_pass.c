@@ -3,8 +3,8 @@
 #include "simd/simd.h"
 #include <string.h>
 
-/* 64 bytes of 0 or 1 → 64 bits. The multiplication moves the low bit of byte i to bit 56 + i; no two
- * of its terms meet. */
+/* 64 bytes of 0 or 1 → 64 bits. The multiplication moves the low bit of byte i to bit 56 + i; no
+ * two of its terms meet. */
 static uint64_t pack(const uint8_t bytes[64])
 {
     uint64_t bits = 0;

@@ -6,8 +6,8 @@
  *   entry           a string, a number, a bool, or a set: two or more codes (sorted, distinct) of
  *                   scalar entries, for a slot whose key has several values
  *
- * A condition on values becomes a bitmap over codes (columns_eval.c), in which a set counts when one
- * of its members does; one pass over codes[] turns that into a bitmap over slots.
+ * A condition on values becomes a bitmap over codes (columns_eval.c), in which a set counts when
+ * one of its members does; one pass over codes[] turns that into a bitmap over slots.
  *
  * C1  refs of an entry = slots with its code + sets that hold it; an entry without refs is free and
  *     its place is on the free list, so a dictionary never outgrows the rows that are stored.
@@ -35,7 +35,7 @@ union ak_entry_value {
     char *string;    /* owned */
     uint32_t *codes; /* owned */
     uint64_t boolean;
-    uint64_t next;   /* of the free list; 0 ends it */
+    uint64_t next; /* of the free list; 0 ends it */
 };
 
 struct ak_entry_meta {
@@ -58,16 +58,16 @@ struct ak_column {
     uint32_t entry_cap;  /* a multiple of 64 */
     uint32_t free_first; /* 0: none */
     uint32_t set_count;
-    struct ak_map map;   /* value → code */
-    size_t heap_bytes;   /* strings and sets */
+    struct ak_map map; /* value → code */
+    size_t heap_bytes; /* strings and sets */
     /* The slot being read: the codes found so far. */
     uint32_t *found;
     uint32_t found_count;
     uint32_t found_cap;
     bool found_present;
     bool found_failed;
-    bool is_given_up;    /* over the memory ceiling: holds nothing, documents are read instead */
-    _Atomic unsigned pins;      /* matches that use it; raised under the lock, read by eviction */
+    bool is_given_up;      /* over the memory ceiling: holds nothing, documents are read instead */
+    _Atomic unsigned pins; /* matches that use it; raised under the lock, read by eviction */
     _Atomic uint64_t last_used; /* ticks of the owner; only compared */
 };
 
@@ -101,7 +101,8 @@ extern const struct ak_column_passes ak_column_passes_avx2;
 /* --- columns_eval.c --- */
 
 /* Slots of this word (64 of them) that are wanted and not read yet. */
-static inline uint64_t ak_column_needs(const struct ak_column *column, uint64_t word, uint64_t wanted)
+static inline uint64_t ak_column_needs(const struct ak_column *column, uint64_t word,
+                                       uint64_t wanted)
 {
     return word * 64 < column->slot_cap ? wanted & column->unread[word] : wanted;
 }

@@ -109,7 +109,7 @@ struct ak_entry {
     struct ak_entry *dirty_next, *dirty_prev;
     uint32_t index;             /* in the directory's array */
     bool opening;               /* a thread is loading it: wait on directory.changed */
-    bool dropped;               /* out of the maps; freed with its last reference */
+    _Atomic bool dropped;       /* out of the maps; freed with its last reference */
 };
 
 struct ak_directory {

@@ -11,6 +11,7 @@
 #include "index/index_priv.h"
 
 #define SLACK_PARTS 8 /* a row that overflowed keeps all but an eighth of its places */
+#define COPIES_ASKED 4
 #define CAP_FACTOR 4  /* tombstones a walk may keep, in multiples of ef_construction */
 
 struct build {
@@ -124,6 +125,41 @@ static uint32_t candidates_of_pool(struct build *build)
     return n;
 }
 
+/* A pool full of copies of the row shows nothing of what lies around them, and links among copies
+ * alone would make an island. Some copies' own links lead out: take those as candidates too. */
+static uint32_t add_links_of_copies(struct build *build, uint32_t level, uint32_t count)
+{
+    struct ak_index *index = build->index;
+    struct ak_found *candidates = build->context->candidates;
+    uint32_t copies = 0;
+    while (copies < count && candidates[copies].distance <= build->walk.measure.slack) {
+        copies++;
+    }
+    if (copies < count / 2 + 1 || copies < ak_index_degree(index, level)) {
+        return count;
+    }
+    for (uint32_t i = 0; i < COPIES_ASKED; i++) {
+        uint32_t links[AK_DEGREE_MAX];
+        float distances[AK_DEGREE_MAX + 4];
+        uint32_t n = ak_hnsw_read_row(ak_index_row(index, candidates[i].slot, level),
+                                      ak_index_degree(index, level), links);
+        ak_measure_rows(&build->walk.measure, links, n, distances);
+        for (uint32_t j = 0; j < n && count < build->context->candidates_cap; j++) {
+            float distance = ak_measure_true(&build->walk.measure, distances[j]);
+            bool known = distance <= build->walk.measure.slack || links[j] == build->slot ||
+                         is_dead(index, links[j]);
+            for (uint32_t c = copies; c < count && !known; c++) {
+                known = candidates[c].slot == links[j];
+            }
+            if (!known) {
+                candidates[count++] = (struct ak_found){distance, links[j]};
+            }
+        }
+    }
+    ak_hnsw_sort(candidates, count, build->slot);
+    return count;
+}
+
 /* All that the walk met is dead: look at every linked row. Rare: repair is overdue then. */
 static uint32_t candidates_of_scan(struct build *build)
 {
@@ -164,6 +200,7 @@ static uint32_t choose_on_level(struct build *build, uint32_t level, uint32_t *s
         count = candidates_of_scan(build);
     }
     ak_hnsw_sort(context->candidates, count, build->slot);
+    count = add_links_of_copies(build, level, count);
     return ak_hnsw_choose(index, context->candidates, count, ak_index_degree(index, level),
                           context->chosen + level * index->degree, context->scratch);
 }

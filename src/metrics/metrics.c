@@ -3,15 +3,16 @@
  * I1  a series is never moved or freed before its registry closes, so a caller may keep it.
  * I2  a family's list only grows at its tail; `next` is stored with release after the series is
  *     complete, so a reader that walks the list (render) needs no lock.
- * I3  the mutex guards the hash chains, the counts and the hooks, and is never held over a callback.
+ * I3  the mutex guards the hash chains, the counts and the hooks, and is never held over a
+ * callback.
  *
- * Updates are relaxed atomic additions. Counters and histograms are split into shards of whole cache
- * lines; a thread keeps to one shard, so that threads on different cores do not fight for a line.
- * Sums are kept in nanoseconds: integers add without a loop, and 2^64 ns are 584 years.
+ * Updates are relaxed atomic additions. Counters and histograms are split into shards of whole
+ * cache lines; a thread keeps to one shard, so that threads on different cores do not fight for a
+ * line. Sums are kept in nanoseconds: integers add without a loop, and 2^64 ns are 584 years.
  */
-#include "metrics/metrics_priv.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "metrics/metrics_priv.h"
 #include <math.h>
 #include <string.h>
 
@@ -20,12 +21,12 @@
 #define LINE_CELLS (AK_CACHE_LINE / sizeof(uint64_t))
 
 static const uint64_t fast_bounds[AK_METRICS_BOUNDS] = {
-    10000,     25000,     50000,     100000,     250000,     500000,     1000000,
-    2500000,   5000000,   10000000,  25000000,   50000000,   100000000,  250000000,
+    10000,     25000,      50000,      100000,     250000,     500000,    1000000,
+    2500000,   5000000,    10000000,   25000000,   50000000,   100000000, 250000000,
     500000000, 1000000000, 2500000000, 5000000000, 10000000000};
 static const uint64_t slow_bounds[AK_METRICS_BOUNDS] = {
-    1000000,      2500000,      5000000,      10000000,     25000000,     50000000,    100000000,
-    250000000,    500000000,    1000000000,   2500000000,   5000000000,   10000000000, 25000000000,
+    1000000,     2500000,      5000000,      10000000,     25000000,     50000000,    100000000,
+    250000000,   500000000,    1000000000,   2500000000,   5000000000,   10000000000, 25000000000,
     50000000000, 100000000000, 250000000000, 500000000000, 1000000000000};
 
 #define KIND_COUNTER AK_METRICS_COUNTER, NULL
@@ -279,8 +280,7 @@ void ak_series_change(struct ak_series *series, double by)
     }
     AK_ASSERT(series->kind == AK_METRICS_GAUGE);
     uint64_t was = atomic_load_explicit(series->cells, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(series->cells, &was,
-                                                  bits_of(double_of(was) + by),
+    while (!atomic_compare_exchange_weak_explicit(series->cells, &was, bits_of(double_of(was) + by),
                                                   memory_order_relaxed, memory_order_relaxed)) {
     }
 }

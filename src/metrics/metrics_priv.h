@@ -28,11 +28,12 @@ struct ak_metrics_row {
 struct ak_series {
     enum ak_metrics_kind kind;
     const uint64_t *bounds;
-    _Atomic uint64_t *cells; /* shards of: one counter; or buckets, +Inf, sum of ns. A gauge: bits */
+    _Atomic uint64_t
+        *cells; /* shards of: one counter; or buckets, +Inf, sum of ns. A gauge: bits */
     uint64_t hash;
-    struct ak_series *chain;         /* same slot of the family's table */
+    struct ak_series *chain;          /* same slot of the family's table */
     _Atomic(struct ak_series *) next; /* the family's series, oldest first */
-    struct ak_str *labels;           /* values, into `text` */
+    struct ak_str *labels;            /* values, into `text` */
     size_t label_count;
     char *text;
 };

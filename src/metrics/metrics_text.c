@@ -4,8 +4,8 @@
  *   # TYPE name counter|gauge|histogram
  *   name{label="value"} 1   backslash, quote and line feed escaped
  *
- * A histogram's _count is the sum of the buckets that were read for it, so +Inf and _count agree even
- * while others observe; its _sum may then be ahead by what came in between.
+ * A histogram's _count is the sum of the buckets that were read for it, so +Inf and _count agree
+ * even while others observe; its _sum may then be ahead by what came in between.
  */
 #include "metrics/metrics_priv.h"
 #include <math.h>

@@ -1,6 +1,7 @@
 /* filter_match.c — what a document holds under a key, and the slow reference of a filter.
  *
- * A dotted key is matched against the names on the way down, joined by dots. So "a.b" finds the b in
+ * A dotted key is matched against the names on the way down, joined by dots. So "a.b" finds the b
+ * in
  * {"a":{"b":1}} and also the member of {"a.b":1}; a document that has both gives both values. All
  * keys that are still open at some object share what they have consumed: that is one length.
  */

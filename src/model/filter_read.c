@@ -214,7 +214,8 @@ static void read_range(struct reader *r, struct draft *draft)
     if (lows + highs == 0) {
         ak_json_fail(r->in, "a range needs one of gt, gte, lt, lte");
     } else if (lows > 1 || highs > 1) {
-        ak_json_fail(r->in, "a range takes %s", lows > 1 ? "gt or gte, not both" : "lt or lte, not both");
+        ak_json_fail(r->in, "a range takes %s",
+                     lows > 1 ? "gt or gte, not both" : "lt or lte, not both");
     }
     draft->has_range = true;
 }
@@ -233,7 +234,8 @@ static void read_list(struct reader *r, struct draft *draft, unsigned depth,
     }
     while (ak_json_next_element(r->in)) {
         if (++r->conditions > AK_FILTER_CONDITIONS_MAX) {
-            ak_json_fail(r->in, "a filter may hold at most %d conditions", AK_FILTER_CONDITIONS_MAX);
+            ak_json_fail(r->in, "a filter may hold at most %d conditions",
+                         AK_FILTER_CONDITIONS_MAX);
             return;
         }
         const struct ak_filter *child = read_object(r, depth + 1, false);

@@ -73,8 +73,8 @@ struct ak_str ak_http_body(const struct ak_http_request *request);
 struct ak_arena *ak_http_arena(struct ak_http_request *request); /* dies with the request */
 void ak_http_attach(struct ak_http_request *request, void *data);
 void *ak_http_attached(const struct ak_http_request *request);
-/* The %-decoded value of a query parameter, in the request's arena. false: absent. AK_INVALID text in
- * *err when the encoding is bad. */
+/* The %-decoded value of a query parameter ('+' is a space), in the request's arena. false: absent.
+ * true with value->p NULL: its encoding is bad, answer 400. */
 bool ak_http_param(struct ak_http_request *request, struct ak_str name, struct ak_str *value);
 /* %-decode one path segment into the arena; .p NULL when malformed (also for %00). */
 struct ak_str ak_http_decode(struct ak_http_request *request, struct ak_str segment);
@@ -85,7 +85,9 @@ struct ak_http_stream {
     /* Bytes of the body, as they come. */
     void (*on_chunk)(void *ctx, struct ak_http_request *request, struct ak_str bytes);
     /* AK_OK: the body is complete. Otherwise the client went away or broke the rules: no response can
-     * be sent; on_done follows. */
+     * be sent; on_done follows, and after it the request must not be named again (a thread that may
+     * be about to respond or resume has to be kept from it by the application's own lock). Not called
+     * once the application has responded: what is left of the body is then dropped. */
     void (*on_end)(void *ctx, struct ak_http_request *request, enum ak_rc rc);
     void *ctx;
 };

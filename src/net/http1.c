@@ -6,14 +6,14 @@
  *                           ▼ refused                 ▼ refused, cut off
  *                        STOPPED ◀────────────────────┘        (no body: HEAD ▶ IDLE at once)
  *
- * A request joins the connection's list when its head is complete. The list has two parts: the queued
- * ones, which are being written in order, and from `unqueued` on those that wait for their response or
- * their turn. A request leaves when it is written and its body read.
+ * A request joins the connection's list when its head is complete. The list has two parts: the
+ * queued ones, which are being written in order, and from `unqueued` on those that wait for their
+ * response or their turn. A request leaves when it is written and its body read.
  *
  * I1  conn->at never passes the end of the current message: the next one is begun only in IDLE.
- * I2  [0, keep) of the read buffer belongs to requests that hold a reference to it; what lies behind
- *     may be overwritten as soon as it is parsed.
- * I3  the response that closes the connection is the last in the list: nothing is parsed after it.
+ * I2  [0, keep) of the read buffer belongs to requests that hold a reference to it; what lies
+ * behind may be overwritten as soon as it is parsed. I3  the response that closes the connection is
+ * the last in the list: nothing is parsed after it.
  */
 #include "net/http1_priv.h"
 #include <string.h>
@@ -109,7 +109,8 @@ static void begin_head(struct ak_conn *conn)
     h1->fail_status = 0;
 }
 
-/* Empty lines before a request are skipped (RFC 9112 2.2): they start no head, and no time limit. */
+/* Empty lines before a request are skipped (RFC 9112 2.2): they start no head, and no time limit.
+ */
 static void skip_empty_lines(struct ak_conn *conn)
 {
     const char *p = conn->in ? conn->in->data : NULL;
@@ -403,10 +404,7 @@ static int64_t deadline_h1(const struct ak_conn *conn)
         return h1->since_ms + options->head_timeout_ms;
     case AK_H1_LENGTH:
     case AK_H1_CHUNKED:
-        if (h1->current->is_stream && atomic_load(&h1->current->paused)) {
-            return 0;
-        }
-        return h1->since_ms + options->body_timeout_ms;
+        return h1->was_paused ? 0 : h1->since_ms + options->body_timeout_ms;
     case AK_H1_STOPPED:
         break;
     }

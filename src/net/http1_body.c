@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BODY_FIRST (64u << 10)      /* first size of a body's buffer */
-#define EXTRAS_MAX (32u << 10)      /* chunk extensions and trailers of one body */
-#define PROGRESS_BYTES 1024u        /* fewer than this in body_timeout_ms is too slow */
+#define BODY_FIRST (64u << 10) /* first size of a body's buffer */
+#define EXTRAS_MAX (32u << 10) /* chunk extensions and trailers of one body */
+#define PROGRESS_BYTES 1024u   /* fewer than this in body_timeout_ms is too slow */
 
 static int64_t now_ms(const struct ak_conn *conn)
 {
@@ -69,6 +69,7 @@ enum ak_input ak_h1_begin_body(struct ak_conn *conn, struct ak_http_request *req
     h1->mark = 0;
     h1->extras = 0;
     h1->in_place = false;
+    h1->was_paused = false;
     h1->done = false;
     if (request->body_kind == AK_NET_BODY_LENGTH && request->content_length > request->body_max &&
         !is_claimed(request)) {
@@ -131,13 +132,16 @@ static void note_progress(struct ak_conn *conn, uint64_t received)
     }
 }
 
+/* The time of a pause is not the client's: its time limit starts again afterwards. */
 static bool is_paused(struct ak_conn *conn, const struct ak_http_request *request)
 {
-    if (!request->is_stream || !atomic_load(&request->paused) || is_claimed(request)) {
-        return false;
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    bool now = request->is_stream && atomic_load(&request->paused) && !is_claimed(request);
+    if (h1->was_paused && !now) {
+        h1->since_ms = now_ms(conn);
     }
-    ak_h1_of(conn)->since_ms = now_ms(conn); /* the client is not to blame for this time */
-    return true;
+    h1->was_paused = now;
+    return now;
 }
 
 /* Where a buffered body is read into directly; false without memory. The buffer doubles, so what a
@@ -260,7 +264,7 @@ enum ak_input ak_h1_take_chunked(struct ak_conn *conn)
         return ak_h1_reject(conn, request, 431, AK_HEADERS,
                             "more than 32 KiB of chunk extensions and trailers");
     }
-    return h1->fail_status ? piece_failed(conn, request)
-                           : ak_h1_reject(conn, request, 400, AK_INVALID,
-                                          "the chunked body is malformed");
+    return h1->fail_status
+               ? piece_failed(conn, request)
+               : ak_h1_reject(conn, request, 400, AK_INVALID, "the chunked body is malformed");
 }

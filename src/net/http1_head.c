@@ -3,10 +3,10 @@
  * The head is parsed where it lies. llhttp gives spans; they are kept as offsets from the head's
  * first byte, so that a partial head can move to a new read buffer.
  *
- * Refused here, beyond what llhttp (strict) refuses: a bare LF (RFC 9112 2.2), other versions than 1.0 and 1.1, no Host or two
- * (RFC 9112 3.2), Transfer-Encoding other than exactly "chunked", or with Content-Length, or in 1.0
- * (6.1), folded header lines (5.2), CONNECT, a target with a fragment or without a leading '/'.
- * Upgrade is ignored (RFC 9110 7.8).
+ * Refused here, beyond what llhttp (strict) refuses: a bare LF (RFC 9112 2.2), other versions
+ * than 1.0 and 1.1, no Host or two (RFC 9112 3.2), Transfer-Encoding other than exactly "chunked",
+ * or with Content-Length, or in 1.0 (6.1), folded header lines (5.2), CONNECT, a target with a
+ * fragment or without a leading '/'. Upgrade is ignored (RFC 9110 7.8).
  */
 #include "net/http1_priv.h"
 #include <stdio.h>
@@ -31,11 +31,15 @@ static size_t offset_of(const struct ak_conn *conn, const char *at)
     return (size_t)(at - conn->in->data) - ak_h1_of(conn)->head_at;
 }
 
+/* The header section, counted from the end of the target, ends at `end` so far. */
 static int check_head_size(const struct ak_conn *conn, const char *end)
 {
-    if (offset_of(conn, end) > AK_NET_HEAD_MAX) {
-        return refuse(ak_h1_of(conn), 431, AK_HEADERS,
-                      "the request's head is larger than 32 KiB: send fewer or shorter headers");
+    struct ak_h1 *h1 = ak_h1_of(conn);
+    const struct ak_http_request *request = h1->current;
+    if (offset_of(conn, end) >
+        (size_t)request->target_at + request->target_len + AK_HEADER_BYTES_MAX) {
+        return refuse(h1, 431, AK_HEADERS,
+                      "the header section is larger than 32 KiB: send fewer or shorter headers");
     }
     return 0;
 }
@@ -50,9 +54,6 @@ static int on_url(llhttp_t *parser, const char *at, size_t len)
     if (request->target_len + len > AK_TARGET_MAX) {
         return refuse(h1, 414, AK_TOO_BIG,
                       "the request target is longer than 8 KiB: put the parameters in the body");
-    }
-    if (check_head_size(conn, at + len) != 0) {
-        return HPE_USER;
     }
     if (request->target_len == 0) {
         request->target_at = (uint16_t)offset_of(conn, at);
@@ -358,10 +359,9 @@ enum ak_input ak_h1_parse_head(struct ak_conn *conn)
     }
     if (code == HPE_OK) {
         conn->at = conn->fill;
-        if (conn->at - h1->head_at <= AK_NET_HEAD_MAX) {
+        if (check_head_size(conn, base + conn->at) == 0) {
             return AK_INPUT_MORE;
         }
-        (void)check_head_size(conn, base + conn->at);
     }
     return head_failed(conn, code);
 }

@@ -1,4 +1,5 @@
-/* http1_priv.h — the HTTP/1.1 side of a connection, shared by http1.c, http1_head.c, http1_body.c. */
+/* http1_priv.h — the HTTP/1.1 side of a connection, shared by http1.c, http1_head.c, http1_body.c.
+ */
 #pragma once
 #include "net/net_priv.h"
 #include <llhttp.h>
@@ -24,6 +25,7 @@ struct ak_h1 {
     uint64_t mark;                   /* body: bytes received at since_ms */
     enum ak_h1_field field;
     bool in_place;   /* the body fits behind its head in the read buffer and stays there */
+    bool was_paused; /* the stream, when it was looked at last */
     bool done;       /* llhttp reached the end of what it was asked for */
     bool cut;        /* stopped in the middle of a message: input may follow */
     uint32_t extras; /* bytes of chunk extensions and trailers */
@@ -55,7 +57,8 @@ AK_MUST bool ak_h1_body_space(struct ak_http_request *request, char **p, size_t 
 /* Body callbacks of llhttp. */
 int ak_h1_on_body(llhttp_t *parser, const char *at, size_t len);
 int ak_h1_on_extra(llhttp_t *parser, size_t len);
-/* The body cannot be completed: stop parsing, answer with the error if nobody has answered, close. */
+/* The body cannot be completed: stop parsing, answer with the error if nobody has answered, close.
+ */
 enum ak_input ak_h1_reject(struct ak_conn *conn, struct ak_http_request *request, int status,
                            enum ak_rc rc, const char *message);
 /* Forget a request that has been written and read to its end. */

@@ -139,7 +139,8 @@ void ak_request_done(struct ak_http_request *request, int status, size_t bytes_o
 
 /* --- The head --- */
 
-/* The part of an absolute-form target ("http://host/path") from its path on; false: no authority. */
+/* The part of an absolute-form target ("http://host/path") from its path on; false: no authority.
+ */
 static bool skip_authority(struct ak_str *target)
 {
     struct ak_str rest;

@@ -8,7 +8,8 @@
  *   Connection: close          only when it is the last, or keep-alive for HTTP/1.0
  *
  * I3  between a successful claim and the post (or `ready` on the loop's own thread) the response's
- *     fields and the arena belong to the one who claimed; the post's release/acquire hands them over.
+ *     fields and the arena belong to the one who claimed; the post's release/acquire hands them
+ * over.
  */
 #include "base/json.h"
 #include "base/mem.h"
@@ -188,8 +189,8 @@ static void on_respond_post(struct ak_loop_post *post)
     }
 }
 
-/* On its own loop a response is taken up by the run of the connection that is going on, or at the end
- * of the round; from elsewhere it is posted, and a burst of posts wakes the loop once. */
+/* On its own loop a response is taken up by the run of the connection that is going on, or at the
+ * end of the round; from elsewhere it is posted, and a burst of posts wakes the loop once. */
 static void hand_over(struct ak_http_request *request)
 {
     if (ak_loop_is_current(request->nl->loop) && request->conn) {

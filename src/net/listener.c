@@ -1,10 +1,11 @@
 /* listener.c — listening sockets: parsing the address, one SO_REUSEPORT socket a loop, accepting.
  *
  * With SO_REUSEPORT a second process of the same user could bind the same port and take half of the
- * connections without anybody noticing. So the port is first bound without it, which fails while anybody
- * listens there, and only then by each loop.
+ * connections without anybody noticing. So the port is first bound without it, which fails while
+ * anybody listens there, and only then by each loop.
  *
- * TCP_NODELAY and SO_KEEPALIVE are set on the listening socket: Linux hands them on to the accepted.
+ * TCP_NODELAY and SO_KEEPALIVE are set on the listening socket: Linux hands them on to the
+ * accepted.
  */
 #include "net/net_priv.h"
 #include <errno.h>
@@ -17,9 +18,10 @@
 #include <unistd.h>
 
 #define BACKLOG 4096
-#define ACCEPTS_A_ROUND 512  /* then the others have their turn */
-#define RETRY_MS 100         /* after running out of descriptors or memory */
-#define REFUSING_MAX 256u    /* connections over the limit that get their 503; more are just closed */
+#define ACCEPTS_A_ROUND 512 /* then the others have their turn */
+#define RETRY_MS 100        /* after running out of descriptors or memory */
+#define REFUSING_MAX 256u   /* connections over the limit that get their 503; more are just closed \
+                             */
 
 /* --- The address --- */
 
@@ -241,14 +243,14 @@ static void accept_some(struct ak_net_loop *nl)
 static void on_listen_event(struct ak_loop_io *io, unsigned events)
 {
     (void)events;
-    accept_some((struct ak_net_loop *)(void *)((char *)io -
-                                               offsetof(struct ak_net_loop, listen_io)));
+    accept_some(
+        (struct ak_net_loop *)(void *)((char *)io - offsetof(struct ak_net_loop, listen_io)));
 }
 
 static void on_accept_timer(struct ak_loop_timer *timer)
 {
-    accept_some((struct ak_net_loop *)(void *)((char *)timer -
-                                               offsetof(struct ak_net_loop, accept_timer)));
+    accept_some(
+        (struct ak_net_loop *)(void *)((char *)timer - offsetof(struct ak_net_loop, accept_timer)));
 }
 
 void ak_listen_start(struct ak_net_loop *nl)

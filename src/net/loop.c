@@ -1,15 +1,15 @@
 /* loop.c — epoll, a hashed timer wheel, and an eventfd behind a list of posts.
  *
- * Wheel: SLOTS lists of TICK_MS each, one turn 8.2 s. A timer hangs in the slot of its due time, or,
- * when that is more than a turn away, in the last slot before the present one, and is looked at again
- * there. Putting a timer off only stores due_ms: when its slot comes up, it moves on.
+ * Wheel: SLOTS lists of TICK_MS each, one turn 8.2 s. A timer hangs in the slot of its due time,
+ * or, when that is more than a turn away, in the last slot before the present one, and is looked at
+ * again there. Putting a timer off only stores due_ms: when its slot comes up, it moves on.
  *
  * I1  a linked timer's slot_ms < due_ms + TICK_MS (or due_ms is 0): none fires late by more than a
  *     tick, and none fires early, for a timer met before its time is linked again.
  * I2  `busy` has a bit for every slot with timers, so the next wake-up is found without a walk.
- * I3  `asleep` is set before the last look at the posts and cleared by whoever wakes the loop; a post
- *     is linked before `asleep` is read. Both sides use seq_cst: one of them sees the other.
- * I4  once its post is linked, a poster's last touch of the loop is `posting`: what it posted may have
+ * I3  `asleep` is set before the last look at the posts and cleared by whoever wakes the loop; a
+ * post is linked before `asleep` is read. Both sides use seq_cst: one of them sees the other. I4
+ * once its post is linked, a poster's last touch of the loop is `posting`: what it posted may have
  *     been the last thing that the loop waited for, so close waits until all posters are out.
  */
 #include "net/loop.h"
@@ -33,7 +33,7 @@ struct ak_loop {
     int64_t now_ms;
     int64_t tick; /* slots up to and including this tick have been worked off */
     uint64_t busy[SLOTS / 64];
-    struct ak_loop_timer slots[SLOTS]; /* list heads: only next and prev are used */
+    struct ak_loop_timer slots[SLOTS];    /* list heads: only next and prev are used */
     _Atomic(struct ak_loop_post *) posts; /* newest first */
     atomic_bool asleep;
     _Atomic unsigned posting; /* threads inside ak_loop_post() */
@@ -86,7 +86,8 @@ void ak_loop_close(struct ak_loop *loop)
     if (!loop) {
         return;
     }
-    while (atomic_load_explicit(&loop->posting, memory_order_acquire)) { /* I4: a few instructions */
+    while (
+        atomic_load_explicit(&loop->posting, memory_order_acquire)) { /* I4: a few instructions */
         (void)sched_yield();
     }
     if (loop->epoll_fd >= 0) {
@@ -176,8 +177,9 @@ void ak_loop_timer_drop(struct ak_loop *loop, struct ak_loop_timer *timer)
 
 static void run_slot(struct ak_loop *loop, uint32_t slot)
 {
-    /* Taken off one by one from the front: what fires may set and drop timers. Nothing can come back
-     * to this slot meanwhile, for link_timer() reaches from the next slot to the last before it. */
+    /* Taken off one by one from the front: what fires may set and drop timers. Nothing can come
+     * back to this slot meanwhile, for link_timer() reaches from the next slot to the last before
+     * it. */
     struct ak_loop_timer *head = &loop->slots[slot];
     while (head->next != head) {
         struct ak_loop_timer *timer = head->next;

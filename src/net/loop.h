@@ -8,8 +8,8 @@
  * burst of posts costs one write to the eventfd. Posts of one thread run in their order.
  *
  * Threads: ak_loop_post() and ak_loop_stop() from any; all else on the loop's thread, or before
- * ak_loop_run(). Memory: io, timer and post belong to the caller, and must be out of the loop (removed,
- * cancelled, run) before they go.
+ * ak_loop_run(). Memory: io, timer and post belong to the caller, and must be out of the loop
+ * (removed, cancelled, run) before they go.
  */
 #pragma once
 #include "base/clock.h"
@@ -30,7 +30,7 @@ struct ak_loop_io {
 
 struct ak_loop_timer {
     void (*fn)(struct ak_loop_timer *timer);
-    int64_t due_ms;  /* on the loop's clock; 0: not set */
+    int64_t due_ms; /* on the loop's clock; 0: not set */
     struct ak_loop_timer *next;
     struct ak_loop_timer *prev; /* NULL: not linked into the wheel */
     uint32_t slot;
@@ -59,7 +59,8 @@ int64_t ak_loop_now_ms(const struct ak_loop *loop); /* monotonic, as of this rou
 AK_MUST enum ak_rc ak_loop_add(struct ak_loop *loop, struct ak_loop_io *io, struct ak_err *err);
 void ak_loop_remove(struct ak_loop *loop, struct ak_loop_io *io);
 
-/* Call timer->fn once, in_ms from now; replaces an earlier setting. Putting a timer off is a store. */
+/* Call timer->fn once, in_ms from now; replaces an earlier setting. Putting a timer off is a store.
+ */
 void ak_loop_timer_set(struct ak_loop *loop, struct ak_loop_timer *timer, int64_t in_ms);
 /* Do not call it any more; it may stay linked (ak_loop_timer_drop() before its memory goes). */
 static inline void ak_loop_timer_cancel(struct ak_loop_timer *timer)

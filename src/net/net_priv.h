@@ -1,7 +1,7 @@
 /* net_priv.h — connections, requests and loops as the files of this module see them.
  *
- * Layers: transport (a socket; memory in tests; TLS can join) ← conn.c (reading, writing, time limits,
- * closing) ← conn_proto (http1.c; HTTP/2 can join) ← the application's callbacks.
+ * Layers: transport (a socket; memory in tests; TLS can join) ← conn.c (reading, writing, time
+ * limits, closing) ← conn_proto (http1.c; HTTP/2 can join) ← the application's callbacks.
  *
  * Everything here belongs to one loop's thread, except the request's atomics and what a response
  * fills in between claim and post (I3 in http_response.c).
@@ -14,17 +14,18 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define AK_NET_CHUNK_BYTES (16u << 10)  /* a read buffer: a head and a 512-float query fit */
-#define AK_NET_CHUNK_MAX (64u << 10)    /* for one head that is larger */
-#define AK_NET_HEAD_MAX (AK_TARGET_MAX + AK_HEADER_BYTES_MAX + 64) /* offsets in a head fit u16 */
-#define AK_NET_OUT_MAX (1u << 20)       /* unsent bytes that stop the reading */
-#define AK_NET_HELD_MAX (8u << 20)      /* bytes of bodies under way that stop the parsing */
-#define AK_NET_DROP_MAX (256u << 10)    /* rest of an answered body that is read rather than cut */
-#define AK_NET_LINGER_MS 2000           /* how long a closing connection's input is discarded */
+#define AK_NET_CHUNK_BYTES (16u << 10) /* a read buffer: a head and a 512-float query fit */
+#define AK_NET_CHUNK_MAX (64u << 10)   /* for one head that is larger */
+#define AK_NET_HEAD_MAX (64u + AK_TARGET_MAX + AK_HEADER_BYTES_MAX) /* 64: the longest method */
+#define AK_NET_OUT_MAX (1u << 20)    /* unsent bytes that stop the reading */
+#define AK_NET_HELD_MAX (8u << 20)   /* bytes of bodies under way that stop the parsing */
+#define AK_NET_DROP_MAX (256u << 10) /* rest of an answered body that is read rather than cut */
+#define AK_NET_LINGER_MS 2000        /* how long a closing connection's input is discarded */
 #define AK_NET_OUT_INLINE 384
-#define AK_NET_INTERIM_BYTES 25u        /* "HTTP/1.1 100 Continue" and two line ends */
+#define AK_NET_INTERIM_BYTES 25u /* "HTTP/1.1 100 Continue" and two line ends */
 
-_Static_assert(AK_NET_HEAD_MAX < 65536 && AK_NET_HEAD_MAX < AK_NET_CHUNK_MAX, "u16 offsets");
+_Static_assert(AK_NET_HEAD_MAX < 65536 && AK_NET_HEAD_MAX + 2048 < AK_NET_CHUNK_MAX,
+               "offsets in a head are u16, and there is room to read on");
 
 struct ak_conn;
 struct ak_net_loop;
@@ -83,14 +84,14 @@ struct ak_http_request {
     bool is_stream;
 
     /* Life. */
-    bool announced; /* on_head ran, so on_done is owed */
-    bool handed;    /* the application has it all and owes a response */
-    bool complete;  /* the body is read */
-    bool ready;     /* the response is here */
-    bool queued;    /* its turn has come: it is being written; on_done ran */
-    bool close;     /* close the connection after the response */
-    bool zombie;    /* released, waits for its resume post */
-    atomic_bool claimed;       /* somebody answers: the application or the server */
+    bool announced;      /* on_head ran, so on_done is owed */
+    bool handed;         /* the application has it all and owes a response */
+    bool complete;       /* the body is read */
+    bool ready;          /* the response is here */
+    bool queued;         /* its turn has come: it is being written; on_done ran */
+    bool close;          /* close the connection after the response */
+    bool zombie;         /* released, waits for its resume post */
+    atomic_bool claimed; /* somebody answers: the application or the server */
     atomic_bool paused;
     atomic_bool resume_posted;
     struct ak_loop_post respond_post;
@@ -98,7 +99,7 @@ struct ak_http_request {
 
     /* Response. */
     int status;
-    bool no_content;    /* 204, 304: no Content-Length and no body */
+    bool no_content;      /* 204, 304: no Content-Length and no body */
     bool wants_interim;   /* "100 Continue" is to be sent when its turn comes */
     uint8_t interim_left; /* unsent bytes of "100 Continue" */
     struct ak_buf answer;
@@ -137,7 +138,7 @@ struct ak_conn_transport {
     /* As recv and sendmsg do: bytes, 0 at the end, -1 with errno. */
     ssize_t (*read)(struct ak_conn *conn, void *p, size_t len);
     ssize_t (*write)(struct ak_conn *conn, const struct iovec *iov, int count);
-    void (*shut)(struct ak_conn *conn);  /* no more will be written */
+    void (*shut)(struct ak_conn *conn); /* no more will be written */
     void (*close)(struct ak_conn *conn);
 };
 
@@ -155,7 +156,7 @@ struct ak_conn_proto {
     void (*queue)(struct ak_conn *conn);
     int (*gather)(struct ak_conn *conn, struct iovec *iov, int max);
     void (*sent)(struct ak_conn *conn, size_t len);
-    bool (*is_idle)(const struct ak_conn *conn); /* nothing received that is not answered */
+    bool (*is_idle)(const struct ak_conn *conn);     /* nothing received that is not answered */
     int64_t (*deadline)(const struct ak_conn *conn); /* ms; 0: none */
     void (*timed_out)(struct ak_conn *conn);
     /* Answer with an error and close, when no request is there to carry it. */

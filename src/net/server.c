@@ -1,9 +1,9 @@
 /* server.c — the server: its loops and their threads, from open to the drained end.
  *
- * Closing, on each loop: accept what waits, close the listening socket, close idle connections, mark
- * the last response of every other with "Connection: close"; after grace_ms kill what is left; stop
- * when no connection and no request is left. Requests that the application still works on outlive
- * their connections, so close returns only when it has answered them all.
+ * Closing, on each loop: accept what waits, close the listening socket, close idle connections,
+ * mark the last response of every other with "Connection: close"; after grace_ms kill what is left;
+ * stop when no connection and no request is left. Requests that the application still works on
+ * outlive their connections, so close returns only when it has answered them all.
  */
 #include "base/mem.h"
 #include "base/sync.h"
@@ -43,8 +43,8 @@ const char *ak_net_loop_date(struct ak_net_loop *nl, size_t *len)
         (void)gmtime_r(&at, &tm);
         char text[96];
         (void)snprintf(text, sizeof text, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
-                       days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon,
-                       tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+                       days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900,
+                       tm.tm_hour, tm.tm_min, tm.tm_sec);
         (void)snprintf(nl->date, sizeof nl->date, "%.39s", text);
         nl->date_s = now_s;
     }
@@ -94,8 +94,8 @@ static void on_grace_over(struct ak_loop_timer *timer)
         (struct ak_net_loop *)(void *)((char *)timer - offsetof(struct ak_net_loop, grace_timer));
     if (nl->conn_count || nl->live_requests) {
         ak_log_warn(nl->server->options.log, "net",
-                    "closing %u connections; %u requests were not finished in time",
-                    nl->conn_count, nl->live_requests);
+                    "closing %u connections; %u requests were not finished in time", nl->conn_count,
+                    nl->live_requests);
     }
     while (nl->conns) {
         ak_conn_kill(nl->conns);

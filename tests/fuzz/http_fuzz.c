@@ -1,16 +1,16 @@
 /* fuzz: links net */
 /* http_fuzz.c — HTTP/1.1 over a connection whose transport is memory.
  *
- * The first byte chooses the run, the next eight seed its splits; the rest is what the client sends.
- * Steady: the same bytes are fed whole and in random pieces, and the application must see the same
- * requests both times. Wild: responses come at once, later or early; writes are cut short; streams
- * pause; time passes; the client vanishes anywhere. Always: each announced request has one end, and
- * nothing is left behind.
+ * The first byte chooses the run, the next eight seed its splits; the rest is what the client
+ * sends. Steady: the same bytes are fed whole and in random pieces, and the application must see
+ * the same requests both times. Wild: responses come at once, later or early; writes are cut short;
+ * streams pause; time passes; the client vanishes anywhere. Always: each announced request has one
+ * end, and nothing is left behind.
  */
-#include "fuzz.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "fuzz.h"
 #include "net/net_priv.h"
 #include <errno.h>
 #include <string.h>
@@ -244,7 +244,8 @@ static void stir(struct run *run)
         answer_one(run);
         break;
     case 1:
-        for (struct ak_http_request *at = run->closed ? NULL : run->conn->first; at; at = at->next) {
+        for (struct ak_http_request *at = run->closed ? NULL : run->conn->first; at;
+             at = at->next) {
             if (atomic_load(&at->paused) && !at->complete) {
                 ak_http_resume(at);
             }
@@ -305,12 +306,11 @@ static uint64_t run_once(const uint8_t *data, size_t size, uint64_t seed, bool w
     ak_manual_clock_init(&run.clock, 1700000000000000);
     run.server.clock = &run.clock.clock;
     run.server.connections_series = ak_metrics_series(NULL, AK_METRIC_CONNECTIONS, NULL, 0);
-    run.server.options = (struct ak_http_options){
-        .loops = 1,
-        .pipeline_max = 4,
-        .body_max = 1000,
-        .head_timeout_ms = 3000,
-        .app = {&run, on_head, on_request, on_done}};
+    run.server.options = (struct ak_http_options){.loops = 1,
+                                                  .pipeline_max = 4,
+                                                  .body_max = 1000,
+                                                  .head_timeout_ms = 3000,
+                                                  .app = {&run, on_head, on_request, on_done}};
     ak_server_defaults(&run.server.options);
     AK_ASSERT(ak_net_loop_open(&run.nl, &run.server, &err) == AK_OK);
     feed(&run);

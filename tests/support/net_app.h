@@ -33,9 +33,9 @@ struct app {
     struct ak_http_request *paused;
     unsigned heads;
     unsigned dones;
-    unsigned gone;       /* dones with status 0 */
-    unsigned requests;   /* on_request */
-    unsigned ends_ok;    /* streams */
+    unsigned gone;     /* dones with status 0 */
+    unsigned requests; /* on_request */
+    unsigned ends_ok;  /* streams */
     unsigned ends_bad;
     enum ak_rc last_end;
     int last_status;
@@ -174,6 +174,10 @@ static inline void answer_big(struct ak_http_request *request)
     struct ak_buf body;
     ak_buf_init(&body, 0);
     char *p = ak_buf_reserve(&body, (size_t)size);
+    if (!p) {
+        ak_http_respond_error(request, AK_NOMEM, NULL);
+        return;
+    }
     memset(p, 'b', (size_t)size);
     body.len = (size_t)size;
     ak_http_respond(request, 200, "text/plain", &body, NULL);
@@ -288,8 +292,7 @@ static inline bool answers(struct ak_test_tcp *tcp, const char *text, int status
     bool same = response.status == status &&
                 (!body || ak_str_eq(ak_buf_str(&response.body), ak_str_of(body)));
     if (!same) {
-        (void)fprintf(stderr, "    got %d \"%s\"\n", response.status,
-                      ak_buf_cstr(&response.body));
+        (void)fprintf(stderr, "    got %d \"%s\"\n", response.status, ak_buf_cstr(&response.body));
     }
     ak_test_response_release(&response);
     return same;
@@ -300,8 +303,8 @@ static inline bool is_alive(void)
 {
     struct ak_test_tcp tcp;
     ak_test_tcp_open(&tcp, app.port);
-    bool ok = answers(&tcp, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi", 200,
-                      "hi");
+    bool ok =
+        answers(&tcp, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi", 200, "hi");
     ak_test_tcp_close(&tcp);
     return ok;
 }

@@ -11,9 +11,8 @@
 
 bool ak_test_tcp_try_open(struct ak_test_tcp *tcp, uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int on = 1;
     struct timeval limit = {.tv_sec = 30};
     *tcp = (struct ak_test_tcp){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};

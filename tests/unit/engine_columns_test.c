@@ -1,4 +1,5 @@
-/* engine_columns_test.c — filter columns against the slow reference, under every kind of pressure. */
+/* engine_columns_test.c — filter columns against the slow reference, under every kind of pressure.
+ */
 #include "base/fault.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -96,9 +97,9 @@ static const char *const keys[] = {"a", "b", "c", "a.b", "a.b.c", "tags", "n"};
 
 static void random_scalar(struct ak_rand *rand, struct ak_buf *out)
 {
-    static const char *const scalars[] = {"\"x\"", "\"y\"",   "\"\"",   "\"1\"", "\"\\u0078\"", "true",
-                                          "false", "0",       "-0.0",   "1",     "1.0",         "2.5",
-                                          "-3",    "1000000", "1e-320", "1e300"};
+    static const char *const scalars[] = {
+        "\"x\"", "\"y\"", "\"\"", "\"1\"", "\"\\u0078\"", "true",    "false",  "0",
+        "-0.0",  "1",     "1.0",  "2.5",   "-3",          "1000000", "1e-320", "1e300"};
     uint64_t at = ak_rand_below(rand, sizeof scalars / sizeof *scalars + 4);
     if (at < sizeof scalars / sizeof *scalars) {
         ak_buf_add_fmt(out, "%s", scalars[at]);
@@ -237,7 +238,8 @@ static void run_model(struct ak_columns *columns, struct rows *rows, unsigned ro
         uint64_t writes = ak_rand_below(&rand, round % 16 ? 20 : 300);
         for (uint64_t i = 0; i < writes; i++) {
             uint64_t slot = rows->slots < SLOTS_MAX - 1 ? rows->slots : 0;
-            if (rows->slots && ak_rand_below(&rand, 2)) { /* remove a row, reuse its slot at times */
+            if (rows->slots &&
+                ak_rand_below(&rand, 2)) { /* remove a row, reuse its slot at times */
                 slot = ak_rand_below(&rand, rows->slots);
                 set_live(rows, slot, false);
                 if (ak_rand_below(&rand, 2)) {
@@ -319,7 +321,8 @@ TEST(columns, a_column_reads_each_document_once_and_set_keeps_it_current)
 {
     struct rows *rows = new_rows();
     struct ak_columns *columns = open_columns(rows);
-    const char *filter = "{\"must\":[{\"key\":\"a\",\"match\":\"x\"},{\"key\":\"n\",\"range\":{\"gt\":1}}]}";
+    const char *filter =
+        "{\"must\":[{\"key\":\"a\",\"match\":\"x\"},{\"key\":\"n\",\"range\":{\"gt\":1}}]}";
     for (uint64_t slot = 0; slot < 1000; slot++) {
         put(rows, columns, slot, slot % 3 ? "{\"a\":\"x\",\"n\":2}" : "{\"a\":\"y\",\"n\":2}");
     }
@@ -357,8 +360,9 @@ TEST(columns, a_dictionary_does_not_outgrow_the_rows_that_are_stored)
 TEST(columns, the_nth_allocation_fails_and_the_next_answer_is_right)
 {
     struct rows *rows = new_rows();
-    const char *text = "{\"must\":[{\"key\":\"a\",\"match\":[\"x\",\"z\\u0061\"]}],"
-                       "\"should\":[{\"key\":\"n\",\"range\":{\"lt\":50}},{\"key\":\"t\",\"exists\":true}]}";
+    const char *text =
+        "{\"must\":[{\"key\":\"a\",\"match\":[\"x\",\"z\\u0061\"]}],"
+        "\"should\":[{\"key\":\"n\",\"range\":{\"lt\":50}},{\"key\":\"t\",\"exists\":true}]}";
     struct ak_err err;
     struct ak_arena arena;
     const struct ak_filter *filter = NULL;

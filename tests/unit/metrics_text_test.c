@@ -37,7 +37,9 @@ TEST(metrics, every_family_has_help_and_type_before_it_has_a_series)
     (void)snprintf(line, sizeof line, "# HELP %s %s", name, help);                                 \
     CHECK(has_line(metrics, line));                                                                \
     (void)snprintf(line, sizeof line, "# TYPE %s %s", name,                                        \
-                   #type[0] == 'C' ? "counter" : #type[0] == 'G' ? "gauge" : "histogram");         \
+                   #type[0] == 'C'   ? "counter"                                                   \
+                   : #type[0] == 'G' ? "gauge"                                                     \
+                                     : "histogram");                                               \
     CHECK(has_line(metrics, line));
 #include "metrics/metrics.def"
 #undef AK_METRIC_FAMILY
@@ -145,8 +147,7 @@ TEST(metrics, label_sets_past_the_ceiling_fall_into_one_series_called_other)
     }
     CHECK(has_line(metrics,
                    "http_requests_total{method=\"other\",path=\"other\",status=\"other\"} 101"));
-    CHECK(has_line(metrics,
-                   "http_requests_total{method=\"GET\",path=\"/1998\",status=\"200\"} 1"));
+    CHECK(has_line(metrics, "http_requests_total{method=\"GET\",path=\"/1998\",status=\"200\"} 1"));
     ak_metrics_close(metrics);
 }
 
@@ -199,7 +200,8 @@ TEST(metrics, no_update_is_lost_between_threads_and_renders)
     CHECK(has_line(metrics, "akidb_collections 80000"));
     CHECK(has_line(metrics, "wal_write_duration_seconds_sum 80"));
     CHECK(has_line(metrics, "wal_write_duration_seconds_count 80000"));
-    CHECK(has_line(metrics, "http_requests_total{method=\"GET\",path=\"/19000\",status=\"200\"} 4"));
+    CHECK(
+        has_line(metrics, "http_requests_total{method=\"GET\",path=\"/19000\",status=\"200\"} 4"));
     ak_metrics_close(metrics);
 }
 

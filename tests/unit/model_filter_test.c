@@ -89,9 +89,11 @@ TEST(filter, exists_means_present_and_not_null)
 {
     const char *there = "{\"key\":\"k\",\"exists\":true}";
     const char *missing = "{\"key\":\"k\",\"exists\":false}";
-    static const char *const with[] = {"{\"k\":0}",      "{\"k\":\"\"}", "{\"k\":false}", "{\"k\":{}}",
-                                       "{\"k\":{\"a\":1}}", "{\"k\":[]}",  "{\"k\":[null]}"};
-    static const char *const without[] = {"", "{}", "{\"k\":null}", "{\"j\":1}", "{\"a\":{\"k\":1}}"};
+    static const char *const with[] = {"{\"k\":0}",     "{\"k\":\"\"}",      "{\"k\":false}",
+                                       "{\"k\":{}}",    "{\"k\":{\"a\":1}}", "{\"k\":[]}",
+                                       "{\"k\":[null]}"};
+    static const char *const without[] = {"", "{}", "{\"k\":null}", "{\"j\":1}",
+                                          "{\"a\":{\"k\":1}}"};
     for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
         CHECK(one(there, with[i]) && !one(missing, with[i]));
     }
@@ -236,8 +238,9 @@ TEST(filter, a_parsed_filter_outlives_the_text_it_came_from)
 #ifdef AK_FAULTS
 TEST(filter, parsing_without_memory_says_so_and_leaks_nothing)
 {
-    struct ak_str text = AK_STR("{\"must\":[{\"key\":\"a\\u0062\",\"match\":[\"\\u0063\",1,2,3,4,5]},"
-                                "{\"should\":[{\"key\":\"d\",\"range\":{\"gt\":1}}]}]}");
+    struct ak_str text =
+        AK_STR("{\"must\":[{\"key\":\"a\\u0062\",\"match\":[\"\\u0063\",1,2,3,4,5]},"
+               "{\"should\":[{\"key\":\"d\",\"range\":{\"gt\":1}}]}]}");
     bool fired = true;
     for (int64_t n = 0; fired; n++) {
         struct ak_err err;

@@ -1,7 +1,9 @@
 /* net_http_hostile_test.c — malformed, smuggled, oversized, slow and vanishing clients. */
+#include "base/fault.h"
 #include "base/limits.h"
 #include "base/rand.h"
 #include "support/net_app.h"
+#include <sys/socket.h>
 
 #define HEAD "HTTP/1.1\r\nHost: x\r\n"
 
@@ -12,7 +14,7 @@ struct probe {
 };
 
 static const struct probe probes[] = {
-    {"bare LF in the header block", "GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", 400},
+    {"bare LF in the header section", "GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", 400},
     {"bare LF after the request line", "GET / HTTP/1.1\nHost: x\r\n\r\n", 400},
     {"bare LF for the blank line", "GET / HTTP/1.1\r\nHost: x\r\n\n", 400},
     {"lone CR in a value", "GET / " HEAD "A: b\rC: d\r\n\r\n", 400},
@@ -40,13 +42,18 @@ static const struct probe probes[] = {
     {"two Hosts", "GET / " HEAD "Host: x\r\n\r\n", 400},
     {"a Host with a path", "GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", 400},
     {"a Host with userinfo", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400},
-    {"a control character in a value", "GET / " HEAD "A: b\x01" "c\r\n\r\n", 400},
+    {"a control character in a value",
+     "GET / " HEAD "A: b\x01"
+     "c\r\n\r\n",
+     400},
     {"another transfer coding", "POST / " HEAD "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
      501},
     {"chunked not last", "POST / " HEAD "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
      400},
-    {"chunked twice", "POST / " HEAD "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"
-                      "\r\n0\r\n\r\n", 400},
+    {"chunked twice",
+     "POST / " HEAD "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"
+     "\r\n0\r\n\r\n",
+     400},
     {"an obscured coding", "POST / " HEAD "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501},
     {"chunked in 1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
     {"a chunk size with a prefix",
@@ -128,8 +135,8 @@ TEST(hostile, what_is_over_a_limit_is_refused_with_the_status_that_says_so)
     check_refused("GET / " HEAD "A: ", "bbbbbbbbbbbbbbbb", 50000, 431);
     check_refused("GET / " HEAD, "aaaaaaaaaaaaaaaa", 50000, 431);
     check_refused("POST /small " HEAD "Content-Length: 11\r\n\r\n", "0123456789", 60, 413);
-    check_refused("POST /small " HEAD "Transfer-Encoding: chunked\r\n\r\n", "8\r\n01234567\r\n", 200,
-                  413);
+    check_refused("POST /small " HEAD "Transfer-Encoding: chunked\r\n\r\n", "8\r\n01234567\r\n",
+                  200, 413);
     check_refused("POST /echo " HEAD "Content-Length: 100001\r\n\r\n", "x", 100, 413);
     check_refused("POST /stream-small " HEAD "Transfer-Encoding: chunked\r\n\r\n",
                   "10\r\n0123456789abcdef\r\n", 200000, 413);
@@ -184,8 +191,8 @@ TEST(hostile, slow_heads_and_bodies_get_408_and_idle_connections_are_closed)
     CHECK(ak_test_tcp_ends(&tcp));
     ak_test_tcp_close(&tcp);
     ak_test_tcp_open(&tcp, app.port);
-    CHECK(answers(&tcp, "POST /stream " HEAD "Transfer-Encoding: chunked\r\n\r\n5\r\nhe", 408,
-                  NULL));
+    CHECK(
+        answers(&tcp, "POST /stream " HEAD "Transfer-Encoding: chunked\r\n\r\n5\r\nhe", 408, NULL));
     CHECK(ak_test_tcp_ends(&tcp));
     ak_test_tcp_close(&tcp);
     CHECK_INT(app.last_end, AK_TIMEOUT);
@@ -318,5 +325,35 @@ TEST(hostile, connections_over_the_limit_get_503_and_room_comes_back)
     }
     shut(1000);
 }
+
+#ifdef AK_FAULTS
+TEST(hostile, without_memory_a_request_fails_by_itself_and_the_server_goes_on)
+{
+    static const char text[] = "POST /echo " HEAD "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+                               "0\r\n\r\nPOST /echo " HEAD "Content-Length: 20000\r\n\r\n";
+    static const char end[] = "GET /big/10 HTTP/1.0\r\n\r\n";
+    static char filler[20000];
+    memset(filler, 'x', sizeof filler);
+    serve((struct ak_http_options){0});
+    bool fired = true;
+    for (int n = 0; fired; n++) {
+        struct ak_test_tcp tcp;
+        char byte;
+        ak_test_tcp_open(&tcp, app.port);
+        ak_fault_alloc_at(n); /* the client below allocates nothing, so only the server can fail */
+        ak_test_tcp_send(&tcp, text, sizeof text - 1);
+        ak_test_tcp_send(&tcp, filler, sizeof filler);
+        ak_test_tcp_send(&tcp, end, sizeof end - 1);
+        while (recv(tcp.fd, &byte, 1, 0) == 1) {
+        }
+        fired = ak_fault_alloc_fired();
+        ak_fault_alloc_at(-1);
+        ak_test_tcp_close(&tcp);
+        CHECK(is_alive());
+        CHECK(n < 100);
+    }
+    shut(1000);
+}
+#endif
 
 TEST_MAIN()

@@ -93,6 +93,26 @@ TEST(stream, a_paused_stream_stops_the_sender_and_goes_on_when_resumed)
     shut(1000);
 }
 
+TEST(stream, the_time_of_a_pause_is_not_held_against_the_client)
+{
+    struct ak_test_tcp tcp;
+    serve((struct ak_http_options){.body_timeout_ms = 300, .head_timeout_ms = 600});
+    ak_test_tcp_open(&tcp, app.port);
+    ak_test_tcp_send_text(&tcp, "POST /paused " HEAD "Content-Length: 6\r\n\r\nabc");
+    wait_for(&app.heads, 1);
+    struct ak_test_tcp clock; /* its slow head gets 408 only when twice the body's limit is over */
+    ak_test_tcp_open(&clock, app.port);
+    CHECK(answers(&clock, "GET", 408, NULL));
+    ak_test_tcp_close(&clock);
+    ak_http_resume(app.paused);
+    CHECK(is_alive());
+    ak_test_tcp_send_text(&tcp, "def");
+    CHECK(answers(&tcp, "", 200, NULL));
+    ak_test_tcp_close(&tcp);
+    shut(1000);
+    CHECK_INT(app.ends_ok, 1);
+}
+
 TEST(stream, a_client_that_leaves_a_paused_stream_ends_it)
 {
     struct ak_test_tcp tcp;

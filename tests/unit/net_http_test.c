@@ -123,7 +123,7 @@ TEST(http, chunked_bodies_in_random_pieces_and_chunks_arrive_whole)
 
 TEST(http, bodies_of_every_size_around_the_read_buffers_come_back_unchanged)
 {
-    static const size_t sizes[] = {0,     1,     1000,  15000, 16000,  16200,  16300,  16384,
+    static const size_t sizes[] = {0,     1,     1000,  15000, 16000, 16200, 16300,  16384,
                                    16400, 17000, 30000, 65535, 65536, 70000, 300000, 5000000};
     struct ak_test_tcp tcp;
     serve((struct ak_http_options){0});
@@ -157,7 +157,8 @@ TEST(http, bodies_of_every_size_around_the_read_buffers_come_back_unchanged)
 
 TEST(http, expect_100_is_answered_before_the_body_and_in_its_turn)
 {
-    static const char expect[] = "POST /echo " HEAD "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    static const char expect[] =
+        "POST /echo " HEAD "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n";
     struct ak_test_tcp tcp;
     serve((struct ak_http_options){0});
     ak_test_tcp_open(&tcp, app.port);
@@ -180,8 +181,8 @@ TEST(http, an_early_answer_to_expect_100_sends_no_100_and_closes)
     struct ak_test_response response;
     serve((struct ak_http_options){0});
     ak_test_tcp_open(&tcp, app.port);
-    ak_test_tcp_send_text(&tcp, "POST /early " HEAD
-                                "Content-Length: 9\r\nExpect: 100-continue\r\n\r\n");
+    ak_test_tcp_send_text(&tcp,
+                          "POST /early " HEAD "Content-Length: 9\r\nExpect: 100-continue\r\n\r\n");
     CHECK(ak_test_tcp_response(&tcp, &response, false));
     CHECK_INT(response.status, 200);
     CHECK(ak_test_response_has(&response, "Connection: close"));
@@ -268,7 +269,8 @@ TEST(http, connection_close_and_http_1_0_end_the_connection_keep_alive_keeps_it)
     struct ak_test_response response;
     serve((struct ak_http_options){0});
     ak_test_tcp_open(&tcp, app.port);
-    ak_test_tcp_send_text(&tcp, "GET /later " HEAD "Connection: close\r\n\r\nGET /echo " HEAD "\r\n");
+    ak_test_tcp_send_text(&tcp,
+                          "GET /later " HEAD "Connection: close\r\n\r\nGET /echo " HEAD "\r\n");
     CHECK(ak_test_tcp_response(&tcp, &response, false));
     CHECK(ak_test_response_has(&response, "Connection: close"));
     ak_test_response_release(&response);

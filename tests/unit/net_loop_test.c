@@ -151,8 +151,8 @@ TEST(loop, posts_from_many_threads_all_run_in_each_ones_order_and_wake_the_loop)
     inbox = (struct inbox){.in_order = true, .on_loop = true};
     CHECK_OK(ak_loop_open(ak_clock_system(), &inbox.loop, &err));
     for (int i = 0; i < POSTERS; i++) {
-        posters[i] = (struct poster){.inbox = &inbox,
-                                     .notes = ak_zalloc(POSTS * sizeof(struct note))};
+        posters[i] =
+            (struct poster){.inbox = &inbox, .notes = ak_zalloc(POSTS * sizeof(struct note))};
         for (int j = 0; j < POSTS; j++) {
             posters[i].notes[j] = (struct note){{on_note, NULL}, i, j};
         }

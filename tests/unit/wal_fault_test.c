@@ -1,5 +1,6 @@
 /* wal_fault_test.c — every file operation fails once, at every place: the log refuses or has
  * failed, nothing acknowledged is lost, and it opens again. Also: processes killed while writing. */
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/rand.h"
 #include "support/quickfs.h"
@@ -164,6 +165,41 @@ TEST(wal, waiting_and_later_commits_of_a_failed_log_get_io_and_durable_ones_stay
     CHECK_INT(atomic_load(&late[0].rc), AK_IO);
     ak_fs_fault_close(fault);
 }
+
+#ifdef AK_FAULTS
+TEST(wal, without_memory_it_refuses_and_nothing_is_lost)
+{
+    struct ak_err err;
+    struct ak_wal_options options = small_log(quickfs(), ak_test_dir());
+    struct ak_wal *wal = NULL;
+    uint64_t count = 0;
+    bool has_fired = true;
+    for (int64_t n = 0; has_fired; n++) {
+        struct expected expected = {.first = 0};
+        ak_lsn lsn = 0;
+        ak_lsn next = 0;
+        ak_fault_alloc_at(n);
+        enum ak_rc rc = ak_wal_open(&options, 0, expect_record, &expected, &wal, &err);
+        has_fired = ak_fault_alloc_fired();
+        ak_fault_alloc_at(-1);
+        CHECK(rc == (has_fired ? AK_NOMEM : AK_OK));
+        if (rc != AK_OK) {
+            expected = (struct expected){.first = 0};
+            CHECK_OK(ak_wal_open(&options, 0, expect_record, &expected, &wal, &err));
+        }
+        CHECK_INT(expected.wrong, 0);
+        CHECK_INT(expected.count, count);
+        ak_fault_alloc_at(0);
+        CHECK_RC(AK_NOMEM, record_append_len(wal, count, 200000, &lsn, &next, &err));
+        ak_fault_alloc_at(-1);
+        CHECK_OK(record_append(wal, count, &lsn, &next, &err));
+        CHECK_OK(ak_wal_commit(wal, next, &err));
+        count++;
+        ak_wal_close(wal);
+    }
+    CHECK(count > 1);
+}
+#endif
 
 /* ---- kill -9 ---- */
 

@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""The server keeps docs/openapi.yaml: every operation is called, every response is held against the document, and every status
+that the document lists is provoked. Needs tests/requirements.txt.
+"""
+import json
+import re
+import uuid
+
+import jsonschema
+import yaml
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+
+import support
+from support import JSON, NDJSON, equal
+
+SPEC_PATH = support.ROOT / "docs" / "openapi.yaml"
+SPEC = yaml.safe_load(SPEC_PATH.read_text())
+METHODS = ("get", "post", "put", "patch", "delete")
+FORMATS = jsonschema.FormatChecker()
+
+
+@FORMATS.checks("uuid", ValueError)
+def is_uuid(value):
+    return not isinstance(value, str) or str(uuid.UUID(value)) == value
+
+
+@FORMATS.checks("date-time")
+def is_time(value):
+    return not isinstance(value, str) or re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", value) is not None
+
+
+def resolve(node):
+    while "$ref" in node:
+        target = SPEC
+        for part in node["$ref"][2:].split("/"):
+            target = target[part]
+        node = target
+    return node
+
+
+def validator(schema):
+    """A JSON Schema of the document; references lead into the document's components."""
+    return jsonschema.Draft202012Validator({**schema, "components": SPEC["components"]}, format_checker=FORMATS)
+
+
+def operations():
+    for path, item in SPEC["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+class Contract:
+    """A client that checks each exchange and remembers what was seen."""
+
+    def __init__(self, client):
+        self.client = client
+        self.seen = set()
+
+    def call(self, operation_id, want, body=None, content_type=JSON, query="", collection="c", id=None, valid=None):
+        path, method, operation = next(o for o in operations() if o[2]["operationId"] == operation_id)
+        url = path.replace("{collection}", collection).replace("{id}", str(id)) + query
+        answer = self.client.call(method.upper(), url, body, content_type, {"X-Request-Id": "contract-1"})
+        where = f"{operation_id} {url} gave {answer!r}"
+        equal(answer.status, want, where + ": status")
+        if want != 413:  # may be said before the request is taken up
+            equal(answer.headers["X-Request-Id"], "contract-1", where + ": X-Request-Id")
+        self.check_request(operation, body, content_type, valid if valid is not None else want < 300, where)
+        listed = str(want) in operation["responses"]
+        response = resolve(operation["responses"][str(want) if listed else "default"])
+        self.check_response(response, answer, where)
+        self.seen.add((operation_id, str(want) if listed else "default"))
+        return answer.json() if answer.body and "json" in answer.headers["Content-Type"] else answer.text()
+
+    def check_request(self, operation, body, content_type, is_valid, where):
+        """What the server takes must fit the document's schema of the body."""
+        if body is None or not is_valid or content_type != JSON:
+            return
+        schema = operation["requestBody"]["content"][JSON]["schema"]
+        validator(schema).validate(body)
+
+    def check_response(self, response, answer, where):
+        if "content" not in response:
+            equal(answer.body, b"", where + ": body")
+            return
+        (content_type, media), = response["content"].items()
+        equal(answer.headers["Content-Type"].split(";")[0], content_type, where + ": type")
+        if content_type == JSON:
+            try:
+                validator(media["schema"]).validate(answer.json())
+            except jsonschema.ValidationError as why:
+                raise AssertionError(f"{where}: {why.message} at {list(why.absolute_path)}") from None
+
+
+UNKNOWN = {"nonsense": 1}
+FILTER = {"must": [{"key": "lang", "match": ["en", "de"]}, {"key": "n", "range": {"gte": 0, "lt": 1000}}],
+          "should": [{"must": [{"key": "n", "exists": True}]}], "must_not": [{"key": "lang", "match": {"any": ["fr"]}}]}
+
+
+def node(api):
+    api.call("getHealth", 200)
+    api.call("getReady", 200)
+    api.call("getVersion", 200)
+    text = api.call("getMetrics", 200)
+    assert "http_requests_total" in text and "memory_usage_bytes" in text, text
+
+
+def collections(api):
+    made = api.call("createCollection", 201, {"name": "c", "dimension": 3})
+    equal((made["metric"], made["index"]), ("cosine", {"m": 16, "ef_construction": 200, "ef_search": 64, "quantization": "none"}))
+    made = api.call("createCollection", 201, {"name": "naïve name", "dimension": 65535, "metric": "l2", "embedding_model": "m",
+                                              "index": {"m": 8, "ef_construction": 16, "ef_search": 1, "quantization": None}})
+    equal((made["name"], made["documents"], made["state"]), ("naïve name", 0, "ready"))
+    api.call("createCollection", 201, {"name": "d", "dimension": 3, "metric": "dot", "embedding_model": None, "index": None})
+    api.call("createCollection", 400, UNKNOWN)
+    api.call("createCollection", 409, {"name": "c", "dimension": 3}, valid=True)
+    api.call("createCollection", 413, {"name": "x", "dimension": 3, "embedding_model": "m" * 100000})
+    api.call("createCollection", 415, {"name": "x", "dimension": 3}, "text/plain")
+    page = api.call("listCollections", 200, query="?limit=2")
+    equal(([c["name"] for c in page["collections"]], page["next"]), (["c", "d"], "d"))
+    page = api.call("listCollections", 200, query="?limit=2&after=d")
+    equal(([c["name"] for c in page["collections"]], page["next"]), (["naïve name"], None))
+    api.call("listCollections", 400, query="?limit=0")
+    equal(api.call("getCollection", 200, collection=made["id"]), made)
+    equal(api.call("getCollection", 200, collection="na%C3%AFve%20name"), made)
+    api.call("getCollection", 400, collection="%zz")
+    api.call("getCollection", 404, collection="none")
+    api.call("dropCollection", 400, collection="%zz")
+    api.call("dropCollection", 204, collection=made["id"])
+    api.call("dropCollection", 404, collection=made["id"])
+
+
+def documents(api):
+    one = api.call("upsertVectors", 201, {"vector": [0.1, -2, 3e-7], "external_id": "ä", "metadata": {"lang": "en", "n": 1}})["id"]
+    api.call("upsertVectors", 201, {"id": str(uuid.uuid4()), "external_id": None, "vector": [1, 2, 3], "metadata": None})
+    many = api.call("upsertVectors", 200, {"vectors": [{"vector": [1, i, 0], "metadata": {"lang": "de", "n": i}}
+                                                       for i in range(50)]})
+    equal((many["upserted"], len(set(many["ids"]))), (50, 50))
+    lines = "".join(json.dumps({"vector": [1, i, 1], "metadata": {"n": i}}) + "\n" for i in range(1000))
+    equal(api.call("upsertVectors", 200, lines, NDJSON)["upserted"], 1000)
+    equal(api.call("importVectors", 200, lines, NDJSON, collection="d")["upserted"], 1000)
+    for operation in ("upsertVectors", "importVectors"):
+        kind = JSON if operation == "upsertVectors" else NDJSON
+        api.call(operation, 400, "{}", kind)
+        api.call(operation, 404, lines, NDJSON, collection="none")
+        api.call(operation, 413, "{" + " " * (5 << 20), NDJSON)
+        api.call(operation, 415, lines, "text/plain")
+    shown = api.call("getVector", 200, id=one)
+    equal((shown["vector"], shown["external_id"], shown["metadata"]), ([0.1, -2, 3e-7], "ä", {"lang": "en", "n": 1}))
+    api.call("getVector", 400, id="x")
+    api.call("getVector", 404, id=uuid.uuid4())
+    equal(api.call("countVectors", 200), {"count": 1052})
+    equal(api.call("countVectors", 200, {"filter": FILTER}), {"count": 51})
+    equal(api.call("countVectors", 200, {"filter": None}), {"count": 1052})
+    scroll(api)
+    api.call("deleteVector", 204, id=one)
+    api.call("deleteVector", 400, id="x")
+    api.call("deleteVector", 404, id=one)
+    equal(api.call("deleteVectors", 200, {"ids": [many["ids"][0], many["ids"][0], one]}), {"deleted": 1})
+    equal(api.call("deleteVectors", 200, {"filter": {"must": [{"key": "lang", "match": "de"}]}}), {"deleted": 49})
+    equal(api.call("deleteVectors", 200, {"ids": []}), {"deleted": 0})
+    api.call("deleteVectors", 400, {})
+    for operation in ("countVectors", "scrollVectors", "deleteVectors"):
+        api.call(operation, 400, UNKNOWN)
+        api.call(operation, 404, {}, collection="none")
+        api.call(operation, 415, "{}", "text/plain")
+    for operation in ("countVectors", "scrollVectors"):
+        api.call(operation, 413, " " * (9 << 20))
+    api.call("deleteVectors", 413, {"ids": [one] * 100001})
+
+
+def scroll(api):
+    seen, after = [], None
+    while True:
+        page = api.call("scrollVectors", 200, {"limit": 500, "after": after, "filter": None, "include": None})
+        seen += [document["id"] for document in page["vectors"]]
+        after = page["next"]
+        if after is None:
+            break
+        equal(len(page["vectors"]), 500)
+    equal((len(seen), len(set(seen)), seen == sorted(seen)), (1052, 1052, True))
+    page = api.call("scrollVectors", 200, {"filter": FILTER, "include": ["vector", "external_id"]})
+    equal((len(page["vectors"]), page["next"]), (51, None))
+    equal(set(page["vectors"][0]), {"id", "external_id", "vector", "inserted_at"})
+    equal(len(api.call("scrollVectors", 200)["vectors"]), 100)
+
+
+def searches(api):
+    plain = {"vector": [1, 0, 0]}
+    equal(len(api.call("search", 200, plain)["results"]), 10)
+    full = {"vector": [1, 2, 3], "k": 5, "ef": 100, "filter": {"must": [{"key": "n", "range": {"gt": 5}}]},
+            "include": ["external_id", "metadata", "vector"], "score_threshold": -1, "exact": True}
+    found = api.call("search", 200, full)["results"]
+    equal(len(found), 5)
+    equal(set(found[0]), {"id", "score", "metadata", "vector"})
+    equal(api.call("search", 200, {**plain, "include": [], "k": 1, "ef": None, "filter": None, "score_threshold": 2})["results"], [])
+    equal(set(api.call("search", 200, {**plain, "include": []})["results"][0]), {"id", "score"})
+    batch = api.call("searchBatch", 200, {"searches": [plain, full]})["results"]
+    equal([len(one["results"]) for one in batch], [10, 5])
+    equal(batch[1]["results"], found)
+    for operation, good in (("search", plain), ("searchBatch", {"searches": [plain]})):
+        api.call(operation, 400, UNKNOWN)
+        api.call(operation, 404, good, collection="none", valid=True)
+        api.call(operation, 415, good, "text/plain")
+    api.call("search", 413, " " * (9 << 20))
+    api.call("searchBatch", 413, {"searches": [plain] * 1001})
+
+
+def test_the_document_is_valid_openapi():
+    validate(SPEC, cls=OpenAPIV31SpecValidator)
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    equal(len(ids), len(set(ids)), "operation ids")
+
+
+def test_every_route_of_the_server_is_in_the_document():
+    table = (support.ROOT / "src" / "rest" / "routes.def").read_text()
+    routes = re.findall(r'^AK_ROUTE\(\w+, (\w+), "([^"]+)"', table, re.M)
+    assert routes
+    served = {(method.lower(), path.replace("{c}", "{collection}")) for method, path in routes}
+    equal({(method, path) for path, method, _ in operations()}, served, "the operations of the document")
+
+
+def test_every_example_fits_its_schema():
+    count = 0
+
+    def walk(value):
+        nonlocal count
+        if isinstance(value, dict):
+            if "examples" in value and "schema" in value:
+                for example in value["examples"].values():
+                    if value["schema"].get("type") != "string":
+                        validator(value["schema"]).validate(example["value"])
+                        count += 1
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    walk(SPEC)
+    for name, schema in SPEC["components"]["schemas"].items():
+        for example in schema.get("examples", []):
+            validator(schema).validate(example)
+            count += 1
+    assert count > 15, count
+
+
+def test_every_operation_and_status_is_as_the_document_says():
+    with support.Server() as server:
+        client = server.client("/api/v1")
+        api = Contract(client)
+        for part in (node, collections, documents, searches):
+            part(api)
+        equal(client.call("PATCH", "/collections").headers["Allow"], "GET, HEAD, POST")
+        client.close()
+        listed = {(operation["operationId"], code) for _, _, operation in operations()
+                  for code in operation["responses"] if code != "default"}
+        equal(sorted(listed - api.seen), [], "what was never provoked")
+
+
+def test_every_code_of_the_server_is_in_the_document():
+    table = (support.ROOT / "src" / "base" / "err.def").read_text()
+    codes = set(re.findall(r'^AK_RC\(\w+, "(\w+)"', table, re.M)) - {"OK"}
+    equal(set(SPEC["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"]), codes)
+
+
+if __name__ == "__main__":
+    support.run(globals())
