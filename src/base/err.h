@@ -29,7 +29,7 @@ struct ak_err {
 
 /* Store code and message in `err` (if any) and return the code: `return ak_fail(err, …);`. */
 enum ak_rc ak_fail(struct ak_err *err, enum ak_rc rc, const char *fmt, ...) AK_PRINTF(3, 4);
-enum ak_rc ak_fail_v(struct ak_err *err, enum ak_rc rc, const char *fmt, va_list ap);
+enum ak_rc ak_fail_v(struct ak_err *err, enum ak_rc rc, const char *fmt, va_list ap) AK_PRINTF(3, 0);
 
 /* Like ak_fail with the code that fits `errnum` (ENOSPC → AK_NO_SPACE …) and its text appended. */
 enum ak_rc ak_fail_errno(struct ak_err *err, int errnum, const char *fmt, ...) AK_PRINTF(3, 4);

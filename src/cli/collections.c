@@ -1,4 +1,4 @@
-/* collections.c — akidb collections [list | create | show | drop]. */
+/* collections.c — akidb collections [list | create | show | verify | drop]. */
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -169,12 +169,41 @@ static enum ak_rc drop(struct ak_target *target, const struct options *options, 
     return rc;
 }
 
+static enum ak_rc verify_one(struct ak_target *target, struct ak_str name, struct ak_err *err)
+{
+    enum ak_rc rc = ak_target_verify(target, name, err);
+    if (rc == AK_OK) {
+        (void)printf("%.*s: sound\n", AK_STR_ARG(name));
+    }
+    return rc;
+}
+
+static enum ak_rc verify(struct ak_target *target, const char *name, struct ak_err *err)
+{
+    struct ak_arena arena;
+    struct ak_collection_summary *found = NULL;
+    size_t count = 0;
+    if (name) {
+        return verify_one(target, ak_str_of(name), err);
+    }
+    ak_arena_init(&arena, 0);
+    enum ak_rc rc = ak_target_list(target, &arena, &found, &count, err);
+    for (size_t i = 0; rc == AK_OK && i < count; i++) {
+        rc = verify_one(target, found[i].info.name, err);
+    }
+    ak_arena_release(&arena);
+    return rc;
+}
+
 static enum ak_rc run(struct ak_target *target, const struct options *options,
                       const struct ak_args *args, struct ak_err *err)
 {
     const char *verb = args->word_count > 0 ? args->words[0] : "list";
     if (strcmp(verb, "list") == 0) {
         return list(target, options, err);
+    }
+    if (strcmp(verb, "verify") == 0) {
+        return verify(target, args->word_count > 1 ? args->words[1] : NULL, err);
     }
     if (args->word_count < 2) {
         return ak_fail(err, AK_INVALID, "`akidb collections %s` needs the collection's name", verb);
@@ -214,11 +243,13 @@ enum ak_rc ak_cli_collections(int argc, char **argv, struct ak_err *err)
     };
     struct ak_args args = {
         .command = "collections",
-        .usage = "[list | create NAME --dimension N | show NAME | drop NAME --yes]",
-        .about = "Lists, makes, shows or removes collections, on a server or in a data folder.\n",
+        .usage = "[list | create NAME --dimension N | show NAME | verify [NAME] | drop NAME --yes]",
+        .about = "Lists, makes, shows or removes collections, on a server or in a data folder; verifies\n"
+                 "graph, documents and checksums of those in a folder that no server has open.\n",
         .examples = "  akidb collections\n"
                     "  akidb collections create docs --dimension 384 --metric cosine\n"
                     "  akidb collections show docs --json\n"
+                    "  akidb collections verify --data ./akidb-data\n"
                     "  akidb collections drop docs --yes\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
@@ -229,14 +260,14 @@ enum ak_rc ak_cli_collections(int argc, char **argv, struct ak_err *err)
     if (rc != AK_OK || args.helped) {
         return rc;
     }
-    static const char *const verbs[] = {"list", "create", "show", "drop"};
+    static const char *const verbs[] = {"list", "create", "show", "verify", "drop"};
     bool known = args.word_count == 0;
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0] && !known; i++) {
         known = strcmp(args.words[0], verbs[i]) == 0;
     }
     if (!known) {
         return ak_fail(err, AK_INVALID,
-                       "`akidb collections %s`: allowed are list, create, show, drop",
+                       "`akidb collections %s`: allowed are list, create, show, verify, drop",
                        args.words[0]);
     }
     struct ak_config config;

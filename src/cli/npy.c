@@ -218,7 +218,7 @@ enum ak_rc ak_npy_open(struct ak_fs *fs, const char *path, struct ak_npy *npy, s
     ak_buf_init(&text, HEADER_MAX);
     rc = read_start(&next, &text, err);
     struct header header = {0};
-    if (rc == AK_OK && !read_header(ak_buf_str(&text), &header) && header.descr.len == 0) {
+    if (rc == AK_OK && !read_header(ak_buf_str(&text), &header)) {
         rc = ak_fail(err, AK_INVALID, "its header cannot be understood");
     }
     if (rc == AK_OK) {

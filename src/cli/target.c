@@ -125,6 +125,15 @@ enum ak_rc ak_target_drop(struct ak_target *target, struct ak_str collection, st
     return target->ops->drop(target, collection, err);
 }
 
+enum ak_rc ak_target_verify(struct ak_target *target, struct ak_str collection, struct ak_err *err)
+{
+    if (!target->ops->verify) {
+        return ak_fail(err, AK_UNSUPPORTED,
+                       "a running server is not verified: stop it and name its folder with --data");
+    }
+    return target->ops->verify(target, collection, err);
+}
+
 enum ak_rc ak_target_search(struct ak_target *target, const struct ak_target_query *query,
                             struct ak_arena *arena, struct ak_found **found, uint32_t *count,
                             struct ak_err *err)

@@ -35,6 +35,10 @@ AK_MUST enum ak_rc ak_target_create(struct ak_target *target,
                                     const struct ak_collection_info *spec, struct ak_err *err);
 AK_MUST enum ak_rc ak_target_drop(struct ak_target *target, struct ak_str collection,
                                   struct ak_err *err);
+/* Graph, documents and checksums of one collection of a folder: AK_CORRUPT names what is wrong.
+ * AK_UNSUPPORTED for a server. */
+AK_MUST enum ak_rc ak_target_verify(struct ak_target *target, struct ak_str collection,
+                                    struct ak_err *err);
 
 struct ak_target_query {
     struct ak_str collection;

@@ -80,6 +80,12 @@ static enum ak_rc folder_drop(struct ak_target *target, struct ak_str collection
     return ak_engine_drop(folder_of(target)->engine, collection, err);
 }
 
+static enum ak_rc folder_verify(struct ak_target *target, struct ak_str collection,
+                                struct ak_err *err)
+{
+    return ak_engine_verify(folder_of(target)->engine, collection, err);
+}
+
 static enum ak_rc folder_search(struct ak_target *target, const struct ak_target_query *query,
                                 struct ak_arena *arena, struct ak_found **found, uint32_t *count,
                                 struct ak_err *err)
@@ -223,6 +229,7 @@ static const struct ak_target_ops folder_ops = {
     .list = folder_list,
     .create = folder_create,
     .drop = folder_drop,
+    .verify = folder_verify,
     .search = folder_search,
     .vector = folder_vector,
     .import_begin = folder_import_begin,

@@ -13,6 +13,8 @@ struct ak_target_ops {
     enum ak_rc (*create)(struct ak_target *target, const struct ak_collection_info *spec,
                          struct ak_err *err);
     enum ak_rc (*drop)(struct ak_target *target, struct ak_str collection, struct ak_err *err);
+    /* NULL: only a folder can be verified. */
+    enum ak_rc (*verify)(struct ak_target *target, struct ak_str collection, struct ak_err *err);
     enum ak_rc (*search)(struct ak_target *target, const struct ak_target_query *query,
                          struct ak_arena *arena, struct ak_found **found, uint32_t *count,
                          struct ak_err *err);

@@ -12,6 +12,7 @@
 
 #define SLACK_PARTS 8 /* a row that overflowed keeps all but an eighth of its places */
 #define COPIES_ASKED 4
+#define PRODUCT_EF 64
 #define CAP_FACTOR 4  /* tombstones a walk may keep, in multiples of ef_construction */
 
 struct build {
@@ -61,15 +62,17 @@ static bool has(const uint32_t *links, uint32_t count, uint32_t slot)
     return false;
 }
 
-/* A full row and one more: choose. Returns how many are in `links`. */
-static uint32_t choose_anew(const struct build *build, uint32_t row_slot, uint32_t degree,
-                            uint32_t *links, struct ak_found newcomer, bool force)
+/* A full row and one more: choose. Returns how many are in `links`. A row linked again is forced in
+ * and no more than one link is dropped for it: whoever that one led to must not be lost instead. */
+static uint32_t choose_anew(const struct build *build, uint32_t row, uint32_t level,
+                            uint32_t *links, struct ak_found newcomer)
 {
+    uint32_t degree = ak_index_degree(build->index, level);
     struct ak_found found[AK_DEGREE_MAX + 1];
     uint32_t scratch[AK_DEGREE_MAX + 1];
     float distances[AK_DEGREE_MAX + 4];
     struct ak_measure measure;
-    ak_measure_for_row(build->index, row_slot, &measure);
+    ak_measure_for_row(build->index, row, &measure);
     for (uint32_t i = 0; i < degree; i++) {
         ak_prefetch(ak_measure_row(&measure, links[i]));
     }
@@ -78,17 +81,24 @@ static uint32_t choose_anew(const struct build *build, uint32_t row_slot, uint32
         found[i] = (struct ak_found){ak_measure_true(&measure, distances[i]), links[i]};
     }
     found[degree] = newcomer;
-    ak_hnsw_sort(found, degree + 1, row_slot);
-    uint32_t count = ak_hnsw_choose(build->index, found, degree + 1, degree - degree / SLACK_PARTS,
-                                    links, scratch);
-    if (force && !has(links, count, newcomer.slot)) {
-        links[count++] = newcomer.slot;
+    ak_hnsw_sort(found, degree + 1, row);
+    struct ak_choice choice = {.row = row,
+                               .level = level,
+                               .candidates = found,
+                               .count = degree + 1,
+                               .max = build->again ? degree : degree - degree / SLACK_PARTS,
+                               .chosen = links,
+                               .scratch = scratch};
+    uint32_t count = ak_hnsw_choose(build->index, &choice);
+    if (build->again && !has(links, count, newcomer.slot)) {
+        links[count - 1] = newcomer.slot;
     }
     return count;
 }
 
-static void link_back(const struct build *build, uint32_t to, uint32_t level, float distance,
-                      bool force)
+/* false: the row is full and stays as it is. */
+static bool link_back(const struct build *build, uint32_t to, uint32_t level, float distance,
+                      bool when_full)
 {
     struct ak_index *index = build->index;
     uint32_t degree = ak_index_degree(index, level);
@@ -96,19 +106,28 @@ static void link_back(const struct build *build, uint32_t to, uint32_t level, fl
     uint32_t links[AK_DEGREE_MAX + 1];
     ak_node_lock(index, to);
     uint32_t count = ak_hnsw_read_row(row, degree, links);
-    if (!has(links, count, build->slot)) {
-        if (count < degree) {
-            ak_link_set(&row[count], build->slot);
-        } else {
-            count = choose_anew(build, to, degree, links,
-                                (struct ak_found){distance, build->slot}, force);
-            ak_hnsw_write_row(row, degree, links, count);
-        }
+    bool linked = has(links, count, build->slot);
+    if (!linked && count < degree) {
+        ak_link_set(&row[count], build->slot);
+        linked = true;
+    } else if (!linked && when_full) {
+        count = choose_anew(build, to, level, links, (struct ak_found){distance, build->slot});
+        ak_hnsw_write_row(row, degree, links, count);
+        linked = true;
     }
     ak_node_unlock(index, to);
+    return linked;
 }
 
 /* --- Choosing --- */
+
+static void begin_walk(const struct build *build)
+{
+    ak_context_reset(build->context);
+    if (build->slot < build->walk.limit) {
+        ak_context_visit(build->context, build->slot); /* not its own neighbour */
+    }
+}
 
 /* The pool of the last walk as candidates, true distances, tombstones left out. */
 static uint32_t candidates_of_pool(struct build *build)
@@ -123,6 +142,31 @@ static uint32_t candidates_of_pool(struct build *build)
         }
     }
     return n;
+}
+
+/* dot: a second walk, for the rows of largest inner product with this one. */
+static uint32_t add_by_product(struct build *build, uint32_t seed, uint32_t count)
+{
+    struct ak_context *context = build->context;
+    struct ak_walk walk = build->walk;
+    uint32_t had = count;
+    ak_measure_for_query(build->index, walk.measure.query, &walk.measure);
+    walk.ef = PRODUCT_EF;
+    begin_walk(build);
+    build->index->walk->beam(&walk, seed, 0);
+    for (uint32_t i = 0; i < context->pool_count && i < PRODUCT_EF / 2; i++) {
+        uint32_t slot = context->pool_id[i] & ~AK_POOL_DONE;
+        bool known = slot == build->slot || is_dead(build->index, slot);
+        for (uint32_t c = 0; c < had && !known; c++) {
+            known = context->candidates[c].slot == slot;
+        }
+        if (!known && count < context->candidates_cap) {
+            float distance = ak_measure_one(&build->walk.measure, slot);
+            context->candidates[count++] =
+                (struct ak_found){ak_measure_true(&build->walk.measure, distance), slot};
+        }
+    }
+    return count;
 }
 
 /* A pool full of copies of the row shows nothing of what lies around them, and links among copies
@@ -189,20 +233,26 @@ static uint32_t choose_on_level(struct build *build, uint32_t level, uint32_t *s
 {
     struct ak_index *index = build->index;
     struct ak_context *context = build->context;
-    ak_context_reset(context);
-    if (build->slot < build->walk.limit) {
-        ak_context_visit(context, build->slot);
-    }
+    begin_walk(build);
     index->walk->beam(&build->walk, *seed, level);
     *seed = context->pool_id[0] & ~AK_POOL_DONE;
     uint32_t count = candidates_of_pool(build);
+    if (index->options.metric == AK_METRIC_DOT && level == 0) {
+        count = add_by_product(build, *seed, count);
+    }
     if (count == 0 && level == 0) {
         count = candidates_of_scan(build);
     }
     ak_hnsw_sort(context->candidates, count, build->slot);
     count = add_links_of_copies(build, level, count);
-    return ak_hnsw_choose(index, context->candidates, count, ak_index_degree(index, level),
-                          context->chosen + level * index->degree, context->scratch);
+    struct ak_choice choice = {.row = build->slot,
+                               .level = level,
+                               .candidates = context->candidates,
+                               .count = count,
+                               .max = ak_index_degree(index, level),
+                               .chosen = context->chosen + level * index->degree,
+                               .scratch = context->scratch};
+    return ak_hnsw_choose(index, &choice);
 }
 
 static void write_own_row(const struct build *build, uint32_t level, const uint32_t *chosen,
@@ -227,14 +277,20 @@ static void write_own_row(const struct build *build, uint32_t level, const uint3
     ak_node_unlock(index, build->slot);
 }
 
+/* At level 0 at least one row links back. */
 static void link_all_back(const struct build *build, uint32_t level, const uint32_t *chosen,
                           uint32_t count)
 {
     float distances[AK_DEGREE_MAX + 4];
     ak_measure_rows(&build->walk.measure, chosen, count, distances);
+    bool linked = false;
     for (uint32_t i = 0; i < count; i++) {
-        link_back(build, chosen[i], level, ak_measure_true(&build->walk.measure, distances[i]),
-                  build->again && i == 0);
+        float distance = ak_measure_true(&build->walk.measure, distances[i]);
+        linked |= link_back(build, chosen[i], level, distance, !build->again);
+    }
+    if (!linked && level == 0) { /* again, and all are full */
+        float distance = ak_measure_true(&build->walk.measure, distances[0]);
+        (void)link_back(build, chosen[0], level, distance, true);
     }
 }
 

@@ -132,8 +132,7 @@ static enum ak_rc check_scales(const struct check *check, struct ak_err *err)
         }
         double scale = (double)*(const float *)ak_slab_row(&index->scales, slot);
         double norm = ak_f32_norm(ak_slab_row(&index->vectors, slot), index->options.dimension);
-        double want = index->options.metric == AK_METRIC_COSINE ? (norm > 0.0 ? 1.0 / norm : 0.0)
-                                                                : norm * norm;
+        double want = norm > 0.0 ? 1.0 / norm : 0.0;
         if (fabs(scale - want) > 1e-5 * want && want < (double)FLT_MAX) {
             return BROKEN(err, "I7", slot, "its scale is %g, not %g", scale, want);
         }

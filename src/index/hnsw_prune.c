@@ -13,11 +13,22 @@
  * nearest neighbours and would fill their rows with each other, an island. So a copy of a link that
  * was kept is always pruned, and ties are ordered by a hash, so that the copies that fill a row are a
  * random choice: among themselves they form a random graph, which is connected.
+ *
+ * The metric dot. Inner products are no distance: linked by them alone (Morozov & Babenko 2018), all
+ * rows would point to the few of largest norm and none to the small, and rows on a sphere one
+ * dimension up (Bachrach et al. 2014) leave those of largest norm with hardly a link to them, though
+ * they are most often the answer. So links are chosen by angle, which gives every row neighbours
+ * and every direction its paths, and a quarter of each level-0 row leads to the candidates of
+ * largest inner product: from rows in the direction of a query straight to its answers (after Liu
+ * et al. 2020, "ip-NSW+"). Measured, 20,000 rows with norms e^N(0, σ), ef 64, recall@10 of sphere /
+ * angle / angle and quarter: σ 0.05 .998 / .995 / .999, 0.3 .899 / .961 / .998, 1.0 .816 / .613 /
+ * .992.
  */
 #include "base/hash.h"
 #include "index/index_priv.h"
 
-#define ALPHA 1.1f /* on squared distances */
+#define ALPHA 1.1f      /* on squared distances */
+#define PRODUCT_SHARE 4 /* dot: one link in so many is chosen by inner product */
 
 static bool before(struct ak_found a, struct ak_found b, uint32_t salt)
 {
@@ -65,20 +76,64 @@ static bool is_covered(const struct ak_index *index, struct ak_found candidate,
     return false;
 }
 
-uint32_t ak_hnsw_choose(const struct ak_index *index, const struct ak_found *candidates,
-                        uint32_t count, uint32_t max, uint32_t *chosen, uint32_t *scratch)
+static bool has(const uint32_t *slots, uint32_t count, uint32_t slot)
 {
-    uint32_t kept = 0;
-    uint32_t pruned = 0;
-    for (uint32_t i = 0; i < count && kept < max; i++) {
-        if (is_covered(index, candidates[i], chosen, kept)) {
-            scratch[pruned++] = candidates[i].slot;
-        } else {
-            chosen[kept++] = candidates[i].slot;
+    for (uint32_t i = 0; i < count; i++) {
+        if (slots[i] == slot) {
+            return true;
         }
     }
-    for (uint32_t i = 0; i < pruned && kept < max; i++) {
-        chosen[kept++] = scratch[i];
+    return false;
+}
+
+/* The candidates of largest inner product, up to `max`; returns how many. */
+static uint32_t choose_by_product(const struct ak_index *index, const struct ak_choice *choice,
+                                  uint32_t max)
+{
+    struct ak_measure measure;
+    struct ak_found best[AK_DEGREE_MAX / PRODUCT_SHARE];
+    uint32_t count = 0;
+    ak_measure_for_query(index, ak_slab_row(&index->vectors, choice->row), &measure);
+    for (uint32_t i = 0; i < choice->count; i++) {
+        struct ak_found found = choice->candidates[i];
+        found.distance = ak_measure_one(&measure, found.slot);
+        if (count == max && found.distance >= best[max - 1].distance) {
+            continue;
+        }
+        uint32_t at = count < max ? count++ : max - 1;
+        for (; at > 0 && found.distance < best[at - 1].distance; at--) {
+            best[at] = best[at - 1];
+        }
+        best[at] = found;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        choice->chosen[i] = best[i].slot;
+    }
+    return count;
+}
+
+uint32_t ak_hnsw_choose(const struct ak_index *index, const struct ak_choice *choice)
+{
+    uint32_t *chosen = choice->chosen;
+    uint32_t kept = 0;
+    uint32_t pruned = 0;
+    if (index->options.metric == AK_METRIC_DOT && choice->level == 0) {
+        kept = choose_by_product(index, choice, choice->max / PRODUCT_SHARE);
+    }
+    uint32_t by_product = kept;
+    for (uint32_t i = 0; i < choice->count && kept < choice->max; i++) {
+        struct ak_found candidate = choice->candidates[i];
+        if (has(chosen, by_product, candidate.slot)) {
+            continue;
+        }
+        if (is_covered(index, candidate, chosen + by_product, kept - by_product)) {
+            choice->scratch[pruned++] = candidate.slot;
+        } else {
+            chosen[kept++] = candidate.slot;
+        }
+    }
+    for (uint32_t i = 0; i < pruned && kept < choice->max; i++) {
+        chosen[kept++] = choice->scratch[i];
     }
     return kept;
 }

@@ -117,7 +117,7 @@ static uint32_t gather(struct repair *repair, uint32_t slot, uint32_t level,
 }
 
 /* Choose among more candidates than the row has places. */
-static uint32_t choose(struct repair *repair, uint32_t slot, uint32_t degree, uint32_t *links,
+static uint32_t choose(struct repair *repair, uint32_t slot, uint32_t level, uint32_t *links,
                        uint32_t count)
 {
     struct ak_context *context = repair->context;
@@ -133,8 +133,14 @@ static uint32_t choose(struct repair *repair, uint32_t slot, uint32_t degree, ui
         }
     }
     ak_hnsw_sort(context->candidates, count, slot);
-    return ak_hnsw_choose(repair->index, context->candidates, count, degree, links,
-                          context->scratch);
+    struct ak_choice choice = {.row = slot,
+                               .level = level,
+                               .candidates = context->candidates,
+                               .count = count,
+                               .max = ak_index_degree(repair->index, level),
+                               .chosen = links,
+                               .scratch = context->scratch};
+    return ak_hnsw_choose(repair->index, &choice);
 }
 
 static bool leads_into_removed(const struct repair *repair, const uint32_t *links, uint32_t count)
@@ -161,7 +167,7 @@ static bool rewire_row(struct repair *repair, uint32_t slot, uint32_t level)
         uint32_t *links = repair->context->chosen;
         count = gather(repair, slot, level, row_links, count, links);
         if (count > degree) {
-            count = choose(repair, slot, degree, links, count);
+            count = choose(repair, slot, level, links, count);
         }
         ak_hnsw_write_row(row, degree, links, count);
         full_enough = count >= degree / 2;

@@ -274,6 +274,17 @@ void ak_index_pick_next(struct ak_index *index)
     index->next_is_freed = freed;
 }
 
+enum ak_rc ak_index_reserve(struct ak_index *index, uint32_t more, struct ak_err *err)
+{
+    uint64_t rows = get(&index->slots) + more;
+    AK_ASSERT(atomic_load_explicit(&index->writable, memory_order_relaxed));
+    if (rows > AK_SLOTS_MAX) {
+        return ak_fail(err, AK_TOO_BIG, "a collection holds at most %u rows", AK_SLOTS_MAX);
+    }
+    enum ak_rc rc = make_room(index, rows, more, err);
+    return rc == AK_OK ? ak_pending_reserve(&index->pending, more, index->options.epoch, err) : rc;
+}
+
 uint32_t ak_index_next_slot(const struct ak_index *index)
 {
     return index->next;
@@ -286,27 +297,9 @@ static void store_row(struct ak_index *index, uint32_t slot, const float *vector
     if (!index->has_scales) {
         return;
     }
-    float *scale = ak_slab_row(&index->scales, slot);
     double norm = ak_f32_norm(vector, dimension);
-    if (index->options.metric == AK_METRIC_COSINE) {
-        *scale = norm > 0.0 ? ak_finite((float)(1.0 / norm)) : 0.0f;
-        return;
-    }
-    *scale = ak_finite((float)(norm * norm));
-    if (*scale > atomic_load_explicit(&index->norm2_max, memory_order_relaxed)) {
-        atomic_store_explicit(&index->norm2_max, *scale, memory_order_relaxed);
-    }
-}
-
-enum ak_rc ak_index_reserve(struct ak_index *index, uint32_t more, struct ak_err *err)
-{
-    uint64_t rows = get(&index->slots) + more;
-    AK_ASSERT(atomic_load_explicit(&index->writable, memory_order_relaxed));
-    if (rows > AK_SLOTS_MAX) {
-        return ak_fail(err, AK_TOO_BIG, "a collection holds at most %u rows", AK_SLOTS_MAX);
-    }
-    enum ak_rc rc = make_room(index, rows, more, err);
-    return rc == AK_OK ? ak_pending_reserve(&index->pending, more, index->options.epoch, err) : rc;
+    float *scale = ak_slab_row(&index->scales, slot);
+    *scale = norm > 0.0 ? ak_finite((float)(1.0 / norm)) : 0.0f;
 }
 
 enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *slot,

@@ -2,7 +2,7 @@
  *
  *     INDEX_STATE  struct state below: parameters, counts, entry point
  *     VECTORS      f32[dimension] per slot, each row padded to 64 bytes with zeros
- *     SCALES       f32 per slot: 1/‖x‖ (cosine), ‖x‖² (dot); l2 has none
+ *     SCALES       f32 per slot: 1/‖x‖; l2 has none
  *     LINKS        u32[2·m] per slot; 0xffffffff: empty. Only linked slots' rows mean something
  *     LEVELS       u8 per slot
  *     UPPER        u32[m] per slot and level ≥ 1, in the order of slots
@@ -37,11 +37,9 @@ struct state {
     uint64_t entry;      /* level << 32 | slot, or all ones */
     uint64_t pending_count;
     uint64_t seed;
-    float norm2_max;
-    uint32_t zero;
 };
 
-_Static_assert(sizeof(struct state) == 96, "the state is 96 bytes on disk");
+_Static_assert(sizeof(struct state) == 88, "the state is 88 bytes on disk");
 
 static uint64_t get(const _Atomic uint64_t *at)
 {
@@ -171,7 +169,6 @@ static enum ak_rc put_state(struct ak_index *index, struct ak_image_writer *writ
         .entry = frozen->entry,
         .pending_count = frozen->pending_count,
         .seed = index->options.seed,
-        .norm2_max = atomic_load_explicit(&index->norm2_max, memory_order_relaxed),
     };
     return ak_image_put(writer, AK_IMAGE_INDEX_STATE, sizeof state, 1, &state, err);
 }
@@ -263,8 +260,7 @@ static enum ak_rc read_state(struct load *load, const struct ak_index_options *o
     if (state->slots > AK_SLOTS_MAX || state->live > state->slots ||
         state->free_count > state->slots - state->live ||
         state->pending_count > state->live || state->graph_rows > state->slots ||
-        state->upper_rows > state->graph_rows * AK_LEVEL_MAX || state->upper_rows > UINT32_MAX ||
-        !(state->norm2_max >= 0.0f) || state->norm2_max > FLT_MAX) {
+        state->upper_rows > state->graph_rows * AK_LEVEL_MAX || state->upper_rows > UINT32_MAX) {
         return CORRUPT(err, "its counts contradict each other");
     }
     load->words = ak_bits_words(state->slots);
@@ -511,7 +507,6 @@ enum ak_rc ak_index_load(const struct ak_index_options *options, const struct ak
     const struct state *state = &load.state;
     struct ak_index *loaded = load.index;
     loaded->options.seed = state->seed;
-    atomic_store_explicit(&loaded->norm2_max, state->norm2_max, memory_order_relaxed);
     atomic_store_explicit(&loaded->graph_rows, state->graph_rows, memory_order_relaxed);
     atomic_store_explicit(&loaded->upper_rows, state->upper_rows, memory_order_relaxed);
     atomic_store_explicit(&loaded->live, state->live, memory_order_relaxed);

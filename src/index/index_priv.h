@@ -95,13 +95,10 @@ struct ak_measure {
     const struct ak_simd *simd;
     const char *vectors;
     size_t stride;
-    const float *scales; /* cosine: 1/‖x‖; dot: ‖x‖²; l2: NULL */
+    const float *scales; /* 1/‖x‖ of each row, where angles are measured; NULL: not */
     const float *query;
     uint32_t dimension;
-    enum ak_metric metric;
-    bool augmented;  /* dot, while building: rows lie on a sphere one dimension up */
-    float augment;   /* the query's extra component there */
-    float norm2_max; /* the sphere's radius, squared */
+    bool is_l2;
     float slack; /* true distances up to here are rounding */
     float bias;
     float gain;
@@ -120,12 +117,6 @@ static inline float ak_finite(float distance)
     return low > -FLT_MAX ? low : -FLT_MAX;
 }
 
-static inline float ak_augment_of(float norm2_max, float norm2)
-{
-    float rest = norm2_max - norm2;
-    return rest > 0.0f ? sqrtf(rest) : 0.0f;
-}
-
 /* Always four at a time, a lone row four times over: the kernels for one and for four round
  * differently, and equal rows must get equal scores. */
 static inline void ak_measure_x4(const struct ak_measure *measure, const uint32_t slots[4],
@@ -134,7 +125,7 @@ static inline void ak_measure_x4(const struct ak_measure *measure, const uint32_
     const float *rows[4] = {
         ak_measure_row(measure, slots[0]), ak_measure_row(measure, slots[1]),
         ak_measure_row(measure, slots[2]), ak_measure_row(measure, slots[3])};
-    if (measure->metric == AK_METRIC_L2) {
+    if (measure->is_l2) {
         measure->simd->l2_x4(measure->query, rows, measure->dimension, out);
         for (int i = 0; i < 4; i++) {
             out[i] = ak_finite(out[i]);
@@ -143,13 +134,8 @@ static inline void ak_measure_x4(const struct ak_measure *measure, const uint32_
     }
     measure->simd->dot_x4(measure->query, rows, measure->dimension, out);
     for (int i = 0; i < 4; i++) {
-        float dot = out[i];
-        if (measure->metric == AK_METRIC_COSINE) {
-            dot *= measure->scales[slots[i]];
-        } else if (measure->augmented) {
-            dot += measure->augment * ak_augment_of(measure->norm2_max, measure->scales[slots[i]]);
-        }
-        out[i] = ak_finite(-dot);
+        float scale = measure->scales ? measure->scales[slots[i]] : 1.0f;
+        out[i] = ak_finite(-out[i] * scale);
     }
 }
 
@@ -281,7 +267,7 @@ struct ak_index {
     _Atomic bool writable; /* false: loaded, not thawed. Release after the last thaw */
 
     struct ak_slab vectors; /* f32[dimension], padded to 64 bytes with zeros */
-    struct ak_slab scales;
+    struct ak_slab scales;  /* f32: 1/‖x‖; l2 has none */
     struct ak_slab dead;     /* bits: removed or free */
     struct ak_slab linked;   /* bits: in the graph */
     struct ak_slab unlinked; /* bits: removed, and no link leads here: free or about to be */
@@ -296,7 +282,6 @@ struct ak_index {
     _Atomic uint64_t unlinked_count;
     _Atomic uint64_t linked_count; /* rows in the graph, dead ones too */
     _Atomic uint64_t entry;        /* level << 32 | slot. Release: its rows are written */
-    _Atomic float norm2_max;       /* dot: largest ‖x‖² so far */
     _Atomic uint64_t graph_rows;   /* rows that have a level; the writer's. Release */
     _Atomic uint64_t upper_rows;
 
@@ -507,10 +492,17 @@ void ak_hnsw_connect_built(struct ak_index *index);
 /* hnsw_prune.c */
 /* Order candidates by distance, ties by a hash of slot and salt. */
 void ak_hnsw_sort(struct ak_found *candidates, uint32_t count, uint32_t salt);
-/* Which links one row gets. `candidates` are sorted by true distance to it: up to `max` into
- * `chosen`, those that α-pruning keeps first; `scratch` has room for `count`. Returns how many. */
-uint32_t ak_hnsw_choose(const struct ak_index *index, const struct ak_found *candidates,
-                        uint32_t count, uint32_t max, uint32_t *chosen, uint32_t *scratch);
+struct ak_choice {
+    uint32_t row;
+    uint32_t level;
+    const struct ak_found *candidates; /* sorted by true distance to the row */
+    uint32_t count;
+    uint32_t max;      /* links wanted */
+    uint32_t *chosen;  /* room for max */
+    uint32_t *scratch; /* room for count */
+};
+/* Which links one row gets; returns how many. */
+uint32_t ak_hnsw_choose(const struct ak_index *index, const struct ak_choice *choice);
 /* The links of a row, from the row itself: at most its degree. */
 uint32_t ak_hnsw_read_row(const uint32_t *row, uint32_t degree, uint32_t *links);
 /* Rewrite a row; its lock is held, or nothing leads to it yet. */

@@ -1,9 +1,9 @@
 /* http.h — the HTTP server: event loops, connections, HTTP/1.1; requests in, responses out.
  *
- * One epoll loop a thread, each with its own listening socket (SO_REUSEPORT). A request is handed to
- * the application on its loop; the application answers now, or later from any thread. Responses of
- * pipelined requests leave in the order of the requests. Bodies arrive in memory up to a limit that the
- * application sets per request, or as a stream that can be paused.
+ * One epoll loop a thread, each with its own listening socket (SO_REUSEPORT). A request is handed
+ * to the application on its loop; the application answers now, or later from any thread. Responses
+ * of pipelined requests leave in the order of the requests. Bodies arrive in memory up to a limit
+ * that the application sets per request, or as a stream that can be paused.
  *
  * The protocol lies behind conn_proto (net_priv.h): HTTP/2 and TLS join there without touching this
  * header. HTTP/1.1 grammar: llhttp in strict mode, plus our own rules (Host required, limits of
@@ -12,9 +12,9 @@
  * Errors found before the application is asked (malformed, too large, too slow) are answered as
  * {"error":{"code","message"}} like all others, and the connection is closed.
  *
- * Threads: callbacks run on a loop thread and must not block; ak_http_respond*() from any thread, once
- * per request. Memory: a request lives until its response is written; views obtained from it are
- * valid until ak_http_respond*() is called.
+ * Threads: callbacks run on a loop thread and must not block; ak_http_respond*() from any thread,
+ * once per request. Memory: a request lives until its response is written; views obtained from it
+ * are valid until ak_http_respond*() is called.
  */
 #pragma once
 #include "base/arena.h"
@@ -27,8 +27,8 @@ struct ak_http_request;
 
 struct ak_http_app {
     void *ctx;
-    /* The head is in. May set the body's limit, start a stream, attach a pointer, or respond (the body is
-     * then read and dropped, or the connection closed). */
+    /* The head is in. May set the body's limit, start a stream, attach a pointer, or respond (the
+     * body is then read and dropped, or the connection closed). */
     void (*on_head)(void *ctx, struct ak_http_request *request);
     /* The whole body is in memory (not called for streams, nor when already answered). */
     void (*on_request)(void *ctx, struct ak_http_request *request);
@@ -39,15 +39,15 @@ struct ak_http_app {
 };
 
 struct ak_http_options {
-    const char *listen;         /* "127.0.0.1:8080", "[::1]:8080", ":0" (any free port) */
-    unsigned loops;             /* 0: one per core */
-    uint32_t idle_timeout_ms;   /* keep-alive without a request; 0: 75,000 */
-    uint32_t head_timeout_ms;   /* first to last byte of a head; 0: 10,000 */
-    uint32_t body_timeout_ms;   /* without progress of ≥ 1 KiB; 0: 30,000 */
-    uint32_t write_timeout_ms;  /* without progress; 0: 30,000 */
-    uint32_t connections_max;   /* 0: 20,000; more are answered 503 and closed */
-    uint32_t pipeline_max;      /* requests of one connection under way; 0: 64 */
-    size_t body_max;            /* default limit in bytes; 0: AK_BODY_MAX */
+    const char *listen;        /* "127.0.0.1:8080", "[::1]:8080", ":0" (any free port) */
+    unsigned loops;            /* 0: one per core */
+    uint32_t idle_timeout_ms;  /* keep-alive without a request; 0: 75,000 */
+    uint32_t head_timeout_ms;  /* first to last byte of a head; 0: 10,000 */
+    uint32_t body_timeout_ms;  /* without progress of ≥ 1 KiB; 0: 30,000 */
+    uint32_t write_timeout_ms; /* without progress; 0: 30,000 */
+    uint32_t connections_max;  /* 0: 20,000; more are answered 503 and closed */
+    uint32_t pipeline_max;     /* requests of one connection under way; 0: 64 */
+    size_t body_max;           /* default limit in bytes; 0: AK_BODY_MAX */
     struct ak_http_app app;
     struct ak_log *log;
     struct ak_metrics *metrics; /* CONNECTIONS gauge; may be NULL */
@@ -61,8 +61,16 @@ uint16_t ak_http_port(const struct ak_http_server *server);
 void ak_http_close(struct ak_http_server *server, uint32_t grace_ms);
 
 /* --- The request --- */
-enum ak_http_method { AK_HTTP_GET, AK_HTTP_HEAD, AK_HTTP_POST, AK_HTTP_PUT, AK_HTTP_DELETE,
-                      AK_HTTP_PATCH, AK_HTTP_OPTIONS, AK_HTTP_OTHER };
+enum ak_http_method {
+    AK_HTTP_GET,
+    AK_HTTP_HEAD,
+    AK_HTTP_POST,
+    AK_HTTP_PUT,
+    AK_HTTP_DELETE,
+    AK_HTTP_PATCH,
+    AK_HTTP_OPTIONS,
+    AK_HTTP_OTHER
+};
 enum ak_http_method ak_http_method(const struct ak_http_request *request);
 const char *ak_http_method_name(enum ak_http_method method);
 struct ak_str ak_http_path(const struct ak_http_request *request);  /* raw, without the query */
@@ -84,10 +92,10 @@ void ak_http_set_body_max(struct ak_http_request *request, size_t bytes);
 struct ak_http_stream {
     /* Bytes of the body, as they come. */
     void (*on_chunk)(void *ctx, struct ak_http_request *request, struct ak_str bytes);
-    /* AK_OK: the body is complete. Otherwise the client went away or broke the rules: no response can
-     * be sent; on_done follows, and after it the request must not be named again (a thread that may
-     * be about to respond or resume has to be kept from it by the application's own lock). Not called
-     * once the application has responded: what is left of the body is then dropped. */
+    /* AK_OK: the body is complete. Otherwise the client went away or broke the rules: no response
+     * can be sent; on_done follows, and after it the request must not be named again (a thread that
+     * may be about to respond or resume has to be kept from it by the application's own lock). Not
+     * called once the application has responded: what is left of the body is then dropped. */
     void (*on_end)(void *ctx, struct ak_http_request *request, enum ak_rc rc);
     void *ctx;
 };
@@ -101,5 +109,6 @@ void ak_http_resume(struct ak_http_request *request);
 /* Takes the bytes of `body` (left empty). extra_headers: "Name: value\r\n…" or NULL. */
 void ak_http_respond(struct ak_http_request *request, int status, const char *content_type,
                      struct ak_buf *body, const char *extra_headers);
-/* {"error":{"code":…,"message":…}} with the status of the code; Retry-After: 1 when retryable 503. */
+/* {"error":{"code":…,"message":…}} with the status of the code; Retry-After: 1 when retryable 503.
+ */
 void ak_http_respond_error(struct ak_http_request *request, enum ak_rc rc, const char *message);

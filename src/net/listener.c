@@ -20,8 +20,7 @@
 #define BACKLOG 4096
 #define ACCEPTS_A_ROUND 512 /* then the others have their turn */
 #define RETRY_MS 100        /* after running out of descriptors or memory */
-#define REFUSING_MAX 256u   /* connections over the limit that get their 503; more are just closed \
-                             */
+#define REFUSING_MAX 256u   /* connections over the limit that get a 503; more are closed */
 
 /* --- The address --- */
 

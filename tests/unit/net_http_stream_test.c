@@ -68,7 +68,7 @@ TEST(stream, a_paused_stream_stops_the_sender_and_goes_on_when_resumed)
     struct ak_test_tcp tcp;
     struct ak_buf body = {0};
     char want[64];
-    serve((struct ak_http_options){.body_timeout_ms = 20});
+    serve((struct ak_http_options){0});
     fill(&body, SIZE, want);
     ak_test_tcp_open(&tcp, app.port);
     char head[128];
@@ -96,7 +96,7 @@ TEST(stream, a_paused_stream_stops_the_sender_and_goes_on_when_resumed)
 TEST(stream, the_time_of_a_pause_is_not_held_against_the_client)
 {
     struct ak_test_tcp tcp;
-    serve((struct ak_http_options){.body_timeout_ms = 300, .head_timeout_ms = 600});
+    serve((struct ak_http_options){.body_timeout_ms = 1000, .head_timeout_ms = 2000});
     ak_test_tcp_open(&tcp, app.port);
     ak_test_tcp_send_text(&tcp, "POST /paused " HEAD "Content-Length: 6\r\n\r\nabc");
     wait_for(&app.heads, 1);

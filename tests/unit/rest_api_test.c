@@ -1,7 +1,10 @@
 /* The API over real sockets and a real engine: the ways that requests take between threads, and what
  * must hold whichever way is taken. docs/openapi.yaml is checked by tests/integration. */
+#include "base/fault.h"
 #include "support/rest_app.h"
 #include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 
 #define DIM 8
 
@@ -478,6 +481,81 @@ TEST(rest, requests_are_counted_by_route_and_strangers_together)
     CHECK(says("http_requests_total{method=\"GET\",path=\"unmatched\",status=\"404\"} 2\n"));
     CHECK(says("http_requests_total{method=\"GET\",path=\"/collections/{c}\",status=\"404\"} 2\n"));
     CHECK(says("http_request_duration_seconds_count{method=\"GET\",path=\"/collections/{c}\"} 2\n"));
+    stop();
+}
+
+/* Send a request and read its answer without allocating, while the nth allocation anywhere fails. The
+ * status, or 0 when the connection was closed instead. */
+static int call_while_failing(const char *text, int64_t nth, bool *fired)
+{
+    static char answer[65536];
+    size_t len = 0;
+    size_t want = SIZE_MAX;
+    ak_fault_alloc_at(nth);
+    CHECK(send(app.tcp.fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
+    while (len < want && len < sizeof answer - 1) {
+        ssize_t n = recv(app.tcp.fd, answer + len, sizeof answer - 1 - len, 0);
+        if (n <= 0) {
+            break;
+        }
+        len += (size_t)n;
+        answer[len] = '\0';
+        const char *end = strstr(answer, "\r\n\r\n");
+        const char *length = end ? strstr(answer, "Content-Length: ") : NULL;
+        if (end) {
+            size_t body_len = length ? strtoul(length + 16, NULL, 10) : 0;
+            want = (size_t)(end - answer) + 4 + body_len;
+        }
+    }
+    *fired = ak_fault_alloc_fired();
+    ak_fault_alloc_at(-1);
+    return len > 12 ? (int)strtol(answer + 9, NULL, 10) : 0;
+}
+
+TEST(rest, any_allocation_may_fail_and_the_next_request_is_served)
+{
+    static const struct {
+        const char *line, *type, *body;
+    } requests[] = {
+        {"POST /collections/c/vectors", AK_HTTP_JSON,
+         "{\"vector\":[1,2],\"external_id\":\"\\u00e9\",\"metadata\":{\"a\": [1, 2]}}"},
+        {"POST /collections/c/vectors", AK_HTTP_JSON,
+         "{\"vectors\":[{\"vector\":[1,2]},{\"vector\":[3,4]}]}"},
+        {"POST /collections/c/import", "application/x-ndjson",
+         "{\"vector\":[1,2]}\n{\"vector\":[3,4]}\n"},
+        {"POST /collections/c/search", AK_HTTP_JSON,
+         "{\"vector\":[1,2],\"include\":[\"vector\",\"metadata\"],"
+         "\"filter\":{\"must_not\":[{\"key\":\"b\",\"match\":1}]}}"},
+        {"POST /collections/c/search/batch", AK_HTTP_JSON,
+         "{\"searches\":[{\"vector\":[1,2]},{\"vector\":[3,4]}]}"},
+        {"POST /collections/c/vectors/scroll", AK_HTTP_JSON, "{\"limit\":3}"},
+        {"POST /collections/c/count", AK_HTTP_JSON,
+         "{\"filter\":{\"must\":[{\"key\":\"a\",\"match\":1}]}}"},
+        {"GET /collections", AK_HTTP_JSON, ""},
+        {"GET /collections/%63", AK_HTTP_JSON, ""},
+        {"GET /nothing", AK_HTTP_JSON, ""},
+        {"GET /metrics", AK_HTTP_JSON, ""},
+    };
+    char text[1024];
+    start();
+    create("c", 2, "l2");
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        (void)snprintf(text, sizeof text,
+                       "%s HTTP/1.1\r\nHost: t\r\nX-Request-Id: r\r\nContent-Type: %s\r\n"
+                       "Content-Length: %zu\r\n\r\n%s",
+                       requests[i].line, requests[i].type, strlen(requests[i].body),
+                       requests[i].body);
+        bool fired = true;
+        for (int64_t nth = 0; fired && nth < 500; nth++) {
+            connect_again();
+            int status = call_while_failing(text, nth, &fired);
+            bool is_fine = status == 200 || status == 201 || (i == 9 && status == 404);
+            CHECK(is_fine || (fired && (status == 503 || status == 500 || status == 0)));
+        }
+        CHECK(!fired);
+    }
+    connect_again();
+    CHECK_INT(upsert("c", 2, 1, ""), 201);
     stop();
 }
 
