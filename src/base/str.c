@@ -186,7 +186,7 @@ void ak_buf_release(struct ak_buf *buf)
 void ak_buf_clear(struct ak_buf *buf)
 {
     buf->len = 0;
-    buf->failed = false;
+    buf->failed = buf->no_memory = false;
 }
 
 char *ak_buf_reserve(struct ak_buf *buf, size_t more)
@@ -205,7 +205,7 @@ char *ak_buf_reserve(struct ak_buf *buf, size_t more)
         cap = cap > max && need <= max ? max : cap;
         char *p = ak_try_realloc(buf->p, cap);
         if (!p) {
-            buf->failed = true;
+            buf->failed = buf->no_memory = true;
             return NULL;
         }
         buf->p = p;
@@ -256,8 +256,11 @@ enum ak_rc ak_buf_check(const struct ak_buf *buf, struct ak_err *err)
     if (!buf->failed) {
         return AK_OK;
     }
+    if (buf->no_memory) {
+        return ak_fail(err, AK_NOMEM, "no memory for a buffer of more than %zu bytes", buf->cap);
+    }
     size_t max = buf->max ? buf->max : AK_BUF_MAX_DEFAULT;
-    return ak_fail(err, AK_TOO_BIG, "more than %zu bytes, or no memory for them", max);
+    return ak_fail(err, AK_TOO_BIG, "more than %zu bytes", max);
 }
 
 const char *ak_buf_cstr(struct ak_buf *buf)

@@ -44,6 +44,7 @@ struct ak_buf {
     size_t cap;
     size_t max; /* ceiling in bytes; 0 means AK_BUF_MAX_DEFAULT */
     bool failed;
+    bool no_memory; /* with failed: for want of memory, not for the ceiling */
 };
 
 void ak_buf_init(struct ak_buf *buf, size_t max);

@@ -178,7 +178,9 @@ static bool pull(struct worker *worker, struct connection *c)
                 return false;
             }
         }
-        memmove(c->in.p, rest.p, rest.len);
+        if (rest.len > 0) {
+            memmove(c->in.p, rest.p, rest.len);
+        }
         c->in.len = rest.len;
         if ((size_t)n < READ_STEP) {
             return true;

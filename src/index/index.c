@@ -173,10 +173,9 @@ enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_
         uint32_t slot = (uint32_t)row;
         uint32_t level = ak_hnsw_level(slot, index->options.params.m, index->options.seed);
         uint64_t need = upper_rows + level;
-        /* Half as much again: a region has the room anyway, and a heap block moves less often. */
-        if (need + AK_LEVEL_MAX > index->upper.cap) {
-            rc = reserve(index, &index->upper, need + need / 2 + AK_LEVEL_MAX, err);
-        }
+        /* It moves before its last places are taken, see fits(), and then by half as much again. */
+        bool moves = need + AK_LEVEL_MAX > index->upper.cap;
+        rc = reserve(index, &index->upper, moves ? need + need / 2 + AK_LEVEL_MAX : need, err);
         if (rc == AK_OK) {
             ((uint8_t *)ak_slab_base(&index->levels))[row] = (uint8_t)level;
             ((uint32_t *)(void *)ak_slab_base(&index->upper_at))[row] = (uint32_t)upper_rows;
@@ -219,7 +218,7 @@ static bool fits(const struct ak_index *index, uint64_t rows, bool graph)
            words <= index->unlinked.cap &&
            (!graph || (get(&index->graph_rows) + 1 >= rows && rows <= index->links.cap &&
                        rows <= index->levels.cap && rows <= index->upper_at.cap &&
-                       get(&index->upper_rows) + AK_LEVEL_MAX <= index->upper.cap));
+                       get(&index->upper_rows) + 2 * AK_LEVEL_MAX <= index->upper.cap));
 }
 
 /* Room for rows [0, rows), of which `more` are new. The gate is closed only when something must move. */

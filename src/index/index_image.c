@@ -575,6 +575,7 @@ enum ak_rc ak_index_thaw(struct ak_index *index, struct ak_err *err)
         rc = give_free(index, err);
     }
     if (rc == AK_OK) {
+        (void)ak_epoch_collect(index->options.epoch); /* ends the holds when nobody is inside */
         ak_index_pick_next(index);
         ak_index_account(index);
         atomic_store_explicit(&index->writable, true, memory_order_release);

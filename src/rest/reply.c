@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define REQUEST_ID_MAX 128
+#define PIECE_MAX ((size_t)1 << 20)
 #define HEADERS_MAX (REQUEST_ID_MAX + 256)
 
 /* --- Sending --- */
@@ -46,10 +47,13 @@ void ak_reply_typed(struct ak_call *call, int status, const char *type, struct a
 void ak_reply(struct ak_call *call, int status, struct ak_buf *body)
 {
     if (body->failed) {
+        /* Pieces are far smaller than PIECE_MAX: further from the ceiling it was the memory. */
+        bool is_full = body->max && body->len > body->max - PIECE_MAX;
         ak_buf_release(body);
-        ak_reply_error(call, AK_TOO_BIG,
-                       "the answer would be larger than 256 MiB: ask for fewer results, or leave "
-                       "vector or metadata out of include");
+        ak_reply_error(call, is_full ? AK_TOO_BIG : AK_NOMEM,
+                       is_full ? "the answer would be larger than 256 MiB: ask for fewer results, "
+                                 "or leave vector or metadata out of include"
+                               : "no memory for the answer");
         return;
     }
     ak_reply_typed(call, status, AK_HTTP_JSON, body, NULL);
