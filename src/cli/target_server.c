@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/client.h"
+#include "cli/sender.h"
 #include "cli/target_priv.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,11 +23,10 @@ struct server {
     struct ak_buf body; /* sent */
     struct ak_buf got;  /* received */
     /* of an import */
-    char *collection;
+    struct ak_sender *sender;
     uint32_t dimension;
     struct ak_buf batch; /* NDJSON lines */
     uint64_t batch_docs;
-    uint64_t sent_docs;
 };
 
 static struct server *server_of(struct ak_target *target)
@@ -37,12 +37,12 @@ static struct server *server_of(struct ak_target *target)
 static void server_close(struct ak_target *target)
 {
     struct server *server = server_of(target);
+    ak_sender_close(server->sender);
     ak_client_close(server->client);
     ak_buf_release(&server->path);
     ak_buf_release(&server->body);
     ak_buf_release(&server->got);
     ak_buf_release(&server->batch);
-    ak_free(server->collection);
     ak_free(server);
 }
 
@@ -378,37 +378,28 @@ static enum ak_rc server_vector(struct ak_target *target, struct ak_str collecti
 static enum ak_rc server_import_begin(struct ak_target *target,
                                       const struct ak_collection_info *info, struct ak_err *err)
 {
-    (void)err;
     struct server *server = server_of(target);
-    server->collection = ak_strdup_n(info->name.p, info->name.len);
+    const struct ak_sender_options options = {
+        .client = server->client,
+        .path = path_of(server, info->name, "/import"),
+        .content_type = "application/x-ndjson",
+        .timeout_ms = IMPORT_TIMEOUT_MS,
+    };
     server->dimension = info->dimension;
-    return AK_OK;
+    return ak_sender_open(&options, &server->sender, err);
 }
 
-static enum ak_rc send_batch(struct server *server, struct ak_err *err)
+static enum ak_rc put_batch(struct server *server, struct ak_err *err)
 {
     enum ak_rc rc = ak_buf_check(&server->batch, err);
     if (rc != AK_OK || server->batch_docs == 0) {
         return rc;
     }
     int64_t began = ak_mono_ns(ak_clock_system());
-    struct ak_request request = {
-        .method = "POST",
-        .path = path_of(server, ak_str_of(server->collection), "/import"),
-        .content_type = "application/x-ndjson",
-        .body = ak_buf_str(&server->batch),
-        .timeout_ms = IMPORT_TIMEOUT_MS,
-    };
-    rc = ak_client_call(server->client, &request, &server->got, err);
+    rc = ak_sender_put(server->sender, &server->batch, server->batch_docs, err);
     server->target.log_seconds += (double)(ak_mono_ns(ak_clock_system()) - began) / 1e9;
-    if (rc != AK_OK) {
-        return ak_wrap(err, rc, "documents %" PRIu64 " to %" PRIu64, server->sent_docs + 1,
-                       server->sent_docs + server->batch_docs);
-    }
-    server->sent_docs += server->batch_docs;
     server->batch_docs = 0;
-    ak_buf_clear(&server->batch);
-    return AK_OK;
+    return rc;
 }
 
 static enum ak_rc server_import_add(struct ak_target *target, const struct ak_row *row,
@@ -443,12 +434,17 @@ static enum ak_rc server_import_add(struct ak_target *target, const struct ak_ro
     ak_buf_add_str(out, AK_STR("}\n"));
     server->batch_docs++;
     bool full = out->len >= BATCH_BYTES_MAX || server->batch_docs == BATCH_DOCS_MAX;
-    return full ? send_batch(server, err) : ak_buf_check(out, err);
+    return full ? put_batch(server, err) : ak_buf_check(out, err);
 }
 
 static enum ak_rc server_import_flush(struct ak_target *target, struct ak_err *err)
 {
-    return send_batch(server_of(target), err);
+    struct server *server = server_of(target);
+    enum ak_rc rc = put_batch(server, err);
+    int64_t began = ak_mono_ns(ak_clock_system());
+    rc = rc == AK_OK ? ak_sender_flush(server->sender, err) : rc;
+    target->log_seconds += (double)(ak_mono_ns(ak_clock_system()) - began) / 1e9;
+    return rc;
 }
 
 /* The gauge of all collections: the API tells no collection's own. */

@@ -127,8 +127,7 @@ uint64_t ak_exact_pending(struct ak_index *index, const struct ak_walk *walk, ui
     uint64_t total = 0;
     /* A ring loaded before it was outgrown ends earlier than the tail loaded after. */
     for (uint64_t at = head; at < tail && at - head < ring->cap; at++) {
-        uint32_t slot = atomic_load_explicit(&ring->at[at & (ring->cap - 1)],
-                                             memory_order_acquire);
+        uint32_t slot = atomic_load_explicit(&ring->at[at & (ring->cap - 1)], memory_order_acquire);
         if (slot >= walk->limit || (context->visited[slot / 64] >> (slot % 64) & 1)) {
             continue;
         }

@@ -26,12 +26,12 @@
  * Threads. Links are aligned 32-bit words, stored with release and read with acquire; readers take
  * no lock and may meet a row in the middle of a rewrite: then they see a link twice or miss one,
  * which the visited bitmap and the beam absorb. Changers of links enter the gate; each rewrites one
- * row at a time under that row's lock and never holds two. A new node's own rows, on all its levels,
- * are complete before the first link to it; the entry point is moved last, by compare-and-swap of
- * one word that holds level and slot together.
- * Closing the gate waits for those inside: for a growth that moves rows, for the instant at which
- * repair takes its list of tombstones (so that whoever enters later knows not to link to them), and
- * for the instants of freezing.
+ * row at a time under that row's lock and never holds two. A new node's own rows, on all its
+ * levels, are complete before the first link to it; the entry point is moved last, by
+ * compare-and-swap of one word that holds level and slot together. Closing the gate waits for those
+ * inside: for a growth that moves rows, for the instant at which repair takes its list of
+ * tombstones (so that whoever enters later knows not to link to them), and for the instants of
+ * freezing.
  */
 #include "base/hash.h"
 #include "index/index_priv.h"

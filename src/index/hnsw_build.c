@@ -13,7 +13,7 @@
 #define SLACK_PARTS 8 /* a row that overflowed keeps all but an eighth of its places */
 #define COPIES_ASKED 4
 #define PRODUCT_EF 64
-#define CAP_FACTOR 4  /* tombstones a walk may keep, in multiples of ef_construction */
+#define CAP_FACTOR 4 /* tombstones a walk may keep, in multiples of ef_construction */
 
 struct build {
     struct ak_index *index;
@@ -314,9 +314,8 @@ static bool enter_alone(struct build *build, uint64_t old, uint32_t level)
         ak_hnsw_write_row(ak_index_row(index, build->slot, l), ak_index_degree(index, l), NULL, 0);
     }
     uint64_t mine = (uint64_t)level << 32 | build->slot;
-    bool first = atomic_compare_exchange_strong_explicit(&index->entry, &old, mine,
-                                                         memory_order_acq_rel,
-                                                         memory_order_acquire);
+    bool first = atomic_compare_exchange_strong_explicit(
+        &index->entry, &old, mine, memory_order_acq_rel, memory_order_acquire);
     if (first) {
         mark_linked(index, build->slot);
     }
@@ -369,8 +368,8 @@ static bool try_link(struct build *build)
     return true;
 }
 
-void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots,
-                  uint32_t slot, bool again)
+void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots, uint32_t slot,
+                  bool again)
 {
     struct build build = {.index = index, .context = context, .slot = slot, .again = again};
     ak_hnsw_walk_init(index, context, slots, &build.walk);
@@ -397,8 +396,8 @@ static bool link_next(struct ak_index *index, struct ak_context *context)
         return false;
     }
     if (!is_dead(index, slot)) {
-        bool serial = atomic_load_explicit(&index->linked_count, memory_order_relaxed) <
-                      AK_SERIAL_ROWS;
+        bool serial =
+            atomic_load_explicit(&index->linked_count, memory_order_relaxed) < AK_SERIAL_ROWS;
         if (serial) {
             ak_mutex_lock(&index->serial);
         }

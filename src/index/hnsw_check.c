@@ -1,4 +1,5 @@
-/* hnsw_check.c — every invariant of hnsw.c held against the index as it is. Nobody else may write. */
+/* hnsw_check.c — every invariant of hnsw.c held against the index as it is. Nobody else may write.
+ */
 #include "base/hash.h"
 #include "index/index_priv.h"
 
@@ -39,8 +40,7 @@ static enum ak_rc check_states(struct check *check, struct ak_index_report *repo
         report->pending += pending;
         linked_count += linked;
     }
-    if (report->live != ak_index_live(index) ||
-        report->tombstones != ak_index_tombstones(index) ||
+    if (report->live != ak_index_live(index) || report->tombstones != ak_index_tombstones(index) ||
         report->free_slots != atomic_load(&index->unlinked_count) ||
         linked_count != atomic_load(&index->linked_count)) {
         return ak_fail(err, AK_CORRUPT, "I1 is broken: the counts are not those of the bitmaps");
@@ -48,8 +48,7 @@ static enum ak_rc check_states(struct check *check, struct ak_index_report *repo
     return AK_OK;
 }
 
-static enum ak_rc check_row(struct check *check, uint32_t slot, uint32_t level,
-                            struct ak_err *err)
+static enum ak_rc check_row(struct check *check, uint32_t slot, uint32_t level, struct ak_err *err)
 {
     const struct ak_index *index = check->index;
     uint32_t degree = ak_index_degree(index, level);
@@ -196,8 +195,8 @@ enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *
     struct check check = {.index = index, .slots = ak_index_slots(index)};
     struct ak_index_report found = {0};
     check.pending = ak_try_zalloc((ak_bits_words(check.slots) + 1) * sizeof *check.pending);
-    enum ak_rc rc = check.pending ? map_pending(&check, err)
-                                  : ak_fail(err, AK_NOMEM, "check of an index");
+    enum ak_rc rc =
+        check.pending ? map_pending(&check, err) : ak_fail(err, AK_NOMEM, "check of an index");
     if (rc == AK_OK) {
         rc = check_states(&check, &found, err);
     }

@@ -1,28 +1,29 @@
 /* hnsw_prune.c — which neighbours a row links to.
  *
- * Candidates are looked at from the nearest to the farthest. One is kept when no link kept before it
- * is much nearer to it than the row itself is: d(c, s) ≥ d(c, row) / α for all kept s, in squared
- * distance. Such links point in different directions, so a walk finds one that leads its way. With
- * α > 1 some more survive than HNSW's own rule (α = 1) keeps: longer links, shorter paths (Vamana,
- * Subramanya et al. 2019). Measured: α 1.1 gains half a point of recall at the same cost over 1.0.
+ * Candidates are looked at from the nearest to the farthest. One is kept when no link kept before
+ * it is much nearer to it than the row itself is: d(c, s) ≥ d(c, row) / α for all kept s, in
+ * squared distance. Such links point in different directions, so a walk finds one that leads its
+ * way. With α > 1 some more survive than HNSW's own rule (α = 1) keeps: longer links, shorter paths
+ * (Vamana, Subramanya et al. 2019). Measured: α 1.1 gains half a point of recall at the same cost
+ * over 1.0.
  *
- * What is left of the row is filled with the nearest of those pruned. They add little reach but make
- * each hop, which has a price of its own, see more of the neighbourhood.
+ * What is left of the row is filled with the nearest of those pruned. They add little reach but
+ * make each hop, which has a price of its own, see more of the neighbourhood.
  *
  * Equal rows are the trap of every such rule: a thousand copies of one vector are each other's
  * nearest neighbours and would fill their rows with each other, an island. So a copy of a link that
- * was kept is always pruned, and ties are ordered by a hash, so that the copies that fill a row are a
- * random choice: among themselves they form a random graph, which is connected.
+ * was kept is always pruned, and ties are ordered by a hash, so that the copies that fill a row are
+ * a random choice: among themselves they form a random graph, which is connected.
  *
- * The metric dot. Inner products are no distance: linked by them alone (Morozov & Babenko 2018), all
- * rows would point to the few of largest norm and none to the small, and rows on a sphere one
- * dimension up (Bachrach et al. 2014) leave those of largest norm with hardly a link to them, though
- * they are most often the answer. So links are chosen by angle, which gives every row neighbours
- * and every direction its paths, and a quarter of each level-0 row leads to the candidates of
- * largest inner product: from rows in the direction of a query straight to its answers (after Liu
- * et al. 2020, "ip-NSW+"). Measured, 20,000 rows with norms e^N(0, σ), ef 64, recall@10 of sphere /
- * angle / angle and quarter: σ 0.05 .998 / .995 / .999, 0.3 .899 / .961 / .998, 1.0 .816 / .613 /
- * .992.
+ * The metric dot. Inner products are no distance: linked by them alone (Morozov & Babenko 2018),
+ * all rows would point to the few of largest norm and none to the small, and rows on a sphere one
+ * dimension up (Bachrach et al. 2014) leave those of largest norm with hardly a link to them,
+ * though they are most often the answer. So links are chosen by angle, which gives every row
+ * neighbours and every direction its paths, and a quarter of each level-0 row leads to the
+ * candidates of largest inner product: from rows in the direction of a query straight to its
+ * answers (after Liu et al. 2020, "ip-NSW+"). Measured, 20,000 rows with norms e^N(0, σ), ef 64,
+ * recall@10 of sphere / angle / angle and quarter: σ 0.05 .998 / .995 / .999, 0.3 .899 / .961 /
+ * .998, 1.0 .816 / .613 / .992.
  */
 #include "base/hash.h"
 #include "index/index_priv.h"

@@ -14,7 +14,8 @@
  */
 #include "index/index_priv.h"
 
-#define OFFERS_MAX 8 /* candidates of one row, in rows: what ak_context_fit_build makes room for */
+#define OFFERS_MAX 8 /* candidates of one row, in rows: what ak_context_fit_build makes room for   \
+                      */
 #define ROWS_PER_STEP 32 /* between two passages of the gate: a freeze waits no longer */
 
 struct repair {
@@ -105,8 +106,8 @@ static uint32_t gather(struct repair *repair, uint32_t slot, uint32_t level,
     }
     for (uint32_t i = 0; i < row_count; i++) {
         if (is_removed(repair, row_links[i])) {
-            uint32_t n = ak_hnsw_read_row(ak_index_row(repair->index, row_links[i], level), degree,
-                                          theirs);
+            uint32_t n =
+                ak_hnsw_read_row(ak_index_row(repair->index, row_links[i], level), degree, theirs);
             for (uint32_t j = 0; j < n; j++) {
                 offer(repair, theirs[j], links, &count);
             }

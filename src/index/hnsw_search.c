@@ -1,8 +1,8 @@
 /* hnsw_search.c — one search: exact or along the graph, and always as many results as there are.
  *
- * Order of looking, so that a row being linked meanwhile is met exactly once: first the pending list,
- * marking what it holds as visited; then the entry point; then the graph. A row that left the list
- * before it was read has its links in place (see pending.c).
+ * Order of looking, so that a row being linked meanwhile is met exactly once: first the pending
+ * list, marking what it holds as visited; then the entry point; then the graph. A row that left the
+ * list before it was read has its links in place (see pending.c).
  *
  * Exact is chosen when it is asked for, when few rows are live, when a filter leaves so few that
  * measuring them costs less than walking past those it leaves out, and when a walk came back with
@@ -10,7 +10,8 @@
  */
 #include "index/index_priv.h"
 
-#define CAP_ROOM 1024 /* rows a walk may keep that do not count, beside what the filter explains */
+#define CAP_ROOM 1024 /* rows a walk may keep that do not count, beside what the filter explains   \
+                       */
 
 struct search {
     struct ak_index *index;
@@ -128,7 +129,8 @@ static enum ak_rc search_exact(struct search *search, uint64_t *distances, struc
     uint64_t slots = ak_index_slots(index);
     uint64_t rows = rows_to_scan(index, query);
     uint32_t k = rows < query->k ? (uint32_t)rows : query->k;
-    /* A row added since may be found in place of one that was counted: k is the bound either way. */
+    /* A row added since may be found in place of one that was counted: k is the bound either way.
+     */
     search->count = 0;
     if (k == 0) {
         return AK_OK;
@@ -199,8 +201,7 @@ static enum ak_rc search_graph(struct search *search, struct ak_err *err)
         if (walk->cap == walk->ef && !walk->allow) {
             walk->dead = NULL; /* nothing removed: every row counts */
         }
-        uint32_t seed =
-            index->walk->descend(walk, ak_entry_slot(entry), ak_entry_level(entry), 0);
+        uint32_t seed = index->walk->descend(walk, ak_entry_slot(entry), ak_entry_level(entry), 0);
         index->walk->beam(walk, seed, 0);
         walk->dead = dead;
         merge_pool(search);

@@ -18,15 +18,13 @@ static uint32_t fresh_links(const uint32_t *row, uint32_t degree, const uint64_t
     uint32_t i = 0;
     for (; i + 8 <= degree; i += 8) {
         __m256i ids = _mm256_loadu_si256((const __m256i *)(const void *)(row + i));
-        __m256i in = _mm256_and_si256(_mm256_cmpgt_epi32(end, ids),
-                                      _mm256_cmpgt_epi32(ids, minus));
+        __m256i in = _mm256_and_si256(_mm256_cmpgt_epi32(end, ids), _mm256_cmpgt_epi32(ids, minus));
         __m256i words = _mm256_mask_i32gather_epi32(minus, (const int *)(const void *)visited,
                                                     _mm256_srli_epi32(ids, 5), in, 4);
         __m256i bits = _mm256_sllv_epi32(one, _mm256_and_si256(ids, low5));
-        __m256i unseen = _mm256_cmpeq_epi32(_mm256_and_si256(words, bits),
-                                            _mm256_setzero_si256());
-        unsigned mask = (unsigned)_mm256_movemask_ps(
-            _mm256_castsi256_ps(_mm256_and_si256(unseen, in)));
+        __m256i unseen = _mm256_cmpeq_epi32(_mm256_and_si256(words, bits), _mm256_setzero_si256());
+        unsigned mask =
+            (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_and_si256(unseen, in)));
         uint32_t found[8];
         _mm256_storeu_si256((__m256i *)(void *)found, ids);
         for (; mask; mask &= mask - 1) {

@@ -10,9 +10,9 @@
  * and the name WALK_OPS of its table.
  *
  * One hop: take the nearest row of the pool whose links were not followed; keep its unvisited
- * links; ask for all their vectors at once, so that memory works on them together; measure them four
- * at a time; insert what beats the worst of the pool. The pool is two sorted arrays, distances and
- * slots, for the comparison then runs over 16 distances at a time.
+ * links; ask for all their vectors at once, so that memory works on them together; measure them
+ * four at a time; insert what beats the worst of the pool. The pool is two sorted arrays, distances
+ * and slots, for the comparison then runs over 16 distances at a time.
  *
  * ef counts rows that may be returned. Others (tombstones, rows outside a filter) stay in the pool
  * as stepping stones and make it longer, up to `cap`.
@@ -215,8 +215,8 @@ static inline void run_beam(struct ak_walk *walk, uint32_t seed, uint32_t level,
         uint32_t slot = pool.id[at];
         pool.id[at] |= AK_POOL_DONE;
         uint32_t *list = touched_room(walk);
-        uint32_t n = fresh_links(row_of(walk, slot, level), degree, context->visited, walk->limit,
-                                 list);
+        uint32_t n =
+            fresh_links(row_of(walk, slot, level), degree, context->visited, walk->limit, list);
         n = visit(walk, list, n);
         context->touched_count += n;
         uint32_t first = take_list(walk, &pool, list, n, level, filtered);

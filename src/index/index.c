@@ -31,8 +31,8 @@ static enum ak_rc check_options(const struct ak_index_options *options, struct a
         return ak_fail(err, AK_INVALID, "metric %u is unknown", (unsigned)options->metric);
     }
     if (params->m < 4 || params->m > 64 || params->ef_construction < 16 ||
-        params->ef_construction > 2000 || params->ef_search < 1 ||
-        params->ef_search > AK_EF_MAX || params->quantization != AK_QUANTIZATION_NONE) {
+        params->ef_construction > 2000 || params->ef_search < 1 || params->ef_search > AK_EF_MAX ||
+        params->quantization != AK_QUANTIZATION_NONE) {
         return ak_fail(err, AK_INVALID,
                        "index parameters: m %u (4 to 64), ef_construction %u (16 to 2000), "
                        "ef_search %u (1 to %d), quantization %u",
@@ -42,9 +42,9 @@ static enum ak_rc check_options(const struct ak_index_options *options, struct a
     return AK_OK;
 }
 
-/* Measured: a scanned row costs about row_ns below, a row met on a walk a third more, and some 30 ns
- * of a walk's steps fall on each of them whatever its size. A walk sees about ten rows per row it
- * keeps; keeping a pool of many thousands sorted begins to show. */
+/* Measured: a scanned row costs about row_ns below, a row met on a walk a third more, and some 30
+ * ns of a walk's steps fall on each of them whatever its size. A walk sees about ten rows per row
+ * it keeps; keeping a pool of many thousands sorted begins to show. */
 uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,
                             uint64_t eligible)
 {
@@ -76,9 +76,8 @@ enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index
     made->degree = 2 * options->params.m;
     made->upper_degree = options->params.m;
     made->has_scales = options->metric != AK_METRIC_L2;
-    made->exact_below = options->exact_below
-                            ? options->exact_below
-                            : ak_index_walk_cost(made, AK_INDEX_EF_TYPICAL, 0, 0);
+    made->exact_below = options->exact_below ? options->exact_below
+                                             : ak_index_walk_cost(made, AK_INDEX_EF_TYPICAL, 0, 0);
     size_t row = ((size_t)options->dimension * sizeof(float) + 63) / 64 * 64;
     ak_slab_init(&made->vectors, row, true, options->epoch);
     ak_slab_init(&made->scales, sizeof(float), false, options->epoch);
@@ -121,9 +120,9 @@ void ak_index_close(struct ak_index *index)
     for (int i = 0; i < AK_CONTEXTS; i++) {
         ak_context_close(atomic_load_explicit(&index->contexts[i], memory_order_acquire));
     }
-    struct ak_slab *slabs[] = {&index->vectors,  &index->scales, &index->dead,
-                               &index->linked,   &index->unlinked, &index->links,
-                               &index->levels,   &index->upper_at, &index->upper};
+    struct ak_slab *slabs[] = {&index->vectors, &index->scales,   &index->dead,
+                               &index->linked,  &index->unlinked, &index->links,
+                               &index->levels,  &index->upper_at, &index->upper};
     for (size_t i = 0; i < sizeof slabs / sizeof slabs[0]; i++) {
         ak_slab_release(slabs[i]);
     }
@@ -214,14 +213,14 @@ static bool fits(const struct ak_index *index, uint64_t rows, bool graph)
 {
     uint64_t words = ak_bits_words(rows);
     return rows <= index->vectors.cap && (!index->has_scales || rows <= index->scales.cap) &&
-           words <= index->dead.cap && words <= index->linked.cap &&
-           words <= index->unlinked.cap &&
+           words <= index->dead.cap && words <= index->linked.cap && words <= index->unlinked.cap &&
            (!graph || (get(&index->graph_rows) + 1 >= rows && rows <= index->links.cap &&
                        rows <= index->levels.cap && rows <= index->upper_at.cap &&
                        get(&index->upper_rows) + 2 * AK_LEVEL_MAX <= index->upper.cap));
 }
 
-/* Room for rows [0, rows), of which `more` are new. The gate is closed only when something must move. */
+/* Room for rows [0, rows), of which `more` are new. The gate is closed only when something must
+ * move. */
 static enum ak_rc make_room(struct ak_index *index, uint64_t rows, uint32_t more,
                             struct ak_err *err)
 {
@@ -246,14 +245,12 @@ void ak_index_account(struct ak_index *index)
     uint64_t slots = get(&index->slots);
     uint64_t words = ak_bits_words(slots);
     uint64_t graph_rows = get(&index->graph_rows);
-    size_t bytes = sizeof *index + ak_slab_bytes(&index->vectors, slots) +
-                   ak_slab_bytes(&index->dead, words) + ak_slab_bytes(&index->linked, words) +
-                   ak_slab_bytes(&index->unlinked, words) +
-                   ak_slab_bytes(&index->links, graph_rows) +
-                   ak_slab_bytes(&index->levels, graph_rows) +
-                   ak_slab_bytes(&index->upper_at, graph_rows) +
-                   ak_slab_bytes(&index->upper, get(&index->upper_rows)) +
-                   ak_pending_bytes(&index->pending);
+    size_t bytes =
+        sizeof *index + ak_slab_bytes(&index->vectors, slots) + ak_slab_bytes(&index->dead, words) +
+        ak_slab_bytes(&index->linked, words) + ak_slab_bytes(&index->unlinked, words) +
+        ak_slab_bytes(&index->links, graph_rows) + ak_slab_bytes(&index->levels, graph_rows) +
+        ak_slab_bytes(&index->upper_at, graph_rows) +
+        ak_slab_bytes(&index->upper, get(&index->upper_rows)) + ak_pending_bytes(&index->pending);
     if (index->has_scales) {
         bytes += ak_slab_bytes(&index->scales, slots);
     }

@@ -13,8 +13,8 @@
  * A section without rows is left out; so are LINKS, LEVELS, UPPER and PENDING of an index too small
  * to have a graph. What is neither free nor pending is linked.
  *
- * Nothing read is believed before it is checked: sizes against the state, links against the number of
- * rows and their levels, bitmaps and lists against each other. What remains possible in a forged
+ * Nothing read is believed before it is checked: sizes against the state, links against the number
+ * of rows and their levels, bitmaps and lists against each other. What remains possible in a forged
  * image is a bad graph: bad recall, no bad access.
  */
 #include "index/index_priv.h"
@@ -34,7 +34,7 @@ struct state {
     uint64_t free_count;
     uint64_t graph_rows; /* 0, or slots: rows of LINKS and LEVELS */
     uint64_t upper_rows;
-    uint64_t entry;      /* level << 32 | slot, or all ones */
+    uint64_t entry; /* level << 32 | slot, or all ones */
     uint64_t pending_count;
     uint64_t seed;
 };
@@ -132,7 +132,8 @@ const uint64_t *ak_index_frozen_live(const struct ak_index *index)
 
 /* --- Writing --- */
 
-/* Rows [0, rows) of a slab, a piece at a time: adds may move it, and no reader is held back long. */
+/* Rows [0, rows) of a slab, a piece at a time: adds may move it, and no reader is held back long.
+ */
 static enum ak_rc put_slab(struct ak_index *index, struct ak_image_writer *writer, uint32_t kind,
                            const struct ak_slab *slab, uint64_t rows, struct ak_err *err)
 {
@@ -173,8 +174,8 @@ static enum ak_rc put_state(struct ak_index *index, struct ak_image_writer *writ
     return ak_image_put(writer, AK_IMAGE_INDEX_STATE, sizeof state, 1, &state, err);
 }
 
-static enum ak_rc put(struct ak_image_writer *writer, uint32_t kind, uint64_t stride,
-                      uint64_t rows, const void *p, struct ak_err *err)
+static enum ak_rc put(struct ak_image_writer *writer, uint32_t kind, uint64_t stride, uint64_t rows,
+                      const void *p, struct ak_err *err)
 {
     return rows ? ak_image_put(writer, kind, stride, rows, p, err) : AK_OK;
 }
@@ -211,8 +212,8 @@ static enum ak_rc write_sections(struct ak_index *index, struct ak_image_writer 
                  frozen->unlinked, err);
     }
     if (rc == AK_OK) {
-        rc = put(writer, AK_IMAGE_PENDING, sizeof(uint32_t), frozen->pending_count,
-                 frozen->pending, err);
+        rc = put(writer, AK_IMAGE_PENDING, sizeof(uint32_t), frozen->pending_count, frozen->pending,
+                 err);
     }
     return rc;
 }
@@ -239,8 +240,8 @@ static enum ak_rc read_state(struct load *load, const struct ak_index_options *o
                              struct ak_err *err)
 {
     struct ak_image_section section;
-    enum ak_rc rc = ak_image_need(load->image, AK_IMAGE_INDEX_STATE, sizeof load->state, 1,
-                                  &section, err);
+    enum ak_rc rc =
+        ak_image_need(load->image, AK_IMAGE_INDEX_STATE, sizeof load->state, 1, &section, err);
     if (rc != AK_OK) {
         return rc;
     }
@@ -258,9 +259,9 @@ static enum ak_rc read_state(struct load *load, const struct ak_index_options *o
                        (unsigned)options->metric, options->params.m);
     }
     if (state->slots > AK_SLOTS_MAX || state->live > state->slots ||
-        state->free_count > state->slots - state->live ||
-        state->pending_count > state->live || state->graph_rows > state->slots ||
-        state->upper_rows > state->graph_rows * AK_LEVEL_MAX || state->upper_rows > UINT32_MAX) {
+        state->free_count > state->slots - state->live || state->pending_count > state->live ||
+        state->graph_rows > state->slots || state->upper_rows > state->graph_rows * AK_LEVEL_MAX ||
+        state->upper_rows > UINT32_MAX) {
         return CORRUPT(err, "its counts contradict each other");
     }
     load->words = ak_bits_words(state->slots);
@@ -335,8 +336,7 @@ static enum ak_rc load_pending(struct load *load, struct ak_err *err)
     uint64_t *linked = ak_index_words(&index->linked);
     /* First all that is not free, then without what is pending. */
     for (uint64_t at = 0; at < load->words; at++) {
-        linked[at] =
-            ak_bits_clip(~ak_index_words(&index->unlinked)[at], at, state->graph_rows);
+        linked[at] = ak_bits_clip(~ak_index_words(&index->unlinked)[at], at, state->graph_rows);
     }
     uint64_t count = state->graph_rows ? state->pending_count : state->live;
     enum ak_rc rc = ak_pending_reserve(&index->pending, count, index->options.epoch, err);
@@ -358,8 +358,7 @@ static enum ak_rc load_pending(struct load *load, struct ak_err *err)
     const uint32_t *slots = section.p;
     for (uint64_t i = 0; i < count && rc == AK_OK; i++) {
         uint32_t slot = slots[i];
-        if (slot >= state->graph_rows || ak_bits_test(dead, slot) ||
-            !ak_bits_test(linked, slot)) {
+        if (slot >= state->graph_rows || ak_bits_test(dead, slot) || !ak_bits_test(linked, slot)) {
             return CORRUPT(err, "pending row %u is past the end, removed or named twice", slot);
         }
         ak_bits_clear(linked, slot);
@@ -444,8 +443,7 @@ static enum ak_rc load_graph(struct load *load, struct ak_err *err)
     }
     const void *links = ak_slab_base(&index->links);
     const void *upper = ak_slab_base(&index->upper);
-    if (next != state->upper_rows ||
-        !links_are_in(links, (uint64_t)rows * index->degree, rows) ||
+    if (next != state->upper_rows || !links_are_in(links, (uint64_t)rows * index->degree, rows) ||
         !links_are_in(upper, state->upper_rows * index->upper_degree, rows)) {
         return CORRUPT(err, "a link leads past the last row, or upper rows are missing");
     }

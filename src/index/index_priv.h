@@ -12,15 +12,15 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define AK_LINK_NONE UINT32_MAX   /* an empty place in a row of links */
-#define AK_ENTRY_NONE UINT64_MAX  /* no entry point: nothing is linked */
-#define AK_POOL_DONE 0x80000000u  /* mark in a pool's id: its links have been followed */
-#define AK_LEVEL_MAX 15u          /* 4^15 passes AK_SLOTS_MAX / 2 */
-#define AK_DEGREE_MAX 128u        /* links of a row: 2·m, m up to 64 */
-#define AK_CONTEXTS 8             /* search contexts kept for reuse */
-#define AK_INDEX_EF_TYPICAL 64    /* what exact_below is weighed against */
-#define AK_NODE_LOCKS 1024        /* power of two */
-#define AK_SERIAL_ROWS 1024       /* linked by one builder at a time: a sound core first */
+#define AK_LINK_NONE UINT32_MAX  /* an empty place in a row of links */
+#define AK_ENTRY_NONE UINT64_MAX /* no entry point: nothing is linked */
+#define AK_POOL_DONE 0x80000000u /* mark in a pool's id: its links have been followed */
+#define AK_LEVEL_MAX 15u         /* 4^15 passes AK_SLOTS_MAX / 2 */
+#define AK_DEGREE_MAX 128u       /* links of a row: 2·m, m up to 64 */
+#define AK_CONTEXTS 8            /* search contexts kept for reuse */
+#define AK_INDEX_EF_TYPICAL 64   /* what exact_below is weighed against */
+#define AK_NODE_LOCKS 1024       /* power of two */
+#define AK_SERIAL_ROWS 1024      /* linked by one builder at a time: a sound core first */
 
 #if defined(__SANITIZE_THREAD__)
 #define AK_TSAN 1
@@ -122,9 +122,8 @@ static inline float ak_finite(float distance)
 static inline void ak_measure_x4(const struct ak_measure *measure, const uint32_t slots[4],
                                  float out[4])
 {
-    const float *rows[4] = {
-        ak_measure_row(measure, slots[0]), ak_measure_row(measure, slots[1]),
-        ak_measure_row(measure, slots[2]), ak_measure_row(measure, slots[3])};
+    const float *rows[4] = {ak_measure_row(measure, slots[0]), ak_measure_row(measure, slots[1]),
+                            ak_measure_row(measure, slots[2]), ak_measure_row(measure, slots[3])};
     if (measure->is_l2) {
         measure->simd->l2_x4(measure->query, rows, measure->dimension, out);
         for (int i = 0; i < 4; i++) {
@@ -193,7 +192,7 @@ struct ak_context {
     uint32_t *touched; /* slots whose bit is set, unless touched_over */
     uint32_t touched_cap;
     uint32_t touched_count;
-    bool touched_over; /* more bits than fit: clear the whole bitmap */
+    bool touched_over;    /* more bits than fit: clear the whole bitmap */
     float *pool_distance; /* sorted; room for pool_cap and 16 more of each */
     uint32_t *pool_id;    /* slot, or slot | AK_POOL_DONE */
     uint32_t pool_cap;
@@ -203,17 +202,17 @@ struct ak_context {
     uint32_t found_count;
     struct ak_found *candidates; /* building */
     uint32_t candidates_cap;
-    uint32_t *chosen; /* building: a row of links per level */
+    uint32_t *chosen;  /* building: a row of links per level */
     uint32_t *scratch; /* building: of one prune */
-    float *query;     /* f32[dimension], 64-byte aligned */
-    size_t counted;   /* bytes that the index's context_bytes has for this one */
+    float *query;      /* f32[dimension], 64-byte aligned */
+    size_t counted;    /* bytes that the index's context_bytes has for this one */
 };
 
 /* --- Pending rows: pending.c --- */
 
 struct ak_pending_ring {
-    uint64_t cap;           /* power of two */
-    _Atomic uint32_t at[];  /* slot, or AK_LINK_NONE: linked by now */
+    uint64_t cap;          /* power of two */
+    _Atomic uint32_t at[]; /* slot, or AK_LINK_NONE: linked by now */
 };
 
 /* Positions count up for ever; position p lives at p & (cap − 1).
@@ -221,10 +220,10 @@ struct ak_pending_ring {
 struct ak_pending {
     struct ak_mutex lock;
     _Atomic(struct ak_pending_ring *) ring; /* NULL: never used. Release on growth */
-    _Atomic uint64_t head;  /* release: all rows before it are linked */
-    _Atomic uint64_t tail;  /* release: the entries before it are written */
-    uint64_t claim;         /* under lock */
-    _Atomic uint64_t count; /* not linked yet */
+    _Atomic uint64_t head;                  /* release: all rows before it are linked */
+    _Atomic uint64_t tail;                  /* release: the entries before it are written */
+    uint64_t claim;                         /* under lock */
+    _Atomic uint64_t count;                 /* not linked yet */
 };
 
 /* --- The gate: who may change links --- */
@@ -266,8 +265,8 @@ struct ak_index {
     bool has_scales;
     _Atomic bool writable; /* false: loaded, not thawed. Release after the last thaw */
 
-    struct ak_slab vectors; /* f32[dimension], padded to 64 bytes with zeros */
-    struct ak_slab scales;  /* f32: 1/‖x‖; l2 has none */
+    struct ak_slab vectors;  /* f32[dimension], padded to 64 bytes with zeros */
+    struct ak_slab scales;   /* f32: 1/‖x‖; l2 has none */
     struct ak_slab dead;     /* bits: removed or free */
     struct ak_slab linked;   /* bits: in the graph */
     struct ak_slab unlinked; /* bits: removed, and no link leads here: free or about to be */
@@ -276,7 +275,7 @@ struct ak_index {
     struct ak_slab upper_at; /* u32: first of the slot's rows in `upper`, one a level */
     struct ak_slab upper;    /* u32[m] */
 
-    _Atomic uint64_t slots;      /* release: the rows before it are written */
+    _Atomic uint64_t slots; /* release: the rows before it are written */
     _Atomic uint64_t live;
     _Atomic uint64_t tombstones; /* dead and not unlinked */
     _Atomic uint64_t unlinked_count;
@@ -292,7 +291,7 @@ struct ak_index {
     struct ak_gate gate;
     struct ak_mutex serial; /* the first AK_SERIAL_ROWS inserts */
     _Atomic uint8_t *node_locks;
-    atomic_flag repairing; /* or connecting */
+    atomic_flag repairing;         /* or connecting */
     _Atomic uint64_t linked_since; /* rows linked since all were known to be reachable */
     struct ak_frozen frozen;
     _Atomic(struct ak_context *) contexts[AK_CONTEXTS];
@@ -378,11 +377,12 @@ static inline uint32_t ak_index_level(const struct ak_index *index, uint32_t slo
 }
 
 /* index.c */
-/* What a walk with this ef costs, as a number of rows scanned. `eligible` of `rows` may be returned. */
+/* What a walk with this ef costs, as a number of rows scanned. `eligible` of `rows` may be
+ * returned. */
 uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,
                             uint64_t eligible);
 AK_MUST enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index **index,
-                         struct ak_err *err);
+                                 struct ak_err *err);
 /* Levels, and memory for links, for rows [0, rows). The writer's, with the gate closed. */
 AK_MUST enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_err *err);
 void ak_index_pick_next(struct ak_index *index);
@@ -410,8 +410,8 @@ void ak_reclaim_take(struct ak_reclaim *reclaim);
 void ak_pending_init(struct ak_pending *pending);
 void ak_pending_release(struct ak_pending *pending);
 /* Room for `more` entries. The writer's. */
-AK_MUST enum ak_rc ak_pending_reserve(struct ak_pending *pending, uint64_t more, struct ak_epoch *epoch,
-                              struct ak_err *err);
+AK_MUST enum ak_rc ak_pending_reserve(struct ak_pending *pending, uint64_t more,
+                                      struct ak_epoch *epoch, struct ak_err *err);
 void ak_pending_push(struct ak_pending *pending, uint32_t slot);
 bool ak_pending_claim(struct ak_pending *pending, uint64_t *at, uint32_t *slot);
 void ak_pending_finish(struct ak_pending *pending, uint64_t at); /* linked, or not to be */
@@ -445,7 +445,7 @@ void ak_found_offer(struct ak_context *context, uint32_t k, struct ak_found foun
 void ak_found_sort(struct ak_context *context);
 struct ak_scan {
     const uint64_t *dead;
-    const uint64_t *allow;  /* NULL: all; read as shared words */
+    const uint64_t *allow; /* NULL: all; read as shared words */
     uint64_t allow_slots;
     uint64_t slots;
     uint32_t k;
@@ -514,6 +514,7 @@ void ak_hnsw_walk_init(const struct ak_index *index, struct ak_context *context,
 /* Memory for linking among rows [0, *slots). false: there is none. */
 bool ak_hnsw_prepare(struct ak_index *index, struct ak_context *context, uint64_t *slots);
 /* Link a row: search, choose, own rows, links back, entry point. `again`: it is linked already but
- * cannot be reached: its rows are only added to, and the nearest row links back whatever it costs. */
-void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots,
-                  uint32_t slot, bool again);
+ * cannot be reached: its rows are only added to, and the nearest row links back whatever it costs.
+ */
+void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots, uint32_t slot,
+                  bool again);

@@ -129,8 +129,7 @@ bool ak_reclaim_peek(struct ak_reclaim *reclaim, uint32_t *slot)
         ak_free(empty);
     }
     if (!reclaim->mine) {
-        reclaim->mine =
-            atomic_exchange_explicit(&reclaim->returned, NULL, memory_order_acquire);
+        reclaim->mine = atomic_exchange_explicit(&reclaim->returned, NULL, memory_order_acquire);
     }
     if (!reclaim->mine || reclaim->mine->count == 0 ||
         atomic_load_explicit(&reclaim->holds, memory_order_acquire) > 0) {

@@ -152,6 +152,7 @@ void ak_conn_kill(struct ak_conn *conn)
     nl->conn_count--;
     if (conn->counted) {
         atomic_fetch_sub_explicit(&nl->server->connections, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&nl->assigned, 1, memory_order_relaxed);
         ak_series_change(nl->server->connections_series, -1);
     } else if (nl->refusing) {
         nl->refusing--;

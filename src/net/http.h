@@ -1,6 +1,6 @@
 /* http.h — the HTTP server: event loops, connections, HTTP/1.1; requests in, responses out.
  *
- * One epoll loop a thread, each with its own listening socket (SO_REUSEPORT). A request is handed
+ * One epoll loop a thread; the first accepts and spreads connections evenly. A request is handed
  * to the application on its loop; the application answers now, or later from any thread. Responses
  * of pipelined requests leave in the order of the requests. Bodies arrive in memory up to a limit
  * that the application sets per request, or as a stream that can be paused.

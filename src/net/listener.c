@@ -1,12 +1,14 @@
-/* listener.c — listening sockets: parsing the address, one SO_REUSEPORT socket a loop, accepting.
+/* listener.c — the listening socket: parsing the address, accepting, giving connections to loops.
  *
- * With SO_REUSEPORT a second process of the same user could bind the same port and take half of the
- * connections without anybody noticing. So the port is first bound without it, which fails while
- * anybody listens there, and only then by each loop.
+ * The first loop accepts for all of them and gives each connection to the loop that has the fewest:
+ * the kernel's own spreading (SO_REUSEPORT) is by hash, so that of eight clients seven may meet on one
+ * core. A connection for another loop travels as a post; at shutdown the first loop stops accepting
+ * before it posts the others' end, and posts keep their order, so none is lost on the way.
  *
  * TCP_NODELAY and SO_KEEPALIVE are set on the listening socket: Linux hands them on to the
  * accepted.
  */
+#include "base/mem.h"
 #include "net/net_priv.h"
 #include <errno.h>
 #include <netdb.h>
@@ -60,7 +62,7 @@ static void set_on(int fd, int level, int option)
     (void)setsockopt(fd, level, option, &on, sizeof on);
 }
 
-static int bound_socket(const struct addrinfo *at, uint16_t port, bool shared)
+static int bound_socket(const struct addrinfo *at, uint16_t port)
 {
     struct sockaddr_storage address = {0};
     memcpy(&address, at->ai_addr, at->ai_addrlen);
@@ -76,9 +78,6 @@ static int bound_socket(const struct addrinfo *at, uint16_t port, bool shared)
     set_on(fd, SOL_SOCKET, SO_REUSEADDR);
     set_on(fd, SOL_SOCKET, SO_KEEPALIVE);
     set_on(fd, IPPROTO_TCP, TCP_NODELAY);
-    if (shared) {
-        set_on(fd, SOL_SOCKET, SO_REUSEPORT);
-    }
     if (at->ai_family == AF_INET6) { /* [::] serves IPv4 too, whatever the system's default */
         int off = 0;
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
@@ -104,35 +103,21 @@ static uint16_t port_of(int fd)
                      : ((struct sockaddr_in *)(void *)&address)->sin_port);
 }
 
-/* Bind and listen for every loop on one address; on failure errno tells and nothing stays open. */
-static bool open_all(struct ak_http_server *server, const struct addrinfo *at, uint16_t port)
+/* Bind and listen on one address; on failure errno tells and nothing stays open. */
+static bool open_socket(struct ak_http_server *server, const struct addrinfo *at, uint16_t port)
 {
-    int probe = port ? bound_socket(at, port, false) : -1;
-    if (port && probe < 0) {
+    int fd = bound_socket(at, port);
+    if (fd >= 0 && listen(fd, BACKLOG) != 0) {
+        int errnum = errno;
+        (void)close(fd);
+        errno = errnum;
+        fd = -1;
+    }
+    if (fd < 0) {
         return false;
     }
-    if (probe >= 0) {
-        (void)close(probe);
-    }
-    for (unsigned i = 0; i < server->loop_count; i++) {
-        int fd = bound_socket(at, port, server->loop_count > 1);
-        if (fd < 0 || listen(fd, BACKLOG) != 0) {
-            int errnum = errno;
-            if (fd >= 0) {
-                (void)close(fd);
-            }
-            while (i > 0) {
-                i--;
-                (void)close(server->loops[i].listen_io.fd);
-                server->loops[i].listen_io.fd = -1;
-            }
-            errno = errnum;
-            return false;
-        }
-        port = port ? port : port_of(fd);
-        server->loops[i].listen_io.fd = fd;
-    }
-    server->port = port;
+    server->port = port ? port : port_of(fd);
+    server->loops[0].listen_io.fd = fd;
     return true;
 }
 
@@ -151,12 +136,12 @@ enum ak_rc ak_listen_open(struct ak_http_server *server, const char *listen, str
     if (code != 0) {
         return ak_fail(err, AK_INVALID, "listen address '%.200s': %s", listen, gai_strerror(code));
     }
-    bool ok = open_all(server, found, port);
+    bool ok = open_socket(server, found, port);
     freeaddrinfo(found);
     if (!ok && !host[0]) { /* a system without IPv6 */
         found = NULL;
         if (getaddrinfo("0.0.0.0", NULL, &hints, &found) == 0) {
-            ok = open_all(server, found, port);
+            ok = open_socket(server, found, port);
             freeaddrinfo(found);
         }
     }
@@ -165,21 +150,10 @@ enum ak_rc ak_listen_open(struct ak_http_server *server, const char *listen, str
 
 /* --- Accepting --- */
 
-static void admit(struct ak_net_loop *nl, int fd)
+/* Begin to serve a connection, on its loop. */
+static void admit(struct ak_net_loop *nl, int fd, bool is_over)
 {
     struct ak_http_server *server = nl->server;
-    uint32_t open = atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed);
-    bool is_over = open >= server->options.connections_max;
-    if (is_over) {
-        atomic_fetch_sub_explicit(&server->connections, 1, memory_order_relaxed);
-        if (nl->refusing >= REFUSING_MAX) {
-            (void)close(fd);
-            return;
-        }
-        nl->refusing++;
-    } else {
-        ak_series_change(server->connections_series, 1);
-    }
     struct ak_conn *conn = ak_conn_open(nl, &ak_conn_socket, NULL, fd);
     conn->counted = !is_over;
     struct ak_err err = {0};
@@ -195,12 +169,65 @@ static void admit(struct ak_net_loop *nl, int fd)
     ak_conn_run_soon(conn);
 }
 
+struct handover {
+    struct ak_loop_post post; /* first: on_handover() finds the rest by it */
+    struct ak_net_loop *nl;
+    int fd;
+};
+
+static void on_handover(struct ak_loop_post *post)
+{
+    struct handover *handover = (struct handover *)(void *)post;
+    admit(handover->nl, handover->fd, false);
+    ak_free(handover);
+}
+
+static struct ak_net_loop *least_loaded(struct ak_http_server *server)
+{
+    struct ak_net_loop *least = &server->loops[0];
+    unsigned started = atomic_load(&server->started);
+    for (unsigned i = 1; i < started; i++) {
+        if (atomic_load_explicit(&server->loops[i].assigned, memory_order_relaxed) <
+            atomic_load_explicit(&least->assigned, memory_order_relaxed)) {
+            least = &server->loops[i];
+        }
+    }
+    return least;
+}
+
+/* A connection was accepted on the first loop. */
+static void place(struct ak_net_loop *nl, int fd)
+{
+    struct ak_http_server *server = nl->server;
+    uint32_t open = atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed);
+    if (open >= server->options.connections_max) {
+        atomic_fetch_sub_explicit(&server->connections, 1, memory_order_relaxed);
+        if (nl->refusing >= REFUSING_MAX) {
+            (void)close(fd);
+            return;
+        }
+        nl->refusing++;
+        admit(nl, fd, true);
+        return;
+    }
+    ak_series_change(server->connections_series, 1);
+    struct ak_net_loop *to = least_loaded(server);
+    atomic_fetch_add_explicit(&to->assigned, 1, memory_order_relaxed);
+    if (to == nl) {
+        admit(nl, fd, false);
+        return;
+    }
+    struct handover *handover = ak_alloc(sizeof *handover);
+    *handover = (struct handover){.post.fn = on_handover, .nl = to, .fd = fd};
+    ak_loop_post(to->loop, &handover->post);
+}
+
 /* Accept one. false: nothing more for now. */
 static bool accept_one(struct ak_net_loop *nl)
 {
     int fd = accept4(nl->listen_io.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
-        admit(nl, fd);
+        place(nl, fd);
         return true;
     }
     switch (errno) {

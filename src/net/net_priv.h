@@ -225,6 +225,7 @@ struct ak_net_loop {
     struct ak_loop *loop;
     struct ak_conn *conns;
     unsigned conn_count;
+    _Atomic unsigned assigned; /* counted connections here or on their way here: the first loop adds */
     unsigned refusing;      /* connections over the limit that are being told so */
     unsigned live_requests; /* request objects in use, orphans included */
     struct ak_conn *todo;
@@ -254,6 +255,7 @@ struct ak_http_server {
     _Atomic uint32_t connections;
     uint32_t grace_ms;
     unsigned loop_count;
+    _Atomic unsigned started; /* loops that have a thread, and so may be given connections */
     struct ak_net_loop *loops;
     struct ak_thread *threads;
 };
@@ -272,7 +274,7 @@ const char *ak_net_loop_date(struct ak_net_loop *nl, size_t *len);
 /* "host:port", "[v6]:port", ":port". *host is empty for any address. */
 AK_MUST enum ak_rc ak_listen_parse(const char *listen, char host[AK_NET_HOST_MAX], uint16_t *port,
                                    struct ak_err *err);
-/* One listening socket a loop, all on one port. */
+/* The listening socket, of the first loop. */
 AK_MUST enum ak_rc ak_listen_open(struct ak_http_server *server, const char *listen,
                                   struct ak_err *err);
 void ak_listen_start(struct ak_net_loop *nl);

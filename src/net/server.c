@@ -1,9 +1,10 @@
 /* server.c — the server: its loops and their threads, from open to the drained end.
  *
- * Closing, on each loop: accept what waits, close the listening socket, close idle connections,
- * mark the last response of every other with "Connection: close"; after grace_ms kill what is left;
- * stop when no connection and no request is left. Requests that the application still works on
- * outlive their connections, so close returns only when it has answered them all.
+ * Closing: the first loop accepts what waits, closes the listening socket and tells the others. Each
+ * then closes its idle connections, marks the last response of every other with "Connection: close";
+ * after grace_ms kills what is left; stops when no connection and no request is left. Requests that
+ * the application still works on outlive their connections, so close returns only when it has
+ * answered them all.
  */
 #include "base/mem.h"
 #include "base/sync.h"
@@ -106,7 +107,13 @@ static void on_drain(struct ak_loop_post *post)
 {
     struct ak_net_loop *nl =
         (struct ak_net_loop *)(void *)((char *)post - offsetof(struct ak_net_loop, drain_post));
-    ak_listen_stop(nl);
+    struct ak_http_server *server = nl->server;
+    if (nl == &server->loops[0]) {
+        ak_listen_stop(nl); /* the last handovers are posted; the others' end comes after them */
+        for (unsigned i = 1; i < server->started; i++) {
+            ak_loop_post(server->loops[i].loop, &server->loops[i].drain_post);
+        }
+    }
     nl->draining = true;
     for (struct ak_conn *conn = nl->conns; conn; conn = conn->next) {
         conn->readable = true; /* a request may have come that no event has told of yet */
@@ -151,18 +158,21 @@ void ak_net_loop_close(struct ak_net_loop *nl)
 static void run_loop(void *arg)
 {
     struct ak_net_loop *nl = arg;
-    ak_listen_start(nl);
+    if (nl == &nl->server->loops[0]) {
+        ak_listen_start(nl);
+    }
     ak_loop_run(nl->loop, ak_net_loop_batch_end, nl);
 }
 
 /* --- The server --- */
 
-static void drain_and_join(struct ak_http_server *server, unsigned started)
+/* The first loop, which has the listening socket, tells the others. */
+static void drain_and_join(struct ak_http_server *server)
 {
-    for (unsigned i = 0; i < started; i++) {
-        ak_loop_post(server->loops[i].loop, &server->loops[i].drain_post);
+    if (server->started) {
+        ak_loop_post(server->loops[0].loop, &server->loops[0].drain_post);
     }
-    for (unsigned i = 0; i < started; i++) {
+    for (unsigned i = 0; i < server->started; i++) {
         ak_thread_join(&server->threads[i]);
     }
 }
@@ -184,8 +194,10 @@ static enum ak_rc start(struct ak_http_server *server, const char *listen, struc
         char name[16];
         (void)snprintf(name, sizeof name, "ak-net-%u", i % 1000);
         rc = ak_thread_start(&server->threads[i], name, run_loop, &server->loops[i], err);
-        if (rc != AK_OK) {
-            drain_and_join(server, i);
+        if (rc == AK_OK) {
+            atomic_store(&server->started, i + 1);
+        } else {
+            drain_and_join(server);
         }
     }
     return rc;
@@ -233,6 +245,6 @@ void ak_http_close(struct ak_http_server *server, uint32_t grace_ms)
         return;
     }
     server->grace_ms = grace_ms;
-    drain_and_join(server, server->loop_count);
+    drain_and_join(server);
     free_server(server, server->loop_count);
 }

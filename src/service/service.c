@@ -129,6 +129,7 @@ static void refresh_gauges(void *ctx)
     ak_engine_stats(service->engine, &stats);
     ak_series_set(service->m_collections, (double)stats.collections);
     ak_series_set(service->m_collections_open, (double)stats.collections_open);
+    ak_series_set(service->m_pending, (double)stats.pending);
     ak_series_set(service->m_memory_collections, (double)stats.memory_bytes);
     ak_series_set(service->m_memory_process, resident_bytes());
     ak_series_set(service->m_wal_retained, (double)(stats.wal.end - stats.wal.start));
@@ -158,6 +159,7 @@ static void open_metrics(struct ak_service *service)
     service->m_upsert_seconds = series(service, AK_METRIC_UPSERT_SECONDS);
     service->m_collections = series(service, AK_METRIC_COLLECTIONS);
     service->m_collections_open = series(service, AK_METRIC_COLLECTIONS_OPEN);
+    service->m_pending = series(service, AK_METRIC_VECTORS_PENDING);
     service->m_memory_process = ak_metrics_series(metrics, AK_METRIC_MEMORY, &process, 1);
     service->m_memory_collections = ak_metrics_series(metrics, AK_METRIC_MEMORY, &collections, 1);
     service->m_wal_retained = series(service, AK_METRIC_WAL_RETAINED);

@@ -19,8 +19,8 @@ struct ak_service {
     const struct ak_clock *clock;
     struct ak_pool *pool;
     struct ak_series *m_search_seconds, *m_upsert_seconds;
-    struct ak_series *m_collections, *m_collections_open, *m_memory_process, *m_memory_collections,
-        *m_wal_retained, *m_wal_state;
+    struct ak_series *m_collections, *m_collections_open, *m_pending, *m_memory_process,
+        *m_memory_collections, *m_wal_retained, *m_wal_state;
     struct ak_mutex lock; /* under_way reaching zero */
     struct ak_cond idle;
     _Atomic uint64_t under_way; /* operations that were started and are not done */

@@ -58,8 +58,8 @@ static void check_against_reference(enum ak_metric metric, uint32_t dimension, u
         uint32_t live = 0;
         for (uint32_t slot = 0; slot < v.count; slot++) {
             if (slot % 3 != 0) {
-                double score = reference_score(metric, vectors_row(&q, i), vectors_row(&v, slot),
-                                               dimension);
+                double score =
+                    reference_score(metric, vectors_row(&q, i), vectors_row(&v, slot), dimension);
                 ranked[live++] = (struct ranked){score, slot};
             }
         }
@@ -160,11 +160,8 @@ TEST(index_exact, filters_return_exactly_the_allowed_live_rows)
     ak_index_remove(index, 14);
     struct ak_hit hits[100];
     uint32_t count = 0;
-    struct ak_index_query query = {.vector = v.at,
-                                   .k = 100,
-                                   .allow = allow,
-                                   .allow_slots = 200,
-                                   .allow_count = 29};
+    struct ak_index_query query = {
+        .vector = v.at, .k = 100, .allow = allow, .allow_slots = 200, .allow_count = 29};
     CHECK_OK(ak_index_search(index, &query, hits, &count, NULL, &err));
     CHECK_INT(count, 28);
     for (uint32_t i = 0; i < count; i++) {

@@ -295,8 +295,8 @@ TEST(index_hnsw, a_thousand_equal_rows_hide_nobody_and_stay_reachable)
         CHECK_OK(ak_index_search(index, &query, hits, &count, NULL, &err));
         CHECK_INT(count, 500);
         for (uint32_t i = 1; i < count; i++) {
-            bool equal = !(hits[i].score < hits[i - 1].score) &&
-                         !(hits[i].score > hits[i - 1].score);
+            bool equal =
+                !(hits[i].score < hits[i - 1].score) && !(hits[i].score > hits[i - 1].score);
             CHECK(!equal || hits[i].slot > hits[i - 1].slot);
             CHECK(metric == AK_METRIC_DOT || (hits[i].slot >= 499 && hits[i].slot < 1500));
         }
@@ -361,7 +361,8 @@ TEST(index_hnsw, all_rows_can_go_and_others_come)
     ak_epoch_close(epoch);
 }
 
-/* Whatever the entry point is, removing the rows a search from anywhere begins with hurts nobody. */
+/* Whatever the entry point is, removing the rows a search from anywhere begins with hurts nobody.
+ */
 TEST(index_hnsw, a_removed_entry_point_is_replaced)
 {
     struct ak_err err = {0};
@@ -371,8 +372,8 @@ TEST(index_hnsw, a_removed_entry_point_is_replaced)
     struct ak_index *index = open_built(AK_METRIC_COSINE, &v, epoch);
     struct ak_index_query query = {.k = 10, .ef = 64};
     for (int round = 0; round < 8; round++) {
-        /* Invariant I6 names the slot: provoke it on a copy is not possible, so remove in blocks that
-         * cover all rows in turn; the entry point is in one of them. */
+        /* Invariant I6 names the slot: provoke it on a copy is not possible, so remove in blocks
+         * that cover all rows in turn; the entry point is in one of them. */
         for (uint32_t slot = (uint32_t)round; slot < 3000; slot += 16) {
             ak_index_remove(index, slot);
         }

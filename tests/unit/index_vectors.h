@@ -53,8 +53,7 @@ static inline float half_to_float(uint16_t h)
 {
     int exponent = (h >> 10) & 31;
     double mantissa = (double)(h & 1023) / 1024.0;
-    double magnitude =
-        exponent ? ldexp(1.0 + mantissa, exponent - 15) : ldexp(mantissa, -14);
+    double magnitude = exponent ? ldexp(1.0 + mantissa, exponent - 15) : ldexp(mantissa, -14);
     return (float)(h & 0x8000 ? -magnitude : magnitude);
 }
 
