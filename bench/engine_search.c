@@ -57,9 +57,15 @@ int main(int argc, char **argv)
         search(&bench, i);
     }
     static struct worker workers[THREADS_MAX];
+    double cpu = cpu_seconds();
     double took = run_workers(workers, threads, seconds, work, &bench);
-    (void)printf("{\"version\":\"%s\",\"threads\":%u,\"ef\":%u,", akidb_version(), threads,
-                 bench.ef);
+    cpu = cpu_seconds() - cpu;
+    uint64_t calls = 0;
+    for (uint32_t i = 0; i < threads; i++) {
+        calls += workers[i].done;
+    }
+    (void)printf("{\"version\":\"%s\",\"threads\":%u,\"ef\":%u,\"cpu_us\":%.2f,", akidb_version(),
+                 threads, bench.ef, 1e6 * cpu / (double)(calls ? calls : 1));
     print_calls(workers, threads, took);
     (void)printf("}\n");
     akidb_close(bench.db);

@@ -1,4 +1,5 @@
-/* engine_upserts.c — single durable upserts through libakidb: the server's work without HTTP and JSON.
+/* engine_upserts.c — single durable upserts through libakidb: the server's work without HTTP and
+ * JSON.
  *
  *   engine_upserts DIR VECTORS.npy THREADS SECONDS
  */

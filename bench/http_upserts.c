@@ -1,10 +1,11 @@
-/* http_upserts.c — single upserts over kept-alive connections, each document a different real vector.
+/* http_upserts.c — single upserts over kept-alive connections, each document a different real
+ * vector.
  *
  *   http_upserts PORT COLLECTION VECTORS.npy CLIENTS FIRST ROWS COUNT SECONDS
  *
- * Sends rows FIRST … FIRST + ROWS - 1 in turn, until COUNT are acknowledged or SECONDS have passed (0:
- * no such bound). All requests are rendered before the clock runs. One thread serves all clients; each
- * has one request under way. Anything but 201 ends the run.
+ * Sends rows FIRST … FIRST + ROWS - 1 in turn, until COUNT are acknowledged or SECONDS have passed
+ * (0: no such bound). All requests are rendered before the clock runs. One thread serves all
+ * clients; each has one request under way. Anything but 201 ends the run.
  */
 #include "base/json.h"
 #include "common.h"
@@ -63,9 +64,8 @@ static void render(struct bench *bench, const char *collection, const struct row
 
 static int connect_to(uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(port),
-                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int one = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
@@ -185,7 +185,8 @@ int main(int argc, char **argv)
     render(&bench, argv[2], &vectors, (uint32_t)strtoul(argv[5], NULL, 10));
     /* Ready: whoever wants something to happen at the same time waits for this line. */
     (void)fprintf(stderr, "rendered\n");
-    double took = run(&bench, (uint16_t)number(argv[1], "PORT", 65535), clients, strtod(argv[8], NULL));
+    double took =
+        run(&bench, (uint16_t)number(argv[1], "PORT", 65535), clients, strtod(argv[8], NULL));
     (void)printf("{\"clients\":%u,", clients);
     print_calls(&bench.calls, 1, took);
     (void)printf("}\n");

@@ -1,7 +1,7 @@
 /* libslowsync.c — preloaded into a program, makes every fsync and fdatasync SLOWSYNC_US slower.
  *
- * A virtual disk may acknowledge a sync from the host's memory in 30 µs; a disk that writes before it
- * answers needs between 0.1 and 10 ms. This shows both databases on such a disk.
+ * A virtual disk may acknowledge a sync from the host's memory in 30 µs; a disk that writes before
+ * it answers needs between 0.1 and 10 ms. This shows both databases on such a disk.
  */
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -5,6 +5,7 @@ import json
 from support import OUT, ROOT, say
 
 PARTS = ["ann", "http", "upserts", "moments", "collections", "replay", "import"]
+BUSY = 0.15  # share of the processors that others may take
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
 
 
@@ -74,14 +75,14 @@ def http(page, r):
              "the client's work does not count; it compares with one in-process thread.")
     one = r["engine"]["1"]["per_second"]
     top = r["engine"][str(r["cores"])]["per_second"]
-    rows = [[f"in-process, {t} thread{'s' if t != '1' else ''}", n(e["per_second"]), ms(e["ms_p50"]), ms(e["ms_p99"]), "–", "–"]
+    rows = [[f"in-process, {t} thread{'s' if t != '1' else ''}", n(e["per_second"]), ms(e["ms_p50"]), ms(e["ms_p99"]), "–", n(e["cpu_us"], 1)]
             for t, e in r["engine"].items()]
     for key, h in r["http"].items():
         connections, _, split = key.partition(" ")
         base = one if split or connections == "1" else top
         rows.append([f"HTTP, {connections} connection{'s' if connections != '1' else ''}, {split or 'shared'}", n(h["per_second"]), ms(h["ms_p50"]),
                      ms(h["ms_p99"]), f"{100 * h['per_second'] / base:.0f} %", n(h["server_us"], 1)])
-    page.table(["", "searches/s", "p50", "p99", "of in-process", "server CPU, µs each"], rows)
+    page.table(["", "searches/s", "p50", "p99", "of in-process", "CPU of engine or server, µs each"], rows)
     split = max((h["per_second"] for k, h in r["http"].items() if k.endswith("split")), default=None)
     if split:
         page.goal("search over HTTP, of in-process, one core each for server and client", "≥ 70 %", f"{100 * split / one:.0f} %", split >= .7 * one)
@@ -176,18 +177,23 @@ def main():
     if not results:
         say("there are no results yet: bench/run.sh measures")
         return
-    page = Page()
+    page, busy = Page(), []
     for part, r in results.items():
         title, write = TITLES[part]
         page.add("", f"## {title}", "", f"`bench/run.sh {part}` · {r['date']} · commit {r['machine']['commit']}", "")
+        if r["busy"] > BUSY:
+            busy.append(part)
+            page.add(f"**Others took {100 * r['busy']:.0f} % of the processors** after this part: its numbers say little.", "")
         write(page, r)
     body, page.lines = page.lines, []
     m = next(iter(results.values()))["machine"]
     page.add("# Performance", "", "Written by `make bench` (bench/run.sh); do not edit. `bench/run.sh PART` measures one part again.", "",
-             f"Machine: {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}; {m['compiler']}; {m['version']}. A 4 KiB write "
+             f"Machine: {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}; {m['compiler']}; AkiDB {m['akidb']['version']}, kernels {m['akidb']['simd']}. A 4 KiB write "
              f"and its fdatasync take {m['sync_us']:.0f} µs. Virtual machines are noisy: trust ratios within one run more than numbers of different "
              "runs. Clients always ran on the same machine, over loopback.", "", "## Goals")
     page.table(["", "goal", "measured", "met"], page.goals)
+    if busy:
+        page.add(f"The machine was busy with something else while these parts ran: {', '.join(busy)}.", "")
     missing = [p for p in PARTS if p not in results]
     if missing:
         page.add(f"Not measured here: {', '.join(missing)}.")

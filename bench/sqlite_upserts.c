@@ -1,9 +1,10 @@
-/* sqlite_upserts.c — what SQLite makes of the same work: single upserts, each its own durable commit.
+/* sqlite_upserts.c — what SQLite makes of the same work: single upserts, each its own durable
+ * commit.
  *
  *   sqlite_upserts FILE VECTORS.npy THREADS SECONDS
  *
- * WAL, synchronous=FULL: a commit is on disk when it returns. The rest is chosen in SQLite's favour:
- * one connection that owns the file (no locks or shared memory between commits), a prepared
+ * WAL, synchronous=FULL: a commit is on disk when it returns. The rest is chosen in SQLite's
+ * favour: one connection that owns the file (no locks or shared memory between commits), a prepared
  * statement, ids that grow, so that the index on them is only appended to. With more than one
  * thread each waits for its turn on the connection and for its own commit, which is how a program
  * with one database file does it.

@@ -111,11 +111,10 @@ def first_line(command):
         return ""
 
 
-def proc_field(path, key):
-    for line in open(path, encoding="utf-8", errors="replace"):
-        if line.startswith(key):
-            return line.split(":", 1)[1].strip()
-    return ""
+def proc_line(path, key):
+    """What follows the key in the first line that begins with it."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return next((line[len(key):].lstrip(" \t:").strip() for line in file if line.startswith(key)), "")
 
 
 def sync_us(folder):
@@ -137,21 +136,32 @@ def sync_us(folder):
     return sorted(took)[len(took) // 2] * 1e6
 
 
+def busy_share(interval=1.0):
+    """Share of the processors' time that others take, while nothing of ours runs."""
+    def read():
+        fields = [int(x) for x in proc_line("/proc/stat", "cpu ").split()]
+        return sum(fields), fields[3] + fields[4]  # all, idle and waiting for disks
+    total, idle = read()
+    time.sleep(interval)
+    total_after, idle_after = read()
+    return round(1 - (idle_after - idle) / max(1, total_after - total), 2)
+
+
 def machine():
     git = ["git", "-C", str(ROOT)]
     changed = first_line([*git, "status", "--porcelain", "--", "src", "include"])
-    return {"cpu": proc_field("/proc/cpuinfo", "model name"), "cores": len(os.sched_getaffinity(0)),
-            "memory_gib": round(int(proc_field("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
+    return {"cpu": proc_line("/proc/cpuinfo", "model name"), "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(int(proc_line("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
             "kernel": platform.release(), "compiler": first_line(["cc", "--version"]),
-            "sync_us": round(sync_us(OUT), 1), "version": first_line([AKIDB, "version"]),
-            "commit": first_line([*git, "rev-parse", "--short", "HEAD"]) + (" and local changes" if changed else "")}
+            "sync_us": round(sync_us(OUT), 1), "akidb": run_json(AKIDB, "version", "--json"),
+            "commit": first_line([*git, "rev-parse", "--short", "HEAD"]) + (" with changes" if changed else "")}
 
 
 def save(part, results):
     """Write build/bench/<part>.json with what is needed to judge the numbers."""
     OUT.mkdir(parents=True, exist_ok=True)
     results = {"part": part, "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-               "machine": machine(), "load_after": os.getloadavg()[0], **results}
+               "machine": machine(), "busy": busy_share(), **results}
     (OUT / f"{part}.json").write_text(json.dumps(results, indent=1) + "\n")
     say(f"wrote {(OUT / part).relative_to(ROOT)}.json")
 
@@ -223,7 +233,7 @@ class Server:
     def memory_mib(self):
         """(resident now, highest so far, of which anonymous) in MiB."""
         status = f"/proc/{self.process.pid}/status"
-        return tuple(round(int(proc_field(status, key).split()[0]) / 1024, 1) for key in ("VmRSS", "VmHWM", "RssAnon"))
+        return tuple(round(int(proc_line(status, key).split()[0]) / 1024, 1) for key in ("VmRSS", "VmHWM", "RssAnon"))
 
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()

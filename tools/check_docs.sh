@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 failed=0
 for page in ARCHITECTURE.md README.md CONTRIBUTING.md; do
     [ -f "$page" ] || continue
+    # shellcheck disable=SC2013 # names have no blanks
     for path in $(grep -oE '(src|tests|docs|tools|include|examples|bench|cmake)(/[A-Za-z0-9_.-]+)+' "$page" | sed 's/[.]$//' | sort -u); do
         case "$path" in
         */build/*) continue ;;

@@ -154,10 +154,11 @@ static enum ak_rc parse_option(struct ak_args *args, int argc, char **argv, int 
     bool is_long = typed[1] == '-';
     char *equals = is_long ? strchr(typed, '=') : NULL;
     size_t len = equals ? (size_t)(equals - typed) : strlen(typed);
-    struct ak_str name = is_long ? (struct ak_str){typed + 2, len - 2}
-                                 : (struct ak_str){typed + 1, len - 1};
-    const struct ak_arg *arg =
-        is_long ? find(args, name, 0) : name.len == 1 ? find(args, AK_STR_NONE, typed[1]) : NULL;
+    struct ak_str name =
+        is_long ? (struct ak_str){typed + 2, len - 2} : (struct ak_str){typed + 1, len - 1};
+    const struct ak_arg *arg = is_long         ? find(args, name, 0)
+                               : name.len == 1 ? find(args, AK_STR_NONE, typed[1])
+                                               : NULL;
     if (arg && arg->type == AK_ARG_FLAG) {
         if (equals) {
             return ak_fail(err, AK_INVALID, "--%s takes no value", arg->name);
@@ -212,9 +213,8 @@ enum ak_rc ak_args_parse(struct ak_args *args, int argc, char **argv, struct ak_
             continue;
         }
         if (args->word_count == args->words_max) {
-            return ak_fail(err, AK_INVALID,
-                           "'%s' is one word too many; the usage is: akidb %s %s", word,
-                           args->command, args->usage);
+            return ak_fail(err, AK_INVALID, "'%s' is one word too many; the usage is: akidb %s %s",
+                           word, args->command, args->usage);
         }
         args->words[args->word_count++] = word;
     }

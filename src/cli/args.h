@@ -3,7 +3,8 @@
  * The table is also the help: `akidb help import` and `akidb import --help` print usage, text,
  * options and examples of the very struct that the command parses with. Options are --name VALUE,
  * --name=VALUE or -x VALUE; "--" ends them; "-" is a word. A command that takes configuration also
- * understands --config FILE, every --section.key VALUE, and the short --data, --listen, --log-level.
+ * understands --config FILE, every --section.key VALUE, and the short --data, --listen,
+ * --log-level.
  *
  * Threads: one. Memory: everything borrows from argv.
  */
@@ -18,8 +19,8 @@ enum ak_arg_type {
 };
 
 struct ak_arg {
-    const char *name;  /* without dashes */
-    char letter;       /* 0: none */
+    const char *name; /* without dashes */
+    char letter;      /* 0: none */
     enum ak_arg_type type;
     void *out;         /* its value beforehand is the default */
     uint64_t min;      /* UINT */
@@ -37,7 +38,7 @@ struct ak_args {
     const char *examples; /* lines, indented */
     const struct ak_arg *options;
     size_t option_count;
-    size_t words_max;     /* how many words beside options it takes */
+    size_t words_max;               /* how many words beside options it takes */
     struct ak_config_flags *config; /* NULL: takes no configuration */
     /* filled in by parse */
     const char *words[AK_ARG_WORDS_MAX];

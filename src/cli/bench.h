@@ -1,7 +1,7 @@
 /* bench.h — what the measuring commands share: latencies and their percentiles.
  *
- * A histogram counts microseconds in buckets of 1/64 of a power of two (relative error below 1.6 %),
- * so that millions of requests cost nothing to record and can be merged.
+ * A histogram counts microseconds in buckets of 1/64 of a power of two (relative error below 1.6
+ * %), so that millions of requests cost nothing to record and can be merged.
  *
  * Threads: a histogram belongs to one thread; merge after joining.
  */

@@ -141,8 +141,9 @@ static enum ak_rc load_truth(struct bench *b, struct ak_err *err)
             return rc;
         }
         if (npy.rows != b->query.count || npy.dimension < k) {
-            rc = ak_fail(err, AK_INVALID, "%s has %" PRIu64 " rows of %u; %u of at least %zu are needed",
-                         paths[i], npy.rows, npy.dimension, b->query.count, k);
+            rc = ak_fail(err, AK_INVALID,
+                         "%s has %" PRIu64 " rows of %u; %u of at least %zu are needed", paths[i],
+                         npy.rows, npy.dimension, b->query.count, k);
         }
         float *row = ak_alloc(npy.dimension * sizeof *row); /* i32 has the same size */
         for (uint32_t q = 0; q < b->query.count && rc == AK_OK; q++) {
@@ -243,10 +244,10 @@ static void search_thread(void *arg)
         struct ak_index_effort effort = {0};
         int64_t began = ak_mono_ns(clock);
         unsigned token = ak_epoch_enter(b->epoch);
-        /* Queries repeat after a whole pass: two threads never meet in one query's hits unless there
-         * are more threads than queries, and they write the same then. */
-        enum ak_rc rc = ak_index_search(b->index, &query, hits, &b->hit_counts[q], &effort,
-                                        &worker->err);
+        /* Queries repeat after a whole pass: two threads never meet in one query's hits unless
+         * there are more threads than queries, and they write the same then. */
+        enum ak_rc rc =
+            ak_index_search(b->index, &query, hits, &b->hit_counts[q], &effort, &worker->err);
         ak_epoch_leave(b->epoch, token);
         if (worker->latency) {
             ak_histogram_add(worker->latency, ak_mono_ns(clock) - began);
@@ -363,9 +364,9 @@ static enum ak_rc measure(struct bench *b, uint32_t ef, struct point *point, str
 static void print_table(const struct bench *b, double bytes)
 {
     static const struct ak_table_column columns[] = {
-        {.title = "EF", .right = true},     {.title = "RECALL", .right = true},
-        {.title = "BY ID", .right = true},  {.title = "QPS", .right = true},
-        {.title = "P50 µs", .right = true}, {.title = "P99 µs", .right = true},
+        {.title = "EF", .right = true},        {.title = "RECALL", .right = true},
+        {.title = "BY ID", .right = true},     {.title = "QPS", .right = true},
+        {.title = "P50 µs", .right = true},    {.title = "P99 µs", .right = true},
         {.title = "DISTANCES", .right = true},
     };
     char text[AK_NUMBER_TEXT_MAX];
@@ -493,11 +494,13 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
     struct ak_args args = {
         .command = "bench ann",
         .usage = "--base F.npy --query F.npy [options]",
-        .about = "Builds an index in memory and prints recall and speed for each ef. Recall counts by\n"
-                 "distance: a row is right when its score reaches the k-th true one (less 1e-5).\n"
-                 "Halves (f16) are widened and, under cosine, scaled to unit length.\n",
-        .examples = "  akidb bench ann --base base.npy --query query.npy --threads 4 --ef 32,64,128\n"
-                    "  akidb bench ann --base b.npy --query q.npy --truth-scores scores.npy --json\n",
+        .about =
+            "Builds an index in memory and prints recall and speed for each ef. Recall counts by\n"
+            "distance: a row is right when its score reaches the k-th true one (less 1e-5).\n"
+            "Halves (f16) are widened and, under cosine, scaled to unit length.\n",
+        .examples =
+            "  akidb bench ann --base base.npy --query query.npy --threads 4 --ef 32,64,128\n"
+            "  akidb bench ann --base b.npy --query q.npy --truth-scores scores.npy --json\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
     };

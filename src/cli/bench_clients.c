@@ -28,9 +28,9 @@ struct connection {
     uint32_t oldest;    /* ring position of the next answer's request */
     int64_t began_ns[AK_LOAD_PIPELINE_MAX];
     size_t requests[AK_LOAD_PIPELINE_MAX]; /* which request, for those not yet sent */
-    uint32_t unsent;    /* of those under way, not completely sent */
-    size_t sent;        /* bytes of the first unsent one */
-    bool wants_write;   /* EPOLLOUT is asked for */
+    uint32_t unsent;                       /* of those under way, not completely sent */
+    size_t sent;                           /* bytes of the first unsent one */
+    bool wants_write;                      /* EPOLLOUT is asked for */
     struct ak_buf in;
 };
 
@@ -54,8 +54,8 @@ struct worker {
 
 static enum ak_rc open_connection(struct worker *worker, struct connection *c, struct ak_err *err)
 {
-    enum ak_rc rc = ak_endpoint_connect(worker->load->options->endpoint, CONNECT_TIMEOUT_MS,
-                                        &c->fd, err);
+    enum ak_rc rc =
+        ak_endpoint_connect(worker->load->options->endpoint, CONNECT_TIMEOUT_MS, &c->fd, err);
     if (rc != AK_OK) {
         return rc;
     }
@@ -133,8 +133,7 @@ static void answered(struct worker *worker, struct connection *c,
                      const struct ak_response_head *head, struct ak_str body)
 {
     struct ak_load_report *report = &worker->report;
-    ak_histogram_add(&report->latency,
-                     ak_mono_ns(worker->load->clock) - c->began_ns[c->oldest]);
+    ak_histogram_add(&report->latency, ak_mono_ns(worker->load->clock) - c->began_ns[c->oldest]);
     if (head->status < 200 || head->status > 299) {
         if (report->refused++ == 0) {
             report->first_status = head->status;

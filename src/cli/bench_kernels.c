@@ -69,8 +69,7 @@ static float pass_l2_x4(const struct sample *s)
 static const struct {
     const char *name;
     pass_fn fn;
-} kernels[] = {
-    {"dot", pass_dot}, {"dot x4", pass_dot_x4}, {"l2", pass_l2}, {"l2 x4", pass_l2_x4}};
+} kernels[] = {{"dot", pass_dot}, {"dot x4", pass_dot_x4}, {"l2", pass_l2}, {"l2 x4", pass_l2_x4}};
 #define KERNEL_COUNT (sizeof kernels / sizeof kernels[0])
 
 /* Nanoseconds a distance: passes are repeated until MEASURE_NS have gone by. */
@@ -101,9 +100,9 @@ static void put_row(struct ak_table *table, struct ak_buf *json, const struct ak
         const struct sample sample = {simd, rows, dimensions[d]};
         double ns = measure(kernels[kernel].fn, &sample);
         ak_table_cell_fmt(table, "%.1f", ns);
-        ak_buf_add_fmt(json, "%s{\"kernels\":\"%s\",\"distance\":\"%s\",\"dimension\":%u,\"ns\":%.2f}",
-                       json->len > 1 ? "," : "", simd->name, kernels[kernel].name, dimensions[d],
-                       ns);
+        ak_buf_add_fmt(
+            json, "%s{\"kernels\":\"%s\",\"distance\":\"%s\",\"dimension\":%u,\"ns\":%.2f}",
+            json->len > 1 ? "," : "", simd->name, kernels[kernel].name, dimensions[d], ns);
     }
 }
 
@@ -125,7 +124,7 @@ enum ak_rc ak_bench_kernels(int argc, char **argv, struct ak_err *err)
     if (rc != AK_OK || args.helped) {
         return rc;
     }
-    size_t count = ROWS * dimensions[DIMENSION_COUNT - 1];
+    size_t count = (size_t)ROWS * dimensions[DIMENSION_COUNT - 1];
     float *rows = ak_alloc_aligned(AK_CACHE_LINE, count * sizeof *rows);
     struct ak_rand rand;
     ak_rand_seed(&rand, 1);
@@ -133,9 +132,12 @@ enum ak_rc ak_bench_kernels(int argc, char **argv, struct ak_err *err)
         rows[i] = (float)ak_rand_normal(&rand);
     }
     static const struct ak_table_column columns[] = {
-        {.title = "KERNELS"},             {.title = "DISTANCE"},
-        {.title = "128", .right = true},  {.title = "384", .right = true},
-        {.title = "768", .right = true},  {.title = "1536", .right = true},
+        {.title = "KERNELS"},
+        {.title = "DISTANCE"},
+        {.title = "128", .right = true},
+        {.title = "384", .right = true},
+        {.title = "768", .right = true},
+        {.title = "1536", .right = true},
     };
     struct ak_table table;
     struct ak_buf out;

@@ -1,4 +1,5 @@
-/* bench_load.c — akidb bench load: a running server under many clients, its health probed meanwhile. */
+/* bench_load.c — akidb bench load: a running server under many clients, its health probed
+ * meanwhile. */
 #include "cli/bench_load.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -27,6 +28,8 @@ extern char **environ;
 
 struct options {
     const char *url;
+    char resolved[512]; /* the URL in use */
+    struct ak_config_flags flags;
     const char *collection;
     const char *op;
     const char *vectors;
@@ -55,7 +58,7 @@ static void make_clustered(struct vectors *v, uint64_t count, uint64_t seed)
 {
     struct ak_rand rand;
     ak_rand_seed(&rand, seed);
-    float *centres = ak_alloc(CLUSTERS * v->dimension * sizeof *centres);
+    float *centres = ak_alloc((size_t)CLUSTERS * v->dimension * sizeof *centres);
     for (size_t i = 0; i < (size_t)CLUSTERS * v->dimension; i++) {
         centres[i] = (float)ak_rand_normal(&rand);
     }
@@ -244,11 +247,10 @@ static void print_report(const struct options *o, const struct ak_load_report *r
     (void)printf("  latency    p50 %s, p95 %s, p99 %s, max %s\n",
                  ak_text_seconds(p50 / 1e6, text[0]), ak_text_seconds(p95 / 1e6, text[1]),
                  ak_text_seconds(p99 / 1e6, text[2]), ak_text_seconds(max / 1e6, text[3]));
-    (void)printf("  /health    p99 %s, worst %s of %s probes%s\n",
-                 ak_text_seconds(health_p99 / 1e6, text[0]),
-                 ak_text_seconds(health_max / 1e6, text[1]),
-                 ak_text_count(p->latency.total, text[2]),
-                 p->failed ? ", some of which failed" : "");
+    (void)printf(
+        "  /health    p99 %s, worst %s of %s probes%s\n",
+        ak_text_seconds(health_p99 / 1e6, text[0]), ak_text_seconds(health_max / 1e6, text[1]),
+        ak_text_count(p->latency.total, text[2]), p->failed ? ", some of which failed" : "");
     if (r->refused || r->broken) {
         (void)printf("  refused    %" PRIu64 " (the first: %d %s), broken connections cost %" PRIu64
                      "\n",
@@ -258,8 +260,9 @@ static void print_report(const struct options *o, const struct ak_load_report *r
 
 /* --- The command --- */
 
-/* Dimension of the collection; made with --dim when it does not exist and is to be written. */
-static enum ak_rc find_dimension(const struct options *o, uint32_t *dimension, struct ak_err *err)
+/* The server, and the dimension of the collection, which is made with --dim when it does not exist
+ * and is to be written. */
+static enum ak_rc find_collection(struct options *o, uint32_t *dimension, struct ak_err *err)
 {
     struct ak_config config;
     struct ak_target *target = NULL;
@@ -268,8 +271,10 @@ static enum ak_rc find_dimension(const struct options *o, uint32_t *dimension, s
     ak_config_init(&config);
     ak_arena_init(&arena, 0);
     const struct ak_target_options to = {.url = o->url, .config = &config};
-    enum ak_rc rc = ak_target_open(&to, &target, err);
+    enum ak_rc rc = ak_config_load(&config, &o->flags, environ, err);
+    rc = rc == AK_OK ? ak_target_open(&to, &target, err) : rc;
     if (rc == AK_OK) {
+        (void)snprintf(o->resolved, sizeof o->resolved, "%s", ak_target_name(target));
         struct ak_str name = ak_str_of(o->collection);
         rc = ak_target_describe(target, name, &arena, &summary, err);
         if (rc == AK_NOT_FOUND && o->dimension && strcmp(o->op, "upsert") == 0) {
@@ -294,7 +299,7 @@ static enum ak_rc find_dimension(const struct options *o, uint32_t *dimension, s
     return rc;
 }
 
-static enum ak_rc run(const struct options *o, struct ak_err *err)
+static enum ak_rc run(struct options *o, struct ak_err *err)
 {
     struct vectors v = {0};
     struct ak_endpoint endpoint;
@@ -304,12 +309,12 @@ static enum ak_rc run(const struct options *o, struct ak_err *err)
     ak_buf_init(&bytes, 2 * REQUESTS_BYTES_MAX);
     struct prober *prober = ak_zalloc(sizeof *prober);
     struct ak_load_report *report = ak_zalloc(sizeof *report);
-    enum ak_rc rc = ak_endpoint_parse(o->url, &endpoint, err);
-    rc = rc == AK_OK ? find_dimension(o, &v.dimension, err) : rc;
+    enum ak_rc rc = find_collection(o, &v.dimension, err);
+    rc = rc == AK_OK ? ak_endpoint_parse(o->resolved, &endpoint, err) : rc;
     rc = rc == AK_OK ? load_vectors(o, &v, err) : rc;
     rc = rc == AK_OK ? render(o, &endpoint, &v, &bytes, &list, &count, err) : rc;
     if (rc == AK_OK) {
-        rc = start_probe(prober, o->url, err);
+        rc = start_probe(prober, o->resolved, err);
         const struct ak_load_options load = {
             .endpoint = &endpoint,
             .requests = list,
@@ -337,8 +342,7 @@ static enum ak_rc run(const struct options *o, struct ak_err *err)
 enum ak_rc ak_bench_load(int argc, char **argv, struct ak_err *err)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    struct options o = {.url = "http://127.0.0.1:8080",
-                        .op = "search",
+    struct options o = {.op = "search",
                         .clients = 16,
                         .threads = cores > 0 ? (uint64_t)cores : 1,
                         .seconds = 10,
@@ -347,7 +351,8 @@ enum ak_rc ak_bench_load(int argc, char **argv, struct ak_err *err)
                         .k = 10,
                         .seed = 1};
     const struct ak_arg options[] = {
-        {"url", 0, AK_ARG_TEXT, &o.url, 0, 0, "URL", "the server (http://127.0.0.1:8080)"},
+        {"url", 0, AK_ARG_TEXT, &o.url, 0, 0, "URL",
+         "the server (else $AKIDB_URL, else the configured one)"},
         {"collection", 'c', AK_ARG_TEXT, &o.collection, 0, 0, "NAME", "where"},
         {"op", 0, AK_ARG_TEXT, &o.op, 0, 0, "OP", "search (default) or upsert"},
         {"clients", 0, AK_ARG_UINT, &o.clients, 1, CLIENTS_MAX, "N", "connections (16)"},
@@ -369,13 +374,16 @@ enum ak_rc ak_bench_load(int argc, char **argv, struct ak_err *err)
     struct ak_args args = {
         .command = "bench load",
         .usage = "--collection NAME [--op search|upsert] [options]",
-        .about = "Sends requests over kept-alive connections as fast as they are answered, and asks\n"
-                 "/health every 10 ms meanwhile. Prints requests a second, latencies, and the worst\n"
-                 "answer of /health.\n",
-        .examples = "  akidb bench load --collection docs --clients 64 --seconds 30\n"
-                    "  akidb bench load --collection new --op upsert --dim 512 --batch 100 --count 1000\n",
+        .about =
+            "Sends requests over kept-alive connections as fast as they are answered, and asks\n"
+            "/health every 10 ms meanwhile. Prints requests a second, latencies, and the worst\n"
+            "answer of /health.\n",
+        .examples =
+            "  akidb bench load --collection docs --clients 64 --seconds 30\n"
+            "  akidb bench load --collection new --op upsert --dim 512 --batch 100 --count 1000\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
+        .config = &o.flags,
     };
     enum ak_rc rc = ak_args_parse(&args, argc, argv, err);
     if (rc != AK_OK || args.helped) {

@@ -25,9 +25,9 @@ struct ak_load_options {
 
 struct ak_load_report {
     struct ak_histogram latency;
-    uint64_t refused;      /* answers other than 2xx */
-    uint64_t broken;       /* requests whose connection went away */
-    int first_status;      /* of the first refused one */
+    uint64_t refused; /* answers other than 2xx */
+    uint64_t broken;  /* requests whose connection went away */
+    int first_status; /* of the first refused one */
     char first_answer[256];
     double seconds;
 };

@@ -61,8 +61,8 @@ int ak_cli_main(int argc, char **argv)
     const char *word = argc > 1 ? command_of(argv[1]) : "help";
     int skip = argc > 1 ? 2 : 1;
     const struct ak_cli_command *command = ak_cli_find(word);
-    enum ak_rc rc = command ? command->run(argc - skip, argv + skip, &err)
-                            : ak_cli_unknown(word, &err);
+    enum ak_rc rc =
+        command ? command->run(argc - skip, argv + skip, &err) : ak_cli_unknown(word, &err);
     if (rc == AK_OK && (fflush(stdout) != 0 || ferror(stdout))) {
         rc = ak_fail(&err, AK_IO, "standard output could not be written");
     }

@@ -1,8 +1,9 @@
 /* cli.h — the commands of `akidb`: one file each, listed once in commands.def.
  *
- * A command gets the words after its name, prints its results on standard output, and returns a code
- * with a sentence in *err, which ak_cli_main() prints as "akidb: …" and turns into the exit code
- * (err.def). --help, an unknown word and its nearest neighbour are the same everywhere (args.h).
+ * A command gets the words after its name, prints its results on standard output, and returns a
+ * code with a sentence in *err, which ak_cli_main() prints as "akidb: …" and turns into the exit
+ * code (err.def). --help, an unknown word and its nearest neighbour are the same everywhere
+ * (args.h).
  *
  * Threads: the main one. Memory: see each call.
  */
@@ -31,7 +32,9 @@ enum ak_rc ak_cli_unknown(const char *name, struct ak_err *err);
 int ak_cli_main(int argc, char **argv);
 /* Options of every command that works on a server or a folder. */
 #define AK_CLI_TARGET_OPTIONS(url_out, dir_out)                                                    \
-    {"url", 0, AK_ARG_TEXT, &(url_out), 0, 0, "URL",                                               \
-     "the server (else $AKIDB_URL, else the configured one)"},                                     \
-    {"data", 0, AK_ARG_TEXT, &(dir_out), 0, 0, "DIR",                                              \
-     "work on this data folder directly; no server may have it open"}
+    {"url", 0, AK_ARG_TEXT, &(url_out),                                                            \
+     0,     0, "URL",       "the server (else $AKIDB_URL, else the configured one)"},              \
+    {                                                                                              \
+        "data", 0, AK_ARG_TEXT, &(dir_out), 0, 0, "DIR",                                           \
+            "work on this data folder directly; no server may have it open"                        \
+    }

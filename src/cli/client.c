@@ -153,8 +153,8 @@ static enum ak_rc read_chunks(struct ak_client *client, uint32_t timeout_ms, str
 {
     for (;;) {
         const char *line_end;
-        while (!(line_end = client->in.len ? memmem(client->in.p, client->in.len, "\r\n", 2)
-                                           : NULL)) {
+        while (
+            !(line_end = client->in.len ? memmem(client->in.p, client->in.len, "\r\n", 2) : NULL)) {
             enum ak_rc rc = need(client, client->in.len + 1, timeout_ms, err);
             if (rc != AK_OK) {
                 return rc;

@@ -14,7 +14,7 @@ struct ak_client;
 
 struct ak_request {
     const char *method;
-    const char *path; /* with query; begins with '/' */
+    const char *path;         /* with query; begins with '/' */
     const char *content_type; /* NULL: no body */
     struct ak_str body;
     uint32_t timeout_ms; /* without progress; 0: AK_CLIENT_TIMEOUT_MS */
@@ -26,8 +26,8 @@ void ak_client_close(struct ak_client *client); /* NULL is fine */
  * connect, or the connection broke; AK_TIMEOUT. */
 AK_MUST enum ak_rc ak_client_send(struct ak_client *client, const struct ak_request *request,
                                   int *status, struct ak_buf *body, struct ak_err *err);
-/* The same, but a status outside 200..299 is a failure with the code and the message that the server
- * gave ({"error":{"code","message"}}). */
+/* The same, but a status outside 200..299 is a failure with the code and the message that the
+ * server gave ({"error":{"code","message"}}). */
 AK_MUST enum ak_rc ak_client_call(struct ak_client *client, const struct ak_request *request,
                                   struct ak_buf *body, struct ak_err *err);
 /* Percent-encode one path segment or query value. */

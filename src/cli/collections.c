@@ -29,8 +29,9 @@ static void put_collection(struct ak_buf *out, const struct ak_collection_summar
     ak_uuid_format(&c->info.id, text);
     ak_buf_add_fmt(out, "{\"id\":\"%.*s\",\"name\":", AK_UUID_TEXT_LEN, text);
     ak_json_put_string(out, c->info.name);
-    ak_buf_add_fmt(out, ",\"dimension\":%u,\"metric\":\"%s\",\"embedding_model\":",
-                   c->info.dimension, ak_metric_name(c->info.metric));
+    ak_buf_add_fmt(out,
+                   ",\"dimension\":%u,\"metric\":\"%s\",\"embedding_model\":", c->info.dimension,
+                   ak_metric_name(c->info.metric));
     ak_json_put_string(out, c->info.embedding_model);
     ak_buf_add_fmt(out,
                    ",\"index\":{\"m\":%u,\"ef_construction\":%u,\"ef_search\":%u},\"documents\":",
@@ -73,8 +74,11 @@ static enum ak_rc list(struct ak_target *target, const struct options *options, 
                      ak_target_name(target));
     } else if (rc == AK_OK) {
         static const struct ak_table_column columns[] = {
-            {.title = "NAME"},          {.title = "DOCUMENTS", .right = true},
-            {.title = "DIMENSION", .right = true}, {.title = "METRIC"}, {.title = "MADE (UTC)"},
+            {.title = "NAME"},
+            {.title = "DOCUMENTS", .right = true},
+            {.title = "DIMENSION", .right = true},
+            {.title = "METRIC"},
+            {.title = "MADE (UTC)"},
         };
         struct ak_table table;
         ak_table_init(&table, columns, sizeof columns / sizeof columns[0]);
@@ -231,8 +235,7 @@ enum ak_rc ak_cli_collections(int argc, char **argv, struct ak_err *err)
          "create: numbers in a vector"},
         {"metric", 0, AK_ARG_TEXT, &o.metric, 0, 0, "METRIC",
          "create: cosine (default), dot or l2"},
-        {"model", 0, AK_ARG_TEXT, &o.model, 0, 0, "TEXT",
-         "create: the embedding model, as a note"},
+        {"model", 0, AK_ARG_TEXT, &o.model, 0, 0, "TEXT", "create: the embedding model, as a note"},
         {"m", 0, AK_ARG_UINT, &o.m, 4, 64, "N", "create: links of a vector (16)"},
         {"ef-construction", 0, AK_ARG_UINT, &o.ef_construction, 16, 2000, "N",
          "create: candidates looked at when linking (200)"},
@@ -244,7 +247,8 @@ enum ak_rc ak_cli_collections(int argc, char **argv, struct ak_err *err)
     struct ak_args args = {
         .command = "collections",
         .usage = "[list | create NAME --dimension N | show NAME | verify [NAME] | drop NAME --yes]",
-        .about = "Lists, makes, shows or removes collections, on a server or in a data folder; verifies\n"
+        .about = "Lists, makes, shows or removes collections, on a server or in a data folder; "
+                 "verifies\n"
                  "graph, documents and checksums of those in a folder that no server has open.\n",
         .examples = "  akidb collections\n"
                     "  akidb collections create docs --dimension 384 --metric cosine\n"

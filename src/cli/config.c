@@ -11,8 +11,16 @@
 
 static const struct ak_config_key keys[] = {
 #define AK_CONFIG(section, key, type, text, min, max, unit, help)                                  \
-    {#section, #key,  #section "." #key, text, unit, help, min, max,                               \
-     offsetof(struct ak_config, section##_##key), AK_CONFIG_##type},
+    {#section,                                                                                     \
+     #key,                                                                                         \
+     #section "." #key,                                                                            \
+     text,                                                                                         \
+     unit,                                                                                         \
+     help,                                                                                         \
+     min,                                                                                          \
+     max,                                                                                          \
+     offsetof(struct ak_config, section##_##key),                                                  \
+     AK_CONFIG_##type},
 #include "cli/config.def"
 #undef AK_CONFIG
 };
@@ -78,8 +86,8 @@ static enum ak_rc unknown_key(const char *origin, struct ak_str section, struct 
         return ak_fail(err, AK_INVALID, "%s: unknown key '%s'; did you mean %s?", origin, dotted,
                        near);
     }
-    return ak_fail(err, AK_INVALID,
-                   "%s: unknown key '%s'; `akidb help config` lists all of them", origin, dotted);
+    return ak_fail(err, AK_INVALID, "%s: unknown key '%s'; `akidb help config` lists all of them",
+                   origin, dotted);
 }
 
 static bool is_section(struct ak_str name)
@@ -154,8 +162,7 @@ enum ak_rc ak_config_read_toml(struct ak_config *config, struct ak_str text, con
                                AK_STR_ARG(n->key));
             const struct ak_config_key *key =
                 len < (int)sizeof dotted ? ak_config_find(ak_str_of(dotted)) : NULL;
-            rc = key ? set_from_toml(config, key, n, err)
-                     : unknown_key(place, s->key, n->key, err);
+            rc = key ? set_from_toml(config, key, n, err) : unknown_key(place, s->key, n->key, err);
             rc = rc != AK_OK && key ? ak_wrap(err, rc, "%s", place) : rc;
         }
     }

@@ -2,11 +2,11 @@
  *
  * Later layers win: defaults ← TOML file (--config FILE, or ./akidb.toml when there is one) ←
  * environment (AKIDB_ + SECTION + _ + KEY) ← flags (--section.key value). Whatever is not known, of
- * the wrong type or out of range stops the start with AK_INVALID and a sentence that begins with its
- * origin: "akidb.toml:12: wal.durability is "sink"; allowed are sync, interval, async".
+ * the wrong type or out of range stops the start with AK_INVALID and a sentence that begins with
+ * its origin: "akidb.toml:12: wal.durability is "sink"; allowed are sync, interval, async".
  *
- * Sizes are whole numbers of bytes or text with a unit: B, KiB, MiB, GiB, TiB, or the decimal KB, MB,
- * GB, TB. Durations are text with a unit: ms, s, m, h, d.
+ * Sizes are whole numbers of bytes or text with a unit: B, KiB, MiB, GiB, TiB, or the decimal KB,
+ * MB, GB, TB. Durations are text with a unit: ms, s, m, h, d.
  *
  * Threads: values; read-only once loaded. Memory: strings belong to the configuration.
  */

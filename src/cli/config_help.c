@@ -77,10 +77,11 @@ void ak_config_print_table(FILE *out)
 
 void ak_config_print_toml(FILE *out)
 {
-    (void)fputs("# akidb.toml — every key with its default. Lines that you do not change may go.\n"
-                "# Made by `akidb help config --toml`. Each key is also an environment variable\n"
-                "# (AKIDB_WAL_DURABILITY) and a flag (--wal.durability), which win over this file.\n",
-                out);
+    (void)fputs(
+        "# akidb.toml — every key with its default. Lines that you do not change may go.\n"
+        "# Made by `akidb help config --toml`. Each key is also an environment variable\n"
+        "# (AKIDB_WAL_DURABILITY) and a flag (--wal.durability), which win over this file.\n",
+        out);
     size_t count;
     const struct ak_config_key *keys = ak_config_keys(&count);
     for (size_t i = 0; i < count; i++) {

@@ -1,4 +1,5 @@
-/* config_value.c — one value: text and numbers to a field, with the sentence when it does not fit. */
+/* config_value.c — one value: text and numbers to a field, with the sentence when it does not fit.
+ */
 #include "base/mem.h"
 #include "cli/config.h"
 #include <inttypes.h>
@@ -10,9 +11,15 @@ struct unit {
 };
 
 static const struct unit size_units[] = {
-    {"TiB", (uint64_t)1 << 40}, {"GiB", (uint64_t)1 << 30}, {"MiB", (uint64_t)1 << 20},
-    {"KiB", (uint64_t)1 << 10}, {"TB", 1000000000000u},     {"GB", 1000000000u},
-    {"MB", 1000000u},           {"KB", 1000u},              {"B", 1},
+    {"TiB", (uint64_t)1 << 40},
+    {"GiB", (uint64_t)1 << 30},
+    {"MiB", (uint64_t)1 << 20},
+    {"KiB", (uint64_t)1 << 10},
+    {"TB", 1000000000000u},
+    {"GB", 1000000000u},
+    {"MB", 1000000u},
+    {"KB", 1000u},
+    {"B", 1},
 };
 
 static const struct unit duration_units[] = {
@@ -21,7 +28,8 @@ static const struct unit duration_units[] = {
 
 #define COUNT(list) (sizeof(list) / sizeof(list)[0])
 
-/* "12 MiB" or "12MiB": whole number, unit. `bare` is the factor without a unit, 0: a unit is due. */
+/* "12 MiB" or "12MiB": whole number, unit. `bare` is the factor without a unit, 0: a unit is due.
+ */
 static bool parse_with_unit(struct ak_str text, const struct unit *units, size_t count,
                             uint64_t bare, uint64_t *out)
 {
@@ -150,9 +158,8 @@ static enum ak_rc set_string(struct ak_config *config, const struct ak_config_ke
                              struct ak_str value, struct ak_err *err)
 {
     if (value.len < key->min || value.len > key->max) {
-        return ak_fail(err, AK_INVALID,
-                       "%s has %zu bytes; allowed are %" PRIu64 " to %" PRIu64, key->dotted,
-                       value.len, key->min, key->max);
+        return ak_fail(err, AK_INVALID, "%s has %zu bytes; allowed are %" PRIu64 " to %" PRIu64,
+                       key->dotted, value.len, key->min, key->max);
     }
     if (memchr(value.p, '\0', value.len)) {
         return ak_fail(err, AK_INVALID, "%s has a NUL character in it", key->dotted);
@@ -225,6 +232,7 @@ enum ak_rc ak_config_set_number(struct ak_config *config, const struct ak_config
     default:
         break;
     }
-    /* A negative number fails the lower bound or, where that is 0, becomes larger than any bound. */
+    /* A negative number fails the lower bound or, where that is 0, becomes larger than any bound.
+     */
     return set_number(config, key, (uint64_t)value, shown, err);
 }

@@ -41,7 +41,8 @@ static enum ak_rc find_collection(struct ak_target *target, const struct options
     struct ak_str name = ak_str_of(o->collection);
     enum ak_rc rc = ak_target_describe(target, name, arena, &summary, err);
     if (rc == AK_NOT_FOUND && !o->create) {
-        return ak_fail(err, rc, "there is no collection '%s': add --create to make it", o->collection);
+        return ak_fail(err, rc, "there is no collection '%s': add --create to make it",
+                       o->collection);
     }
     if (rc == AK_NOT_FOUND) {
         struct ak_collection_info spec = {
@@ -162,9 +163,9 @@ static void print_totals(const struct options *o, const struct totals *t, const 
     (void)printf("  log    %s%s\n", ak_text_seconds(t->log, text[3]),
                  is_folder ? "" : " (waiting for the server)");
     (void)printf("  index  %s%s\n", ak_text_seconds(t->index, text[3]),
-                 o->wait      ? ""
-                 : is_folder  ? " (the rest is linked while the folder is next open)"
-                              : " (the server links in the background; searches find all of it)");
+                 o->wait     ? ""
+                 : is_folder ? " (the rest is linked while the folder is next open)"
+                             : " (the server links in the background; searches find all of it)");
     if (is_folder) {
         (void)printf("  close  %s\n", ak_text_seconds(t->close, text[3]));
     }
@@ -190,15 +191,18 @@ enum ak_rc ak_cli_import(int argc, char **argv, struct ak_err *err)
     struct ak_args args = {
         .command = "import",
         .usage = "--collection NAME [--create] FILE.ndjson | - | FILE.npy [--documents F.ndjson]",
-        .about =
-            "Loads documents into a collection. NDJSON has one document a line:\n"
-            "  {\"external_id\": \"doc-1\", \"vector\": [0.1, 0.2], \"metadata\": {\"lang\": \"en\"}}\n"
-            "A .npy file holds one vector a row (float32, or float16, which is widened). A document\n"
-            "with an external_id and no id gets an id made from it, so that a second import of the\n"
-            "same file replaces and does not double.\n",
-        .examples = "  akidb import --collection docs --create docs.ndjson\n"
-                    "  akidb import --collection docs vectors.npy --documents docs.ndjson --wait\n"
-                    "  zcat docs.ndjson.gz | akidb import --collection docs --data ./akidb-data -\n",
+        .about = "Loads documents into a collection. NDJSON has one document a line:\n"
+                 "  {\"external_id\": \"doc-1\", \"vector\": [0.1, 0.2], \"metadata\": {\"lang\": "
+                 "\"en\"}}\n"
+                 "A .npy file holds one vector a row (float32, or float16, which is widened). A "
+                 "document\n"
+                 "with an external_id and no id gets an id made from it, so that a second import "
+                 "of the\n"
+                 "same file replaces and does not double.\n",
+        .examples =
+            "  akidb import --collection docs --create docs.ndjson\n"
+            "  akidb import --collection docs vectors.npy --documents docs.ndjson --wait\n"
+            "  zcat docs.ndjson.gz | akidb import --collection docs --data ./akidb-data -\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
         .words_max = 1,

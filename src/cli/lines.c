@@ -46,7 +46,7 @@ void ak_lines_close(struct ak_lines *lines)
 /* Read once more; sets `ended` at the end of the file. */
 static enum ak_rc fill(struct ak_lines *lines, struct ak_err *err)
 {
-    if (lines->at > 0) {
+    if (lines->in.p && lines->at > 0) {
         memmove(lines->in.p, lines->in.p + lines->at, lines->in.len - lines->at);
         lines->in.len -= lines->at;
         lines->at = 0;
@@ -71,8 +71,7 @@ static enum ak_rc fill(struct ak_lines *lines, struct ak_err *err)
     return AK_OK;
 }
 
-enum ak_rc ak_lines_next(struct ak_lines *lines, struct ak_str *line, bool *end,
-                         struct ak_err *err)
+enum ak_rc ak_lines_next(struct ak_lines *lines, struct ak_str *line, bool *end, struct ak_err *err)
 {
     size_t looked = 0; /* bytes past `at` that hold no newline */
     for (;;) {

@@ -1,4 +1,5 @@
-/* npy.h — reads the .npy files of NumPy (format 1.0 to 3.0): two dimensions, C order, little-endian.
+/* npy.h — reads the .npy files of NumPy (format 1.0 to 3.0): two dimensions, C order,
+ * little-endian.
  *
  * Element types: f4, f2 (widened to f32, exactly) and, for ground truth, i4. The file must be as
  * long as its shape says. Rows are read on demand, so a file may be larger than memory.
@@ -22,7 +23,8 @@ struct ak_npy {
 AK_MUST enum ak_rc ak_npy_open(struct ak_fs *fs, const char *path, struct ak_npy *npy,
                                struct ak_err *err);
 void ak_npy_close(struct ak_npy *npy); /* idempotent */
-/* Rows [first, first + count) as f32 into out[count * dimension]. AK_INVALID: the file holds integers. */
+/* Rows [first, first + count) as f32 into out[count * dimension]. AK_INVALID: the file holds
+ * integers. */
 AK_MUST enum ak_rc ak_npy_read(const struct ak_npy *npy, uint64_t first, uint64_t count, float *out,
                                struct ak_err *err);
 AK_MUST enum ak_rc ak_npy_read_i32(const struct ak_npy *npy, uint64_t first, uint64_t count,

@@ -146,6 +146,7 @@ static void print_cell(const char *text, size_t width, const struct ak_table_col
 
 void ak_table_print(const struct ak_table *table, FILE *out)
 {
+    AK_ASSERT(table->column_count > 0);
     size_t widths[AK_TABLE_COLUMNS_MAX] = {0};
     for (size_t c = 0; c < table->column_count; c++) {
         widths[c] = columns_of(table->columns[c].title);
@@ -214,8 +215,7 @@ static void draw(struct ak_progress *progress, double share, double seconds)
     (void)fprintf(stderr, "%s %s, %s/s", ak_text_count(progress->done, done), progress->unit,
                   ak_text_count((uint64_t)per_second, rate));
     if (share > 0.01) {
-        (void)fprintf(stderr, ", %s left",
-                      ak_text_seconds(seconds * (1 - share) / share, left));
+        (void)fprintf(stderr, ", %s left", ak_text_seconds(seconds * (1 - share) / share, left));
     }
     (void)fflush(stderr);
     progress->is_drawn = true;

@@ -14,9 +14,10 @@
 /* --- Numbers --- */
 
 #define AK_NUMBER_TEXT_MAX 32
-const char *ak_text_count(uint64_t n, char text[AK_NUMBER_TEXT_MAX]);       /* "1,234,567" */
-const char *ak_text_bytes(double bytes, char text[AK_NUMBER_TEXT_MAX]);     /* "3.2 MiB" */
-const char *ak_text_seconds(double seconds, char text[AK_NUMBER_TEXT_MAX]); /* "1.2 ms", "2 min 5 s" */
+const char *ak_text_count(uint64_t n, char text[AK_NUMBER_TEXT_MAX]);   /* "1,234,567" */
+const char *ak_text_bytes(double bytes, char text[AK_NUMBER_TEXT_MAX]); /* "3.2 MiB" */
+const char *ak_text_seconds(double seconds,
+                            char text[AK_NUMBER_TEXT_MAX]); /* "1.2 ms", "2 min 5 s" */
 
 /* --- Tables --- */
 
@@ -55,6 +56,7 @@ struct ak_progress {
 };
 
 void ak_progress_init(struct ak_progress *progress, const char *unit, uint64_t total);
-/* `share` of 0..1 when the total is known otherwise (bytes read of a file); negative: done/total. */
+/* `share` of 0..1 when the total is known otherwise (bytes read of a file); negative: done/total.
+ */
 void ak_progress_set(struct ak_progress *progress, uint64_t done, double share);
 void ak_progress_end(struct ak_progress *progress); /* wipe the line; idempotent */

@@ -17,14 +17,14 @@ struct ak_rows {
     struct ak_lines lines; /* fd -1: a .npy without documents */
     bool has_lines;
     bool has_npy;
-    bool peeked;           /* `line` is read and not given yet */
+    bool peeked; /* `line` is read and not given yet */
     bool peeked_end;
     struct ak_str line;
-    struct ak_json in;     /* of the row given last: its strings may be in there */
+    struct ak_json in; /* of the row given last: its strings may be in there */
     bool in_open;
-    uint64_t number;       /* rows given */
-    uint32_t dimension;    /* 0: not known yet */
-    float *vectors;        /* .npy: rows [vectors_first, + vectors_count); NDJSON: one */
+    uint64_t number;    /* rows given */
+    uint32_t dimension; /* 0: not known yet */
+    float *vectors;     /* .npy: rows [vectors_first, + vectors_count); NDJSON: one */
     uint64_t vectors_first;
     uint64_t vectors_count;
     char place[512];

@@ -1,7 +1,8 @@
 /* rows.h — the documents of an import, one after the other: from NDJSON, or from .npy and NDJSON.
  *
- * NDJSON: a line is {"id"?, "external_id"?, "vector":[…], "metadata"?}; blank lines are skipped. With
- * a .npy the vectors come from its rows, and line i of the documents file (if any) belongs to row i.
+ * NDJSON: a line is {"id"?, "external_id"?, "vector":[…], "metadata"?}; blank lines are skipped.
+ * With a .npy the vectors come from its rows, and line i of the documents file (if any) belongs to
+ * row i.
  *
  * Ids: a document without an id but with an external_id gets one made from the external_id (UUID
  * version 8, RFC 9562, of its SHA-256), so that importing the same file again replaces documents
@@ -54,11 +55,11 @@ struct ak_uuid ak_rows_id_of(struct ak_str external_id);
 struct ak_lines {
     const char *name;
     int fd;
-    struct ak_buf in;   /* bytes read and not yet given */
-    size_t at;          /* first of them that is not given */
-    uint64_t number;    /* of the line given last, from 1 */
-    uint64_t size;      /* of the file; 0: not known */
-    uint64_t consumed;  /* bytes given */
+    struct ak_buf in;  /* bytes read and not yet given */
+    size_t at;         /* first of them that is not given */
+    uint64_t number;   /* of the line given last, from 1 */
+    uint64_t size;     /* of the file; 0: not known */
+    uint64_t consumed; /* bytes given */
     bool ended;
 };
 

@@ -40,8 +40,9 @@ static enum ak_rc vector_of_text(const char *text, uint32_t dimension, float *ou
         return ak_wrap(err, rc, "--vector");
     }
     if (count != dimension) {
-        return ak_fail(err, AK_INVALID, "--vector has %zu numbers; the collection's vectors have %u",
-                       count, dimension);
+        return ak_fail(err, AK_INVALID,
+                       "--vector has %zu numbers; the collection's vectors have %u", count,
+                       dimension);
     }
     return AK_OK;
 }
@@ -176,8 +177,7 @@ static enum ak_rc print_json(const struct ak_found *found, uint32_t count, doubl
     for (uint32_t i = 0; i < count; i++) {
         char text[AK_UUID_TEXT_LEN];
         ak_uuid_format(&found[i].id, text);
-        ak_buf_add_fmt(&out, "%s{\"id\":\"%.*s\",\"score\":", i ? "," : "", AK_UUID_TEXT_LEN,
-                       text);
+        ak_buf_add_fmt(&out, "%s{\"id\":\"%.*s\",\"score\":", i ? "," : "", AK_UUID_TEXT_LEN, text);
         ak_json_put_f32(&out, found[i].score);
         if (found[i].external_id.len > 0) {
             ak_buf_add_str(&out, AK_STR(",\"external_id\":"));
@@ -202,8 +202,7 @@ static enum ak_rc run(struct ak_target *target, const struct options *o, struct 
                       struct ak_err *err)
 {
     struct ak_collection_summary summary;
-    enum ak_rc rc =
-        ak_target_describe(target, ak_str_of(o->collection), arena, &summary, err);
+    enum ak_rc rc = ak_target_describe(target, ak_str_of(o->collection), arena, &summary, err);
     if (rc != AK_OK) {
         return rc;
     }
@@ -257,13 +256,13 @@ enum ak_rc ak_cli_search(int argc, char **argv, struct ak_err *err)
     struct ak_args args = {
         .command = "search",
         .usage = "--collection NAME (--vector '[…]' | --vector-file F.npy --row N | --like ID)",
-        .about = "Finds the documents whose vectors are nearest, and prints them with their scores:\n"
-                 "under cosine and dot higher is nearer, under l2 lower.\n",
-        .examples =
-            "  akidb search --collection docs --vector '[0.1, 0.2, 0.3]' -k 5\n"
-            "  akidb search --collection docs --vector-file questions.npy --row 2\n"
-            "  akidb search --collection docs --like n07567139 \\\n"
-            "      --filter '{\"must\":[{\"key\":\"lang\",\"match\":\"en\"}]}'\n",
+        .about =
+            "Finds the documents whose vectors are nearest, and prints them with their scores:\n"
+            "under cosine and dot higher is nearer, under l2 lower.\n",
+        .examples = "  akidb search --collection docs --vector '[0.1, 0.2, 0.3]' -k 5\n"
+                    "  akidb search --collection docs --vector-file questions.npy --row 2\n"
+                    "  akidb search --collection docs --like n07567139 \\\n"
+                    "      --filter '{\"must\":[{\"key\":\"lang\",\"match\":\"en\"}]}'\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
         .config = &flags,

@@ -11,9 +11,9 @@ struct ak_sender {
     struct ak_thread thread;
     struct ak_mutex lock; /* all below */
     struct ak_cond changed;
-    struct ak_buf batch;  /* the thread's while `sending` */
-    uint64_t documents;   /* in the batch */
-    uint64_t sent;        /* before it */
+    struct ak_buf batch; /* the thread's while `sending` */
+    uint64_t documents;  /* in the batch */
+    uint64_t sent;       /* before it */
     bool sending;
     bool stop;
     struct ak_buf answer; /* the thread's */

@@ -22,8 +22,8 @@ AK_MUST enum ak_rc ak_sender_open(const struct ak_sender_options *options,
                                   struct ak_sender **sender, struct ak_err *err);
 /* Waits for what is under way, then joins. NULL is fine. */
 void ak_sender_close(struct ak_sender *sender);
-/* Send `batch` (left empty, with room of its own) once the one before it is answered. `documents` are
- * counted for messages: "documents 1001 to 2000: …". */
+/* Send `batch` (left empty, with room of its own) once the one before it is answered. `documents`
+ * are counted for messages: "documents 1001 to 2000: …". */
 AK_MUST enum ak_rc ak_sender_put(struct ak_sender *sender, struct ak_buf *batch, uint64_t documents,
                                  struct ak_err *err);
 /* Wait until everything put is answered. */

@@ -28,14 +28,15 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define FDS_BESIDE_CONNECTIONS 512 /* log segments, images, the catalog, standard streams */
+#define FDS_BESIDE_CONNECTIONS                                                                     \
+    ((uint64_t)512) /* log segments, images, the catalog, standard streams */
 
 extern char **environ;
 
 enum phase {
     OPENING, /* the engine may be replaying: nothing can be acknowledged yet */
     SERVING,
-    FLUSHED  /* no request is left and the log is on disk */
+    FLUSHED /* no request is left and the log is on disk */
 };
 
 struct server {
@@ -261,7 +262,9 @@ _Noreturn static void exit_at_once(struct server *server)
         }
     }
     ak_log_info(server->log, "serve", "stopped at once: the next start replays the log");
-    ak_serve_remove_port(server->config.data_dir);
+    if (server->phase != OPENING) {
+        ak_serve_remove_port(server->config.data_dir);
+    }
     _exit(0);
 }
 
@@ -340,9 +343,10 @@ enum ak_rc ak_cli_serve(int argc, char **argv, struct ak_err *err)
     struct ak_args args = {
         .command = "serve",
         .usage = "[options]",
-        .about = "Runs the server until Ctrl-C or SIGTERM. Requests under way are finished, data is\n"
-                 "written, and the next start continues where this one stopped. A second signal\n"
-                 "stops at once and loses nothing that was acknowledged.\n",
+        .about =
+            "Runs the server until Ctrl-C or SIGTERM. Requests under way are finished, data is\n"
+            "written, and the next start continues where this one stopped. A second signal\n"
+            "stops at once and loses nothing that was acknowledged.\n",
         .examples = "  akidb serve\n"
                     "  akidb serve --data /var/lib/akidb --listen 127.0.0.1:9000\n"
                     "  akidb serve --config akidb.toml --wal.durability interval\n"

@@ -41,8 +41,7 @@ enum ak_rc ak_target_open(const struct ak_target_options *options, struct ak_tar
                        "--url and --data exclude each other: a server, or a folder of its own");
     }
     if (options->dir) {
-        return ak_target_open_folder(options->dir, options->config, options->may_make, target,
-                                     err);
+        return ak_target_open_folder(options->dir, options->config, options->may_make, target, err);
     }
     char url[512];
     const char *given = options->url ? options->url : getenv("AKIDB_URL");

@@ -11,9 +11,10 @@ struct ak_target;
 
 struct ak_target_options {
     const char *url; /* the server, or */
-    const char *dir; /* the folder, or NULL both: $AKIDB_URL, else the server of the configuration */
+    const char
+        *dir; /* the folder, or NULL both: $AKIDB_URL, else the server of the configuration */
     const struct ak_config *config;
-    bool may_make;   /* the folder is made when it does not exist */
+    bool may_make; /* the folder is made when it does not exist */
 };
 
 /* AK_NOT_FOUND: no such folder; AK_CONFLICT: a server has it. */
@@ -25,14 +26,14 @@ const char *ak_target_name(const struct ak_target *target); /* "http://…" or t
 bool ak_target_is_folder(const struct ak_target *target);
 
 AK_MUST enum ak_rc ak_target_describe(struct ak_target *target, struct ak_str collection,
-                                      struct ak_arena *arena,
-                                      struct ak_collection_summary *summary, struct ak_err *err);
+                                      struct ak_arena *arena, struct ak_collection_summary *summary,
+                                      struct ak_err *err);
 /* All of them, by name. */
 AK_MUST enum ak_rc ak_target_list(struct ak_target *target, struct ak_arena *arena,
                                   struct ak_collection_summary **list, size_t *count,
                                   struct ak_err *err);
-AK_MUST enum ak_rc ak_target_create(struct ak_target *target,
-                                    const struct ak_collection_info *spec, struct ak_err *err);
+AK_MUST enum ak_rc ak_target_create(struct ak_target *target, const struct ak_collection_info *spec,
+                                    struct ak_err *err);
 AK_MUST enum ak_rc ak_target_drop(struct ak_target *target, struct ak_str collection,
                                   struct ak_err *err);
 /* Graph, documents and checksums of one collection of a folder: AK_CORRUPT names what is wrong.

@@ -21,7 +21,7 @@ struct folder {
     uint32_t dimension;
     struct ak_document *docs; /* BATCH_DOCS_MAX */
     size_t doc_count;
-    struct ak_arena arena;    /* what the documents of the batch point to */
+    struct ak_arena arena; /* what the documents of the batch point to */
     struct ak_buf compact;
     ak_lsn commit;
 };
@@ -59,8 +59,8 @@ static enum ak_rc folder_list(struct ak_target *target, struct ak_str *cursor,
                               struct ak_arena *arena, struct ak_collection_summary **list,
                               size_t *count, struct ak_err *err)
 {
-    enum ak_rc rc = ak_engine_list(folder_of(target)->engine, *cursor, LIST_PAGE, arena, list,
-                                   count, err);
+    enum ak_rc rc =
+        ak_engine_list(folder_of(target)->engine, *cursor, LIST_PAGE, arena, list, count, err);
     if (rc == AK_OK) {
         *cursor = *count == LIST_PAGE ? (*list)[*count - 1].info.name : AK_STR_NONE;
     }
@@ -268,10 +268,10 @@ enum ak_rc ak_target_open_folder(const char *dir, const struct ak_config *config
     ak_arena_init(&folder->arena, 0);
     ak_buf_init(&folder->compact, 0);
     /* A command is quiet about what goes well. */
-    folder->log = ak_log_open(STDERR_FILENO,
-                              config->log_level < AK_LOG_WARN ? AK_LOG_WARN
-                                                              : (enum ak_log_level)config->log_level,
-                              (enum ak_log_format)config->log_format);
+    folder->log = ak_log_open(
+        STDERR_FILENO,
+        config->log_level < AK_LOG_WARN ? AK_LOG_WARN : (enum ak_log_level)config->log_level,
+        (enum ak_log_format)config->log_format);
     struct ak_engine_options options;
     ak_serve_engine_options(config, &options);
     options.dir = dir;

@@ -7,7 +7,8 @@ struct ak_target_ops {
     enum ak_rc (*describe)(struct ak_target *target, struct ak_str collection,
                            struct ak_arena *arena, struct ak_collection_summary *summary,
                            struct ak_err *err);
-    /* One page from *cursor on (empty: the first); *cursor becomes that of the next page or empty. */
+    /* One page from *cursor on (empty: the first); *cursor becomes that of the next page or empty.
+     */
     enum ak_rc (*list)(struct ak_target *target, struct ak_str *cursor, struct ak_arena *arena,
                        struct ak_collection_summary **list, size_t *count, struct ak_err *err);
     enum ak_rc (*create)(struct ak_target *target, const struct ak_collection_info *spec,

@@ -79,8 +79,7 @@ static enum ak_rc finish(struct server *server, struct ak_json *in, struct ak_er
 {
     enum ak_rc rc = ak_json_finish(in, err);
     ak_json_release(in);
-    return rc == AK_OK ? rc : ak_wrap(err, AK_UNAVAILABLE, "the answer of %s",
-                                      server->target.name);
+    return rc == AK_OK ? rc : ak_wrap(err, AK_UNAVAILABLE, "the answer of %s", server->target.name);
 }
 
 /* --- Collections --- */

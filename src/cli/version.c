@@ -1,7 +1,7 @@
 /* version.c — akidb version: what this program is made of. */
+#include "base/hash.h"
 #include "base/json.h"
 #include "catalog/catalog.h"
-#include "base/hash.h"
 #include "cli/cli.h"
 #include "simd/simd.h"
 #include <stdio.h>

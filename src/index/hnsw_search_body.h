@@ -88,6 +88,7 @@ struct pool {
     uint32_t count;
     uint32_t eligible; /* how many count towards ef; all, in a walk without filter */
     float worst;       /* nothing at or above it is taken */
+    float reach;       /* what is farther is not followed */
 };
 
 /* Keep the ends readable by vector loads: +inf behind the last. */
@@ -139,6 +140,23 @@ static inline void pool_trim(const struct ak_walk *walk, struct pool *pool, bool
     }
     for (uint32_t i = pool->count; i < before; i++) {
         pool->distance[i] = INFINITY;
+    }
+    if (pool->worst > pool->reach) {
+        pool->worst = pool->reach;
+    }
+}
+
+/* Distance-adaptive stop: see hnsw_search.c. */
+static inline void pool_limit(const struct ak_walk *walk, struct pool *pool)
+{
+    if (walk->near_rank == 0 || pool->count < walk->near_rank ||
+        pool->eligible < walk->results_min || walk->hops < walk->hops_min) {
+        return;
+    }
+    float near = ak_measure_true(&walk->measure, pool->distance[walk->near_rank - 1]);
+    pool->reach = ak_measure_from_true(&walk->measure, near * walk->near_growth);
+    if (pool->worst > pool->reach) {
+        pool->worst = pool->reach;
     }
 }
 
@@ -200,6 +218,7 @@ static inline void run_beam(struct ak_walk *walk, uint32_t seed, uint32_t level,
     struct pool pool = {.distance = context->pool_distance, .id = context->pool_id};
     uint32_t degree = level ? walk->upper_degree : walk->degree;
     pool.worst = INFINITY;
+    pool.reach = INFINITY;
     pool_seal(&pool);
     ak_context_visit(context, seed);
     (void)pool_insert(&pool, ak_measure_one(&walk->measure, seed), seed);
@@ -211,6 +230,10 @@ static inline void run_beam(struct ak_walk *walk, uint32_t seed, uint32_t level,
         if (pool.id[at] & AK_POOL_DONE) {
             at++;
             continue;
+        }
+        pool_limit(walk, &pool);
+        if (pool.distance[at] > pool.reach) {
+            break;
         }
         uint32_t slot = pool.id[at];
         pool.id[at] |= AK_POOL_DONE;

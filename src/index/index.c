@@ -393,9 +393,9 @@ float ak_index_score(const struct ak_index *index, const float *query, uint32_t 
 {
     AK_ASSERT(slot < get(&index->slots));
     struct ak_measure measure;
-    ak_measure_for_query(index, query, &measure);
-    return ak_measure_score(index, ak_measure_query_scale(index, query),
-                            ak_measure_one(&measure, slot));
+    float query_scale = ak_measure_query_scale(index, query);
+    ak_measure_for_query(index, query, query_scale, &measure);
+    return ak_measure_score(index, query_scale, ak_measure_one(&measure, slot));
 }
 
 size_t ak_index_bytes(const struct ak_index *index)

@@ -37,9 +37,11 @@ struct state {
     uint64_t entry; /* level << 32 | slot, or all ones */
     uint64_t pending_count;
     uint64_t seed;
+    float crowding; /* a statistic of hnsw_build.c */
+    uint32_t zero;
 };
 
-_Static_assert(sizeof(struct state) == 88, "the state is 88 bytes on disk");
+_Static_assert(sizeof(struct state) == 96, "the state is 96 bytes on disk");
 
 static uint64_t get(const _Atomic uint64_t *at)
 {
@@ -100,6 +102,7 @@ enum ak_rc ak_index_freeze(struct ak_index *index, struct ak_err *err)
         frozen->upper_rows = get(&index->upper_rows);
     }
     frozen->live_count = get(&index->live);
+    frozen->crowding = atomic_load_explicit(&index->crowding, memory_order_relaxed);
     enum ak_rc rc = copy_frozen(index, frozen, err);
     if (rc == AK_OK) {
         frozen->on = true;
@@ -170,6 +173,7 @@ static enum ak_rc put_state(struct ak_index *index, struct ak_image_writer *writ
         .entry = frozen->entry,
         .pending_count = frozen->pending_count,
         .seed = index->options.seed,
+        .crowding = frozen->crowding,
     };
     return ak_image_put(writer, AK_IMAGE_INDEX_STATE, sizeof state, 1, &state, err);
 }
@@ -261,7 +265,8 @@ static enum ak_rc read_state(struct load *load, const struct ak_index_options *o
     if (state->slots > AK_SLOTS_MAX || state->live > state->slots ||
         state->free_count > state->slots - state->live || state->pending_count > state->live ||
         state->graph_rows > state->slots || state->upper_rows > state->graph_rows * AK_LEVEL_MAX ||
-        state->upper_rows > UINT32_MAX) {
+        state->upper_rows > UINT32_MAX ||
+        !(state->crowding >= 0.0f && state->crowding <= FLT_MAX)) {
         return CORRUPT(err, "its counts contradict each other");
     }
     load->words = ak_bits_words(state->slots);
@@ -505,6 +510,7 @@ enum ak_rc ak_index_load(const struct ak_index_options *options, const struct ak
     const struct state *state = &load.state;
     struct ak_index *loaded = load.index;
     loaded->options.seed = state->seed;
+    atomic_store_explicit(&loaded->crowding, state->crowding, memory_order_relaxed);
     atomic_store_explicit(&loaded->graph_rows, state->graph_rows, memory_order_relaxed);
     atomic_store_explicit(&loaded->upper_rows, state->upper_rows, memory_order_relaxed);
     atomic_store_explicit(&loaded->live, state->live, memory_order_relaxed);

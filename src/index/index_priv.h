@@ -101,7 +101,7 @@ struct ak_measure {
     bool is_l2;
     float slack; /* true distances up to here are rounding */
     float bias;
-    float gain;
+    float gain; /* 0: no true distances under this metric */
 };
 
 static inline const float *ak_measure_row(const struct ak_measure *measure, uint32_t slot)
@@ -161,6 +161,12 @@ static inline void ak_measure_rows(const struct ak_measure *measure, const uint3
         }
         ak_measure_x4(measure, last, out + i);
     }
+}
+
+/* The other way round. */
+static inline float ak_measure_from_true(const struct ak_measure *measure, float distance)
+{
+    return (distance - measure->bias) / measure->gain;
 }
 
 static inline float ak_measure_true(const struct ak_measure *measure, float distance)
@@ -248,6 +254,7 @@ struct ak_frozen {
     uint64_t entry;
     uint64_t live_count;
     uint64_t free_count;
+    float crowding;
     uint64_t *dead;
     uint64_t *unlinked;
     uint64_t *live;
@@ -292,6 +299,7 @@ struct ak_index {
     struct ak_mutex serial; /* the first AK_SERIAL_ROWS inserts */
     _Atomic uint8_t *node_locks;
     atomic_flag repairing;         /* or connecting */
+    _Atomic float crowding;        /* how slowly distances grow with rank: see hnsw_search.c */
     _Atomic uint64_t linked_since; /* rows linked since all were known to be reachable */
     struct ak_frozen frozen;
     _Atomic(struct ak_context *) contexts[AK_CONTEXTS];
@@ -312,8 +320,12 @@ struct ak_walk {
     const uint64_t *dead;  /* rows that do not count towards ef; NULL: none */
     const uint64_t *allow; /* rows that count; NULL: all */
     uint64_t allow_slots;
-    uint32_t ef;  /* eligible rows to keep */
-    uint32_t cap; /* rows to keep, eligible or not; ≥ ef */
+    uint32_t ef;        /* eligible rows to keep */
+    uint32_t cap;       /* rows to keep, eligible or not; ≥ ef */
+    uint32_t near_rank; /* 0, or: from its hops_min-th hop on, the walk keeps to rows no farther */
+    uint32_t hops_min;  /* than near_growth times the one in this place of the pool */
+    float near_growth;  /* on true squared distances; ≥ 1 */
+    uint32_t results_min; /* and not before so many rows count */
     struct ak_context *context;
     uint64_t distances;
     uint64_t hops;
@@ -433,7 +445,8 @@ void ak_context_reset(struct ak_context *context); /* visited bits cleared */
 void ak_context_visit(struct ak_context *context, uint32_t slot);
 
 /* measure.c: inside the epoch */
-void ak_measure_for_query(const struct ak_index *index, const float *query,
+/* `query_scale` as ak_measure_query_scale gives it. */
+void ak_measure_for_query(const struct ak_index *index, const float *query, float query_scale,
                           struct ak_measure *measure);
 /* From a stored row to others, with bias and gain set: building. */
 void ak_measure_for_row(const struct ak_index *index, uint32_t slot, struct ak_measure *measure);

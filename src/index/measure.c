@@ -25,10 +25,16 @@ static void set_up(const struct ak_index *index, const float *query, bool angula
     };
 }
 
-void ak_measure_for_query(const struct ak_index *index, const float *query,
+void ak_measure_for_query(const struct ak_index *index, const float *query, float query_scale,
                           struct ak_measure *measure)
 {
     set_up(index, query, index->options.metric == AK_METRIC_COSINE, measure);
+    if (index->options.metric == AK_METRIC_COSINE) {
+        measure->bias = 1.0f;
+        measure->gain = query_scale;
+    } else if (index->options.metric == AK_METRIC_DOT) {
+        measure->gain = 0.0f;
+    }
 }
 
 void ak_measure_for_row(const struct ak_index *index, uint32_t slot, struct ak_measure *measure)

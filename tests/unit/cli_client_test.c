@@ -9,7 +9,8 @@
 TEST(cli_head, a_whole_head_gives_status_length_and_connection)
 {
     struct ak_response_head head;
-    struct ak_str text = AK_STR("HTTP/1.1 200 OK\r\ncontent-length: 12\r\nConnection: close\r\n\r\nbody");
+    struct ak_str text =
+        AK_STR("HTTP/1.1 200 OK\r\ncontent-length: 12\r\nConnection: close\r\n\r\nbody");
     CHECK_INT(ak_response_head_read(text, &head), AK_HEAD_WHOLE);
     CHECK_INT(head.status, 200);
     CHECK_INT(head.length, 12);

@@ -1,7 +1,8 @@
-/* cli_config_test.c — the layers of the configuration, and the sentence for everything that is wrong. */
-#include "cli/config.h"
+/* cli_config_test.c — the layers of the configuration, and the sentence for everything that is
+ * wrong. */
 #include "base/file.h"
 #include "cli/args.h"
+#include "cli/config.h"
 #include "cli/nearest.h"
 #include "support/test.h"
 #include <stdlib.h>
@@ -109,14 +110,15 @@ TEST(cli_config, sizes_and_durations_print_in_their_largest_unit)
 TEST(cli_config, a_file_sets_what_it_names_and_leaves_the_rest)
 {
     struct ak_err err;
-    CHECK_OK(read_toml("[server]\nlisten = \":9000\"\nthreads = 3\nidle_timeout = \"2m\"\n"
-                       "[wal]\nsegment_bytes = 8388608\nmax_bytes = \"2GiB\"\ndurability = \"async\"\n",
-                       &err));
+    CHECK_OK(
+        read_toml("[server]\nlisten = \":9000\"\nthreads = 3\nidle_timeout = \"2m\"\n"
+                  "[wal]\nsegment_bytes = 8388608\nmax_bytes = \"2GiB\"\ndurability = \"async\"\n",
+                  &err));
     CHECK_STR(config.server_listen, ":9000");
     CHECK_INT(config.server_threads, 3);
     CHECK_INT(config.server_idle_timeout, 120000);
     CHECK_INT(config.wal_segment_bytes, 8388608);
-    CHECK_INT(config.wal_max_bytes, 2ll << 30);
+    CHECK_INT(config.wal_max_bytes, 2LL << 30);
     CHECK_INT(config.wal_durability, 2);
     CHECK_STR(config.data_dir, "./akidb-data");
     CHECK_OK(read_toml("wal.durability = \"interval\"\n", &err));
@@ -144,8 +146,9 @@ TEST(cli_config, a_wrong_value_names_file_line_key_and_what_is_allowed)
     check_toml_fails("[server]\nidle_timeout = 75\n",
                      "akidb.toml:2: server.idle_timeout is 75; it takes a time with its unit in "
                      "quotes, like \"10s\" or \"500ms\"");
-    check_toml_fails("[server]\nthreads = true\n",
-                     "akidb.toml:2: server.threads is a boolean; it takes a whole number (threads)");
+    check_toml_fails(
+        "[server]\nthreads = true\n",
+        "akidb.toml:2: server.threads is a boolean; it takes a whole number (threads)");
     check_toml_fails("[server]\nlisten = 8080\n",
                      "akidb.toml:2: server.listen is 8080; it takes text in quotes (address:port)");
     check_toml_fails("[data]\ndir = \"\"\n",
@@ -163,9 +166,10 @@ TEST(cli_config, an_unknown_key_names_the_nearest_one)
     check_toml_fails("wal = 3\n", "akidb.toml:1: wal is an integer; it is a section: write [wal]");
     check_toml_fails("listen = \"x\"\n",
                      "akidb.toml:1: unknown key 'listen'; `akidb help config` lists all of them");
-    check_toml_fails("[server]\nzzzzzzzzzzzzzzzzzzzzzz = 1\n",
-                     "akidb.toml:2: unknown key 'server.zzzzzzzzzzzzzzzzzzzzzz'; `akidb help config` "
-                     "lists all of them");
+    check_toml_fails(
+        "[server]\nzzzzzzzzzzzzzzzzzzzzzz = 1\n",
+        "akidb.toml:2: unknown key 'server.zzzzzzzzzzzzzzzzzzzzzz'; `akidb help config` "
+        "lists all of them");
 }
 
 TEST(cli_config, a_file_that_is_no_toml_names_file_and_line)
@@ -185,12 +189,13 @@ TEST(cli_config, the_environment_sets_keys_and_names_the_variable_when_wrong)
     char *good[] = {a, b, c, d, NULL};
     fresh();
     CHECK_OK(ak_config_read_environment(&config, good, &err));
-    CHECK_INT(config.wal_max_bytes, 2ll << 30);
+    CHECK_INT(config.wal_max_bytes, 2LL << 30);
     CHECK_STR(config.server_listen, ":1");
     char e[] = "AKIDB_LOG_LEVEL=loud";
     char *bad[] = {e, NULL};
     CHECK_RC(AK_INVALID, ak_config_read_environment(&config, bad, &err));
-    CHECK_STR(err.text, "AKIDB_LOG_LEVEL: log.level is \"loud\"; allowed are debug, info, warn, error");
+    CHECK_STR(err.text,
+              "AKIDB_LOG_LEVEL: log.level is \"loud\"; allowed are debug, info, warn, error");
     char f[] = "AKIDB_LOG_LEVLE=info";
     char *typo[] = {f, NULL};
     CHECK_RC(AK_INVALID, ak_config_read_environment(&config, typo, &err));
@@ -214,9 +219,9 @@ TEST(cli_config, flags_win_over_the_environment_which_wins_over_the_file)
     struct ak_err err;
     char path[512];
     (void)snprintf(path, sizeof path, "%s/my.toml", ak_test_dir());
-    CHECK_OK(ak_fs_write_atomic(
-        ak_fs_posix(), path,
-        AK_STR("[server]\nlisten = \"file:1\"\nthreads = 1\nworkers = 1\n"), &err));
+    CHECK_OK(ak_fs_write_atomic(ak_fs_posix(), path,
+                                AK_STR("[server]\nlisten = \"file:1\"\nthreads = 1\nworkers = 1\n"),
+                                &err));
     char variable_a[] = "AKIDB_SERVER_THREADS=2";
     char variable_b[] = "AKIDB_SERVER_WORKERS=2";
     char *environment[] = {variable_a, variable_b, NULL};
@@ -277,8 +282,12 @@ TEST(cli_args, options_words_and_configuration_are_told_apart)
         {"wait", 'w', AK_ARG_FLAG, &wait, 0, 0, NULL, ""},
         {"share", 0, AK_ARG_NUMBER, &share, 0, 0, "X", ""},
     };
-    struct ak_args args = {.command = "test", .usage = "WORD", .options = options,
-                           .option_count = 4, .words_max = 2, .config = &flags};
+    struct ak_args args = {.command = "test",
+                           .usage = "WORD",
+                           .options = options,
+                           .option_count = 4,
+                           .words_max = 2,
+                           .config = &flags};
     CHECK_OK(parse(&args, "-c docs --k=5 -w a.npy --share 0.5 --data dir --wal.durability async -",
                    &err));
     CHECK_STR(name, "docs");

@@ -1,7 +1,7 @@
 /* cli_npy_test.c — .npy files: what is read, what is refused and why; documents of an import. */
-#include "cli/npy.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "cli/npy.h"
 #include "cli/rows.h"
 #include "support/test.h"
 
@@ -51,6 +51,11 @@ static void check_refused(unsigned version, const char *header, size_t len, cons
 
 static const float six[6] = {1, 2.5f, -3, 4, 5e-20f, 6e20f};
 
+static bool same_bytes(const void *a, const void *b, size_t len)
+{
+    return memcmp(a, b, len) == 0;
+}
+
 TEST(cli_npy, float32_rows_come_back_bit_for_bit)
 {
     for (unsigned version = 1; version <= 3; version++) {
@@ -63,12 +68,12 @@ TEST(cli_npy, float32_rows_come_back_bit_for_bit)
         CHECK_INT(npy.rows, 2);
         CHECK_INT(npy.dimension, 3);
         CHECK_OK(ak_npy_read(&npy, 0, 2, out, &err));
-        CHECK(memcmp(out, six, sizeof six) == 0);
+        CHECK(same_bytes(out, six, sizeof six));
         CHECK_OK(ak_npy_read(&npy, 1, 1, out, &err));
-        CHECK(memcmp(out, six + 3, 3 * sizeof(float)) == 0);
+        CHECK(same_bytes(out, six + 3, 3 * sizeof(float)));
         float *all;
         CHECK_OK(ak_npy_read_all(&npy, &all, &err));
-        CHECK(memcmp(all, six, sizeof six) == 0);
+        CHECK(same_bytes(all, six, sizeof six));
         ak_free(all);
         ak_npy_close(&npy);
         ak_npy_close(&npy);
@@ -117,15 +122,19 @@ TEST(cli_npy, a_file_that_cannot_be_read_is_refused_with_its_reason)
                   "it has 1 dimension;");
     check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3), }", 24,
                   "it has 3 dimensions;");
-    check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 20, "not whole");
-    check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 28, "not whole");
+    check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 20,
+                  "not whole");
+    check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 28,
+                  "not whole");
     check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 0), }", 0,
                   "1 to 65535");
     check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 70000), }", 0,
                   "1 to 65535");
-    check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 3), }",
+    check_refused(1,
+                  "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 3), }",
                   24, "not whole");
-    check_refused(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }",
+    check_refused(1,
+                  "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }",
                   0, "not whole");
     check_refused(4, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 24, "version");
     check_refused(1, "{'descr': '<f4', 'shape': (2, 3), }", 24, "header");
@@ -144,8 +153,8 @@ TEST(cli_npy, any_cut_of_a_good_file_is_refused)
     (void)snprintf(cut, sizeof cut, "%s/cut.npy", ak_test_dir());
     for (size_t len = 0; len < whole.len; len++) {
         struct ak_npy npy;
-        CHECK_OK(ak_fs_write_atomic(ak_fs_posix(), cut, ak_str_sub(ak_buf_str(&whole), 0, len),
-                                    &err));
+        CHECK_OK(
+            ak_fs_write_atomic(ak_fs_posix(), cut, ak_str_sub(ak_buf_str(&whole), 0, len), &err));
         CHECK_RC(AK_INVALID, ak_npy_open(ak_fs_posix(), cut, &npy, &err));
     }
     ak_buf_release(&whole);
