@@ -2,7 +2,7 @@
 """Approximate search beside other libraries, in one run, on the same data.
 
     ann_peers.py                     both query sets of the minilm data in AKIDB_SHARED (default ../shared)
-    ann_peers.py --base B.npy --set NAME=Q.npy[,SCORES.npy] … [--threads 1,2] [--passes 3]
+    ann_peers.py --base B.npy --set NAME=Q.npy[,SCORES.npy] … [--threads 1,2] [--passes 2]
                  [--peers hnswlib,faiss,usearch] [--part ann]
 
 Every engine is built with M 16 and ef_construction 200 on two threads, then swept over ef. The passes of all
@@ -13,6 +13,7 @@ on log QPS between measured points, never taken from a point below it; of each p
 f16 input is widened to f32 and scaled to unit length, for every engine alike. A library that is not installed
 is left out, and the report says so.
 """
+
 import argparse
 import math
 import os
@@ -25,8 +26,8 @@ import numpy as np
 from support import AKIDB, OUT, SHARED, run_json, save, say
 
 K = 10
-TARGETS = (.95, .99)
-EFS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768]
+TARGETS = (0.95, 0.99)
+EFS = [10, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768]
 
 
 def load(path):
@@ -42,8 +43,8 @@ def true_scores(base, query, path):
         return np.load(path)[:, K - 1]
     out = np.empty(len(query), np.float32)
     for start in range(0, len(query), 200):
-        scores = query[start:start + 200] @ base.T
-        out[start:start + 200] = np.partition(scores, -K, axis=1)[:, -K]
+        scores = query[start : start + 200] @ base.T
+        out[start : start + 200] = np.partition(scores, -K, axis=1)[:, -K]
     return out
 
 
@@ -58,6 +59,7 @@ class Hnswlib:
 
     def build(self, base):
         import hnswlib
+
         self.index = hnswlib.Index("ip", base.shape[1])
         self.index.init_index(len(base), M=16, ef_construction=200, random_seed=7)
         self.index.add_items(base, num_threads=2)
@@ -78,6 +80,7 @@ class Faiss:
 
     def build(self, base):
         import faiss
+
         self.faiss = faiss
         faiss.omp_set_num_threads(2)
         self.index = faiss.IndexHNSWFlat(base.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
@@ -100,7 +103,10 @@ class Usearch:
     def build(self, base):
         import usearch
         from usearch.index import Index
-        self.index = Index(ndim=base.shape[1], metric="ip", dtype="f32", connectivity=16, expansion_add=200)
+
+        self.index = Index(
+            ndim=base.shape[1], metric="ip", dtype="f32", connectivity=16, expansion_add=200
+        )
         self.index.add(np.arange(len(base)), base, threads=2)
         return f"usearch {usearch.__version__}"
 
@@ -130,7 +136,13 @@ class Entry:
 
     def __init__(self, name, engine=None):
         self.engine = engine
-        self.facts = {"engine": name, "build_seconds": None, "bytes_per_vector": None, "points": {}, "qps": {}}
+        self.facts = {
+            "engine": name,
+            "build_seconds": None,
+            "bytes_per_vector": None,
+            "points": {},
+            "qps": {},
+        }
 
     def note(self, key, ef, recall_of, qps):
         points = self.facts["points"].setdefault(key, {})
@@ -169,9 +181,25 @@ def sweep_peer(entry, name, threads, base, query, kth):
 
 
 def sweep_akidb(entry, name, threads, base, query, scores):
-    result = run_json(AKIDB, "bench", "ann", "--base", base, "--query", query, "--metric", "cosine", "--k", K,
-                      "--threads", threads, "--ef", ",".join(map(str, EFS)), "--json",
-                      *(["--truth-scores", scores] if scores else []))
+    result = run_json(
+        AKIDB,
+        "bench",
+        "ann",
+        "--base",
+        base,
+        "--query",
+        query,
+        "--metric",
+        "cosine",
+        "--k",
+        K,
+        "--threads",
+        threads,
+        "--ef",
+        ",".join(map(str, EFS)),
+        "--json",
+        *(["--truth-scores", scores] if scores else []),
+    )
     facts = entry.facts
     facts["kernels"] = result["kernels"]
     facts["bytes_per_vector"] = result["bytes_per_vector"]
@@ -196,17 +224,22 @@ def rate(entries, keys):
 
 
 def options():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     minilm = SHARED / "data" / "minilm"
     parser.add_argument("--base", default=str(minilm / "base.f16.npy"))
     parser.add_argument("--set", action="append", dest="sets")
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--peers", default="hnswlib,faiss,usearch")
     parser.add_argument("--part", default="ann")
     args = parser.parse_args()
     if not args.sets:
-        args.sets = [f"{kind}={minilm}/query.{kind}.npy,{minilm}/scores.{kind}.npy" for kind in ("definitions", "sentences")]
+        args.sets = [
+            f"{kind}={minilm}/query.{kind}.npy,{minilm}/scores.{kind}.npy"
+            for kind in ("definitions", "sentences")
+        ]
     args.threads = [int(t) for t in args.threads.split(",")]
     return args
 
@@ -237,12 +270,30 @@ def main():
     keys = [f"{name}/{t}" for name in sets for t in args.threads]
     rate(entries, keys)
     for entry in entries:
-        cells = [f"{key}@{target} {c['qps']:,.0f} ({c['ratio'] or 0:.2f}x)" for key in keys for target in TARGETS
-                 if (c := entry.facts["qps"][f"{key}/{target}"])["qps"]]
-        say(f"{entry.facts['engine']:24} build {entry.facts['build_seconds'] or 0:.1f} s; " + ", ".join(cells))
-    save(args.part, {"vectors": len(base), "dimension": base.shape[1], "k": K, "passes": args.passes, "absent": absent,
-                     "base": os.path.basename(args.base), "sets": list(sets), "threads": args.threads,
-                     "engines": [entry.facts for entry in entries]})
+        cells = [
+            f"{key}@{target} {c['qps']:,.0f} ({c['ratio'] or 0:.2f}x)"
+            for key in keys
+            for target in TARGETS
+            if (c := entry.facts["qps"][f"{key}/{target}"])["qps"]
+        ]
+        say(
+            f"{entry.facts['engine']:24} build {entry.facts['build_seconds'] or 0:.1f} s; "
+            + ", ".join(cells)
+        )
+    save(
+        args.part,
+        {
+            "vectors": len(base),
+            "dimension": base.shape[1],
+            "k": K,
+            "passes": args.passes,
+            "absent": absent,
+            "base": os.path.basename(args.base),
+            "sets": list(sets),
+            "threads": args.threads,
+            "engines": [entry.facts for entry in entries],
+        },
+    )
     return 0
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """akidb import of 100,000 real embeddings with their metadata: .npy and NDJSON, server and folder."""
+
 import json
 
 from support import AKIDB, DATA, SHARED, Server, data_file, run_json, save, say, scratch
@@ -11,10 +12,14 @@ def documents():
     """NDJSON beside the .npy: line i is the document of row i."""
     out = DATA / "minilm.documents.ndjson"
     if not out.exists():
-        with open(SHARED / "data/minilm/meta.ndjson", encoding="utf-8") as lines, open(out, "w", encoding="utf-8") as file:
+        with open(SHARED / "data/minilm/meta.ndjson", encoding="utf-8") as lines, open(
+            out, "w", encoding="utf-8"
+        ) as file:
             for line in lines:
                 metadata = json.loads(line)
-                file.write(json.dumps({"external_id": metadata.pop("id"), "metadata": metadata}) + "\n")
+                file.write(
+                    json.dumps({"external_id": metadata.pop("id"), "metadata": metadata}) + "\n"
+                )
     return out
 
 
@@ -30,18 +35,48 @@ def main():
     for turn in range(PASSES):
         for form, files in forms.items():
             with scratch("import") as folder, Server(folder) as server:
-                result = run_json(AKIDB, "import", "--url", server.url, "-c", "minilm", "--create", "--wait", "--json", *files)
+                result = run_json(
+                    AKIDB,
+                    "import",
+                    "--url",
+                    server.url,
+                    "-c",
+                    "minilm",
+                    "--create",
+                    "--wait",
+                    "--json",
+                    *files,
+                )
                 with server.client() as client:
                     there = client.count("minilm")
                 result["memory_mib"] = server.memory_mib()
             keep(best, f"{form}, server", result, there)
             with scratch("import") as folder:
-                result = run_json(AKIDB, "import", "--data", folder, "-c", "minilm", "--create", "--wait", "--json", *files)
+                result = run_json(
+                    AKIDB,
+                    "import",
+                    "--data",
+                    folder,
+                    "-c",
+                    "minilm",
+                    "--create",
+                    "--wait",
+                    "--json",
+                    *files,
+                )
                 with Server(folder) as server, server.client() as client:
                     there = client.count("minilm")
             keep(best, f"{form}, folder", result, there)
-    save("import", {"rows": 100_000, "dimension": 384, "passes": PASSES, "ndjson_mib": whole.stat().st_size / 2**20,
-                    "imports": best})
+    save(
+        "import",
+        {
+            "rows": 100_000,
+            "dimension": 384,
+            "passes": PASSES,
+            "ndjson_mib": whole.stat().st_size / 2**20,
+            "imports": best,
+        },
+    )
 
 
 def keep(best, name, result, there):

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Data files that need numpy, made once and kept in build/bench/data.
 
-    data.py slice IN.npy OUT.npy FIRST COUNT        rows of a file (f16 is widened and scaled to unit length)
-    data.py bodies QUERIES.npy OUT.ndjson K EF      search bodies, one a line
-    data.py ndjson IN.npy META.ndjson OUT.ndjson    documents with their vectors in one file
+data.py slice IN.npy OUT.npy FIRST COUNT        rows of a file (f16 is widened and scaled to unit length)
+data.py bodies QUERIES.npy OUT.ndjson K EF      search bodies, one a line
+data.py ndjson IN.npy META.ndjson OUT.ndjson    documents with their vectors in one file
 """
+
 import json
 import sys
 
@@ -24,7 +25,7 @@ def text(vector):
 
 
 def slice_rows(source, out, first, count):
-    np.save(out, unit_f32(np.load(source, mmap_mode="r")[int(first):int(first) + int(count)]))
+    np.save(out, unit_f32(np.load(source, mmap_mode="r")[int(first) : int(first) + int(count)]))
 
 
 def bodies(source, out, k, ef):
@@ -38,7 +39,9 @@ def ndjson(source, meta, out):
         for vector, line in zip(unit_f32(np.load(source)), lines):
             metadata = json.loads(line)
             name = metadata.pop("id")
-            file.write(f'{{"external_id":"{name}","metadata":{json.dumps(metadata)},"vector":{text(vector)}}}\n')
+            file.write(
+                f'{{"external_id":"{name}","metadata":{json.dumps(metadata)},"vector":{text(vector)}}}\n'
+            )
 
 
 if __name__ == "__main__":

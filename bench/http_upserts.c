@@ -41,7 +41,7 @@ static void render(struct bench *bench, const char *collection, const struct row
                    uint32_t first)
 {
     struct ak_buf body;
-    ak_buf_init(&bench->bytes, 0);
+    ak_buf_init(&bench->bytes, (size_t)8 << 30);
     ak_buf_init(&body, 0);
     bench->starts = calloc((size_t)bench->rows + 1, sizeof *bench->starts);
     for (uint32_t i = 0; i < bench->rows && bench->starts; i++) {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A gigabyte of log that no checkpoint covers: kill -9, restart, time to ready."""
+
 import json
 import signal
 import sys
@@ -19,11 +20,18 @@ def main():
     with scratch("replay") as folder:
         log = folder / "wal"
         with Server(folder, KEEP_LOG) as server:
-            while out["collections"] < COLLECTIONS_MAX and server.metric("akidb_wal_retained_bytes") < LOG_BYTES:
-                import_file(server, f"r{out['collections']}", parts[out["collections"] % 4], wait=False)
+            while (
+                out["collections"] < COLLECTIONS_MAX
+                and server.metric("akidb_wal_retained_bytes") < LOG_BYTES
+            ):
+                import_file(
+                    server, f"r{out['collections']}", parts[out["collections"] % 4], wait=False
+                )
                 out["collections"] += 1
             out["retained_bytes"] = server.metric("akidb_wal_retained_bytes")
-            out["linked_share"] = 1 - server.metric("akidb_vectors_pending") / (ROWS * out["collections"])
+            out["linked_share"] = 1 - server.metric("akidb_vectors_pending") / (
+                ROWS * out["collections"]
+            )
             server.stop(signal.SIGKILL)
         out["log_files_bytes"] = sum(f.stat().st_size for f in log.iterdir())
         with Server(folder, KEEP_LOG) as server:
@@ -33,9 +41,15 @@ def main():
                 for i in range(out["collections"]):
                     there = client.count(f"r{i}")
                     if there != ROWS:
-                        raise SystemExit(f"r{i}: {ROWS:,} documents were acknowledged, {there:,} are there")
-                client.call("POST", "/collections/r0/search", {"vector": vectors_of(query, 1)[0], "k": 10})
-    say(f"  {out['retained_bytes'] / 2**30:.2f} GiB of log in {out['collections']} collections: ready {out['ready_seconds']:.2f} s")
+                        raise SystemExit(
+                            f"r{i}: {ROWS:,} documents were acknowledged, {there:,} are there"
+                        )
+                client.call(
+                    "POST", "/collections/r0/search", {"vector": vectors_of(query, 1)[0], "k": 10}
+                )
+    say(
+        f"  {out['retained_bytes'] / 2**30:.2f} GiB of log in {out['collections']} collections: ready {out['ready_seconds']:.2f} s"
+    )
     save("replay", out)
 
 

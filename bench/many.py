@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A hundred thousand collections of ten vectors: start, list, search, and the memory of each."""
+
 import random
 import sys
 import time
@@ -27,21 +28,41 @@ def search_random(client, rng):
         name = f"c{rng.randrange(COLLECTIONS):07d}"
         vector = [rng.uniform(-1, 1) for _ in range(DIMENSION)]
         began = time.perf_counter()
-        found = len(client.call("POST", f"/collections/{name}/search", {"vector": vector, "k": DOCUMENTS})["results"])
+        found = len(
+            client.call("POST", f"/collections/{name}/search", {"vector": vector, "k": DOCUMENTS})[
+                "results"
+            ]
+        )
         took.append(1e3 * (time.perf_counter() - began))
         if found != DOCUMENTS:
             raise SystemExit(f"a search in {name} gave {found} documents, not {DOCUMENTS}")
     took.sort()
-    return {"ms_p50": took[len(took) // 2], "ms_p99": took[len(took) * 99 // 100], "ms_max": took[-1]}
+    return {
+        "ms_p50": took[len(took) // 2],
+        "ms_p99": took[len(took) * 99 // 100],
+        "ms_max": took[-1],
+    }
 
 
 def main():
     rng = random.Random(7)
-    out = {"collections": COLLECTIONS, "documents": DOCUMENTS, "dimension": DIMENSION, "searches": SEARCHES}
+    out = {
+        "collections": COLLECTIONS,
+        "documents": DOCUMENTS,
+        "dimension": DIMENSION,
+        "searches": SEARCHES,
+    }
     with scratch("many") as folder:
         say(f"making {COLLECTIONS:,} collections")
-        out["create"] = run_json(program("many_collections", "akidb"), folder, COLLECTIONS, DOCUMENTS, DIMENSION, THREADS,
-                                 timeout=3000)
+        out["create"] = run_json(
+            program("many_collections", "akidb"),
+            folder,
+            COLLECTIONS,
+            DOCUMENTS,
+            DIMENSION,
+            THREADS,
+            timeout=3000,
+        )
         out["disk_mib"] = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
         out["files"] = sum(1 for f in folder.rglob("*") if f.is_file())
         with Server(folder) as server:
@@ -57,8 +78,10 @@ def main():
                 out["search"] = search_random(client, rng)
                 out["memory_searched"] = server.memory_mib()
             out["stop_seconds"] = server.stop()
-    say(f"  ready {out['ready_seconds']:.2f} s, listed {out['list_seconds']:.2f} s, memory {out['memory_start'][0]} / "
-        f"{out['memory_listed'][0]} / {out['memory_searched'][0]} MiB, first search of a collection {out['search']}")
+    say(
+        f"  ready {out['ready_seconds']:.2f} s, listed {out['list_seconds']:.2f} s, memory {out['memory_start'][0]} / "
+        f"{out['memory_listed'][0]} / {out['memory_searched'][0]} MiB, first search of a collection {out['search']}"
+    )
     save("collections", out)
 
 

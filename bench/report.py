@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """docs/PERFORMANCE.md from build/bench/*.json. Says what was measured, where, how, and what fell short."""
+
 import json
 
 from support import OUT, ROOT, say
@@ -30,7 +31,17 @@ def n(value, digits=0):
 
 
 def ms(value):
-    return n(value, 2 if value is not None and value < 10 else 1 if value is not None and value < 100 else 0) + " ms"
+    return (
+        n(
+            value,
+            (
+                2
+                if value is not None and value < 10
+                else 1 if value is not None and value < 100 else 0
+            ),
+        )
+        + " ms"
+    )
 
 
 def seconds(value):
@@ -43,10 +54,13 @@ def mib(memory):
 
 # --- One function a part ---
 
+
 def ann(page, r):
-    page.add(f"{r['vectors']:,} real sentence embeddings of {r['dimension']} dimensions; two kinds of queries: definitions (the base's own "
-             "distribution) and sentences (another kind of text). Every engine in f32 with M 16, ef_construction 200, built on two "
-             f"threads; recall@{r['k']} by distance; best of {r['passes']} interleaved passes; in brackets the ratio to hnswlib in the same run.")
+    page.add(
+        f"{r['vectors']:,} real sentence embeddings of {r['dimension']} dimensions; two kinds of queries: definitions (the base's own "
+        "distribution) and sentences (another kind of text). Every engine in f32 with M 16, ef_construction 200, built on two "
+        f"threads; recall@{r['k']} by distance; best of {r['passes']} interleaved passes; in brackets the ratio to hnswlib in the same run."
+    )
     if r["absent"]:
         page.add(f"Not installed and left out: {', '.join(r['absent'])}.")
     keys = [f"{s}/{t}/{target}" for s in r["sets"] for t in r["threads"] for target in (0.95, 0.99)]
@@ -63,137 +77,325 @@ def ann(page, r):
     rows.append(["bytes per vector", *(n(e["bytes_per_vector"]) for e in r["engines"])])
     page.table(head, rows)
     own = r["engines"][-1]
-    page.add(f"AkiDB's kernels here: {own['kernels']}. Its bytes per vector are those in memory; the others' are those of their files.")
+    page.add(
+        f"AkiDB's kernels here: {own['kernels']}. Its bytes per vector are those in memory; the others' are those of their files."
+    )
     ratios = [own["qps"][k]["ratio"] for k in keys if own["qps"][k]["ratio"]]
     if ratios:
-        page.goal("ANN search beside hnswlib, worst of the rows", "≥ 1 ×", f"{min(ratios):.2f} × (best {max(ratios):.2f} ×)", min(ratios) >= 1)
+        page.goal(
+            "ANN search beside hnswlib, worst of the rows",
+            "≥ 1 ×",
+            f"{min(ratios):.2f} × (best {max(ratios):.2f} ×)",
+            min(ratios) >= 1,
+        )
 
 
 def http(page, r):
-    page.add(f"{r['rows']:,} clustered vectors × {r['dimension']}, k {r['k']}, ef {r['ef']}; wrk with one thread posts 2,000 real query "
-             "vectors as JSON. *Shared*: server and wrk on the same cores. *Split*: the server on one core, wrk on another, so that "
-             "the client's work does not count; it compares with one in-process thread.")
+    page.add(
+        f"{r['rows']:,} clustered vectors × {r['dimension']}, k {r['k']}, ef {r['ef']}; wrk with one thread posts 2,000 real query "
+        "vectors as JSON. *Shared*: server and wrk on the same cores. *Split*: the server on one core, wrk on another, so that "
+        "the client's work does not count; it compares with one in-process thread."
+    )
     one = r["engine"]["1"]["per_second"]
     top = r["engine"][str(r["cores"])]["per_second"]
-    rows = [[f"in-process, {t} thread{'s' if t != '1' else ''}", n(e["per_second"]), ms(e["ms_p50"]), ms(e["ms_p99"]), "–", n(e["cpu_us"], 1)]
-            for t, e in r["engine"].items()]
+    rows = [
+        [
+            f"in-process, {t} thread{'s' if t != '1' else ''}",
+            n(e["per_second"]),
+            ms(e["ms_p50"]),
+            ms(e["ms_p99"]),
+            "–",
+            n(e["cpu_us"], 1),
+        ]
+        for t, e in r["engine"].items()
+    ]
     for key, h in r["http"].items():
         connections, _, split = key.partition(" ")
         base = one if split or connections == "1" else top
-        rows.append([f"HTTP, {connections} connection{'s' if connections != '1' else ''}, {split or 'shared'}", n(h["per_second"]), ms(h["ms_p50"]),
-                     ms(h["ms_p99"]), f"{100 * h['per_second'] / base:.0f} %", n(h["server_us"], 1)])
-    page.table(["", "searches/s", "p50", "p99", "of in-process", "CPU of engine or server, µs each"], rows)
-    split = max((h["per_second"] for k, h in r["http"].items() if k.endswith("split")), default=None)
+        rows.append(
+            [
+                f"HTTP, {connections} connection{'s' if connections != '1' else ''}, {split or 'shared'}",
+                n(h["per_second"]),
+                ms(h["ms_p50"]),
+                ms(h["ms_p99"]),
+                f"{100 * h['per_second'] / base:.0f} %",
+                n(h["server_us"], 1),
+            ]
+        )
+    page.table(
+        ["", "searches/s", "p50", "p99", "of in-process", "CPU of engine or server, µs each"], rows
+    )
+    split = max(
+        (h["per_second"] for k, h in r["http"].items() if k.endswith("split")), default=None
+    )
     if split:
-        page.goal("search over HTTP, of in-process, one core each for server and client", "≥ 70 %", f"{100 * split / one:.0f} %", split >= .7 * one)
+        page.goal(
+            "search over HTTP, of in-process, one core each for server and client",
+            "≥ 70 %",
+            f"{100 * split / one:.0f} %",
+            split >= 0.7 * one,
+        )
     shared = max(h["per_second"] for k, h in r["http"].items() if not k.endswith("split"))
-    page.goal("the same with the client on the server's cores", "≥ 70 %", f"{100 * shared / top:.0f} %", shared >= .7 * top)
+    page.goal(
+        "the same with the client on the server's cores",
+        "≥ 70 %",
+        f"{100 * shared / top:.0f} %",
+        shared >= 0.7 * top,
+    )
 
 
 def upserts(page, r):
-    page.add(f"One document of {r['dimension']} dimensions with metadata per call, acknowledged when it is on disk; best of {r['passes']} "
-             f"interleaved passes of {r['seconds']} s. SQLite: WAL, synchronous=FULL, a row {{id, vector, JSON}} per transaction. "
-             f"A 4 KiB write and its fdatasync take {r['machine']['sync_us']:.0f} µs here: this virtual disk acknowledges from its host's cache, "
-             "which leaves nothing to gain from sharing a sync. The right half adds 1 ms to every fsync and fdatasync of both.")
+    page.add(
+        f"One document of {r['dimension']} dimensions with metadata per call, acknowledged when it is on disk; best of {r['passes']} "
+        f"interleaved passes of {r['seconds']} s. SQLite: WAL, synchronous=FULL, a row {{id, vector, JSON}} per transaction. "
+        f"A 4 KiB write and its fdatasync take {r['machine']['sync_us']:.0f} µs here: this virtual disk acknowledges from its host's cache, "
+        "which leaves nothing to gain from sharing a sync. The right half adds 1 ms to every fsync and fdatasync of both."
+    )
     rows = []
     for name, disk in r["disk"].items():
         slow = r["slow"][name]
-        rows.append([name] + [x for e in (disk, slow) for x in (n(e["per_second"]), f"{e['times_sqlite']:.2f} ×" if "times_sqlite" in e else "",
-                                                                ms(e["ms_p99"]))])
-    page.table(["", "upserts/s", "× SQLite", "p99", "1 ms sync: upserts/s", "× SQLite", "p99"], rows)
+        rows.append(
+            [name]
+            + [
+                x
+                for e in (disk, slow)
+                for x in (
+                    n(e["per_second"]),
+                    f"{e['times_sqlite']:.2f} ×" if "times_sqlite" in e else "",
+                    ms(e["ms_p99"]),
+                )
+            ]
+        )
+    page.table(
+        ["", "upserts/s", "× SQLite", "p99", "1 ms sync: upserts/s", "× SQLite", "p99"], rows
+    )
     name = next(iter(r["disk"]))
     for what, text in (("disk", "on this disk"), ("slow", "with a 1 ms sync")):
         times = r[what][name]["times_sqlite"]
-        page.goal(f"single durable upserts over HTTP beside SQLite, {text}", "≥ 5 ×", f"{times:.1f} ×", times >= 5)
+        page.goal(
+            f"single durable upserts over HTTP beside SQLite, {text}",
+            "≥ 5 ×",
+            f"{times:.1f} ×",
+            times >= 5,
+        )
 
 
 def moments(page, r):
     a, b = r["first"], r["restart"]
-    page.add(f"{r['dimension']} dimensions, REST, durability sync, {r['clients']} clients; load generator, wrk and server share the cores. "
-             "/health is asked every 10 ms by a process of raised priority.")
+    page.add(
+        f"{r['dimension']} dimensions, REST, durability sync, {r['clients']} clients; load generator, wrk and server share the cores. "
+        "/health is asked every 10 ms by a process of raised priority."
+    )
     health = [a["health_upserts"], a["health_search"], a["health_mixed"], b["health"]]
     worst = max(h["ms_max"] for h in health)
     rows = [
-        [f"{a['count']:,} single upserts by {r['clients']} clients", "≥ 20,000/s", n(a["upserts"]["per_second"]) + "/s", f"p99 {ms(a['upserts']['ms_p99'])}"],
-        ["first search right after", "no stall", ms(a["search_ms"]), f"{a['pending_after']:,.0f} vectors not linked yet; all were {seconds(a['linked_seconds'])} later"],
-        ["memory after them", "≤ 160 MiB", mib(a["memory_after"]), f"empty {mib(a['memory_empty'])}; linked {mib(a['memory_linked'])}"],
-        ["searches, 1 client", "≥ 13,000/s", n(a["search"]["1"]["per_second"]) + "/s", f"p99 {ms(a['search']['1']['ms_p99'])}; older AkiDB 1,300/s"],
-        ["searches, 8 clients", "≥ 29,000/s", n(a["search"]["8"]["per_second"]) + "/s", f"p99 {ms(a['search']['8']['ms_p99'])}; older AkiDB 2,900/s"],
-        ["searches while 8 clients write", "p99 < 10 ms", "p99 " + ms(a["mixed"]["searches"]["ms_p99"]),
-         f"{n(a['mixed']['searches']['per_second'])} searches/s by 2 clients beside {n(a['mixed']['upserts']['per_second'])} upserts/s"],
-        ["/health meanwhile", "always < 10 ms", "longest " + ms(worst), "; ".join(f"{h['late']} of {h['polls']:,} late" for h in health) + " (upserts; searches; both; the upserts below)"],
-        [f"{b['count']:,} single upserts", "≥ 20,000/s", n(b["upserts"]["per_second"]) + "/s", f"p99 {ms(b['upserts']['ms_p99'])}"],
-        ["SIGTERM until the process is gone", "", seconds(b["stop_seconds"]), f"{b['pending_at_stop']:,.0f} vectors were not linked yet"],
-        ["restart until /ready", "≤ 0.2 s", seconds(b["ready_seconds"]), f"all {b['count']:,} documents are there; memory {mib(b['memory_start'])}"],
+        [
+            f"{a['count']:,} single upserts by {r['clients']} clients",
+            "≥ 20,000/s",
+            n(a["upserts"]["per_second"]) + "/s",
+            f"p99 {ms(a['upserts']['ms_p99'])}",
+        ],
+        [
+            "first search right after",
+            "no stall",
+            ms(a["search_ms"]),
+            f"{a['pending_after']:,.0f} vectors not linked yet; all were {seconds(a['linked_seconds'])} later",
+        ],
+        [
+            "memory after them",
+            "≤ 160 MiB",
+            mib(a["memory_after"]),
+            f"empty {mib(a['memory_empty'])}; linked {mib(a['memory_linked'])}",
+        ],
+        [
+            "searches, 1 client",
+            "≥ 13,000/s",
+            n(a["search"]["1"]["per_second"]) + "/s",
+            f"p99 {ms(a['search']['1']['ms_p99'])}; older AkiDB 1,300/s",
+        ],
+        [
+            "searches, 8 clients",
+            "≥ 29,000/s",
+            n(a["search"]["8"]["per_second"]) + "/s",
+            f"p99 {ms(a['search']['8']['ms_p99'])}; older AkiDB 2,900/s",
+        ],
+        [
+            "searches while 8 clients write",
+            "p99 < 10 ms",
+            "p99 " + ms(a["mixed"]["searches"]["ms_p99"]),
+            f"{n(a['mixed']['searches']['per_second'])} searches/s by 2 clients beside {n(a['mixed']['upserts']['per_second'])} upserts/s",
+        ],
+        [
+            "/health meanwhile",
+            "always < 10 ms",
+            "longest " + ms(worst),
+            "; ".join(f"{h['late']} of {h['polls']:,} late" for h in health)
+            + " (upserts; searches; both; the upserts below)",
+        ],
+        [
+            f"{b['count']:,} single upserts",
+            "≥ 20,000/s",
+            n(b["upserts"]["per_second"]) + "/s",
+            f"p99 {ms(b['upserts']['ms_p99'])}",
+        ],
+        [
+            "SIGTERM until the process is gone",
+            "",
+            seconds(b["stop_seconds"]),
+            f"{b['pending_at_stop']:,.0f} vectors were not linked yet",
+        ],
+        [
+            "restart until /ready",
+            "≤ 0.2 s",
+            seconds(b["ready_seconds"]),
+            f"all {b['count']:,} documents are there; memory {mib(b['memory_start'])}",
+        ],
         ["first answer after that", "", ms(b["search_ms"]), ""],
     ]
     page.table(["moment", "goal", "measured", ""], rows)
-    met = [a["upserts"]["per_second"] >= 20000, a["search_ms"] < 50, a["memory_after"][0] <= 160 and a["memory_after"][1] <= 160,
-           a["search"]["1"]["per_second"] >= 13000, a["search"]["8"]["per_second"] >= 29000, a["mixed"]["searches"]["ms_p99"] < 10,
-           worst < 10, b["upserts"]["per_second"] >= 20000, None, b["ready_seconds"] <= .2, None]
+    met = [
+        a["upserts"]["per_second"] >= 20000,
+        a["search_ms"] < 50,
+        a["memory_after"][0] <= 160 and a["memory_after"][1] <= 160,
+        a["search"]["1"]["per_second"] >= 13000,
+        a["search"]["8"]["per_second"] >= 29000,
+        a["mixed"]["searches"]["ms_p99"] < 10,
+        worst < 10,
+        b["upserts"]["per_second"] >= 20000,
+        None,
+        b["ready_seconds"] <= 0.2,
+        None,
+    ]
     for row, ok in zip(rows, met):
         if ok is not None:
             page.goal(row[0], row[1], row[2], ok)
 
 
 def collections(page, r):
-    page.add(f"{r['collections']:,} collections of {r['documents']} vectors × {r['dimension']}, made through libakidb by {r['create']['threads']} threads "
-             f"at {n(r['create']['per_second'])} a second; {r['disk_mib']:,.0f} MiB in {r['files']:,} files.")
-    page.table(["", "time", "memory"], [
-        ["start until /ready", seconds(r["ready_seconds"]), mib(r["memory_start"])],
-        ["list all, 1,000 a page", seconds(r["list_seconds"]), mib(r["memory_listed"])],
-        [f"search {r['searches']:,} random ones, one after the other", f"p50 {ms(r['search']['ms_p50'])}, p99 {ms(r['search']['ms_p99'])}", mib(r["memory_searched"])],
-        ["SIGTERM until the process is gone", seconds(r["stop_seconds"]), ""]])
+    page.add(
+        f"{r['collections']:,} collections of {r['documents']} vectors × {r['dimension']}, made through libakidb by {r['create']['threads']} threads "
+        f"at {n(r['create']['per_second'])} a second; {r['disk_mib']:,.0f} MiB in {r['files']:,} files."
+    )
+    page.table(
+        ["", "time", "memory"],
+        [
+            ["start until /ready", seconds(r["ready_seconds"]), mib(r["memory_start"])],
+            ["list all, 1,000 a page", seconds(r["list_seconds"]), mib(r["memory_listed"])],
+            [
+                f"search {r['searches']:,} random ones, one after the other",
+                f"p50 {ms(r['search']['ms_p50'])}, p99 {ms(r['search']['ms_p99'])}",
+                mib(r["memory_searched"]),
+            ],
+            ["SIGTERM until the process is gone", seconds(r["stop_seconds"]), ""],
+        ],
+    )
     most = max(r[k][1] for k in ("memory_start", "memory_listed", "memory_searched"))
-    page.goal(f"{r['collections']:,} collections: start until /ready", "≤ 2 s", seconds(r["ready_seconds"]), r["ready_seconds"] <= 2)
-    page.goal(f"{r['collections']:,} collections: memory", "< 1,024 MiB", f"{most:,.0f} MiB", most < 1024)
+    page.goal(
+        f"{r['collections']:,} collections: start until /ready",
+        "≤ 2 s",
+        seconds(r["ready_seconds"]),
+        r["ready_seconds"] <= 2,
+    )
+    page.goal(
+        f"{r['collections']:,} collections: memory", "< 1,024 MiB", f"{most:,.0f} MiB", most < 1024
+    )
 
 
 def replay(page, r):
     size = r["retained_bytes"] / 2**30
-    page.add(f"{size:.2f} GiB of log in {r['collections']} collections of {r['rows']:,} × {r['dimension']}, none of it covered by a checkpoint "
-             f"({100 * r['linked_share']:.0f} % of the vectors had been linked), kill -9, restart.")
-    page.table(["", "time", "memory"], [["restart until /ready", seconds(r["ready_seconds"]), mib(r["memory_ready"])]])
-    page.goal("replay of 1 GiB of log", "< 5 s", f"{seconds(r['ready_seconds'])} for {size:.2f} GiB", r["ready_seconds"] < 5 * max(1, size))
+    page.add(
+        f"{size:.2f} GiB of log in {r['collections']} collections of {r['rows']:,} × {r['dimension']}, none of it covered by a checkpoint "
+        f"({100 * r['linked_share']:.0f} % of the vectors had been linked), kill -9, restart."
+    )
+    page.table(
+        ["", "time", "memory"],
+        [["restart until /ready", seconds(r["ready_seconds"]), mib(r["memory_ready"])]],
+    )
+    page.goal(
+        "replay of 1 GiB of log",
+        "< 5 s",
+        f"{seconds(r['ready_seconds'])} for {size:.2f} GiB",
+        r["ready_seconds"] < 5 * max(1, size),
+    )
 
 
 def bulk_import(page, r):
-    page.add(f"{r['rows']:,} embeddings × {r['dimension']} with their metadata through `akidb import --wait`, until every vector is in its "
-             f"graph; best of {r['passes']}. NDJSON is one file of {r['ndjson_mib']:,.0f} MiB. Into a server, *log* is the time waiting for it "
-             "and *index* the wait after the last document.")
-    rows = [[name, seconds(i["seconds"]), n(i["documents"] / i["seconds"]) + "/s", seconds(i["parse_seconds"]), seconds(i["log_seconds"]),
-             seconds(i["index_seconds"]), seconds(i["close_seconds"])] for name, i in r["imports"].items()]
+    page.add(
+        f"{r['rows']:,} embeddings × {r['dimension']} with their metadata through `akidb import --wait`, until every vector is in its "
+        f"graph; best of {r['passes']}. NDJSON is one file of {r['ndjson_mib']:,.0f} MiB. Into a server, *log* is the time waiting for it "
+        "and *index* the wait after the last document."
+    )
+    rows = [
+        [
+            name,
+            seconds(i["seconds"]),
+            n(i["documents"] / i["seconds"]) + "/s",
+            seconds(i["parse_seconds"]),
+            seconds(i["log_seconds"]),
+            seconds(i["index_seconds"]),
+            seconds(i["close_seconds"]),
+        ]
+        for name, i in r["imports"].items()
+    ]
     page.table(["", "all", "documents", "parse", "log", "index", "close"], rows)
 
 
-TITLES = {"ann": ("Nearest-neighbour search beside other libraries", ann), "http": ("Search over HTTP", http),
-          "upserts": ("Durable single upserts beside SQLite", upserts), "moments": ("The older AkiDB's worst moments", moments),
-          "collections": ("A hundred thousand collections", collections), "replay": ("Restart after kill -9", replay),
-          "import": ("Bulk import", bulk_import)}
+TITLES = {
+    "ann": ("Nearest-neighbour search beside other libraries", ann),
+    "http": ("Search over HTTP", http),
+    "upserts": ("Durable single upserts beside SQLite", upserts),
+    "moments": ("The older AkiDB's worst moments", moments),
+    "collections": ("A hundred thousand collections", collections),
+    "replay": ("Restart after kill -9", replay),
+    "import": ("Bulk import", bulk_import),
+}
 
 
 def main():
-    results = {p: json.loads((OUT / f"{p}.json").read_text()) for p in PARTS if (OUT / f"{p}.json").exists()}
+    results = {
+        p: json.loads((OUT / f"{p}.json").read_text())
+        for p in PARTS
+        if (OUT / f"{p}.json").exists()
+    }
     if not results:
         say("there are no results yet: bench/run.sh measures")
         return
     page, busy = Page(), []
     for part, r in results.items():
         title, write = TITLES[part]
-        page.add("", f"## {title}", "", f"`bench/run.sh {part}` · {r['date']} · commit {r['machine']['commit']}", "")
+        page.add(
+            "",
+            f"## {title}",
+            "",
+            f"`bench/run.sh {part}` · {r['date']} · commit {r['machine']['commit']}",
+            "",
+        )
         if r["busy"] > BUSY:
             busy.append(part)
-            page.add(f"**Others took {100 * r['busy']:.0f} % of the processors** after this part: its numbers say little.", "")
+            page.add(
+                f"**Others took {100 * r['busy']:.0f} % of the processors** after this part: its numbers say little.",
+                "",
+            )
         write(page, r)
     body, page.lines = page.lines, []
     m = next(iter(results.values()))["machine"]
-    page.add("# Performance", "", "Written by `make bench` (bench/run.sh); do not edit. `bench/run.sh PART` measures one part again.", "",
-             f"Machine: {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}; {m['compiler']}; AkiDB {m['akidb']['version']}, kernels {m['akidb']['simd']}. A 4 KiB write "
-             f"and its fdatasync take {m['sync_us']:.0f} µs. Virtual machines are noisy: trust ratios within one run more than numbers of different "
-             "runs. Clients always ran on the same machine, over loopback.", "", "## Goals")
+    page.add(
+        "# Performance",
+        "",
+        "Written by `make bench` (bench/run.sh); do not edit. `bench/run.sh PART` measures one part again.",
+        "",
+        f"Machine: {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}; {m['compiler']}; AkiDB {m['akidb']['version']}, kernels {m['akidb']['simd']}. A 4 KiB write "
+        f"and its fdatasync take {m['sync_us']:.0f} µs. Virtual machines are noisy: trust ratios within one run more than numbers of different "
+        "runs. Clients always ran on the same machine, over loopback.",
+        "",
+        "## Goals",
+    )
     page.table(["", "goal", "measured", "met"], page.goals)
     if busy:
-        page.add(f"The machine was busy with something else while these parts ran: {', '.join(busy)}.", "")
+        page.add(
+            f"The machine was busy with something else while these parts ran: {', '.join(busy)}.",
+            "",
+        )
     missing = [p for p in PARTS if p not in results]
     if missing:
         page.add(f"Not measured here: {', '.join(missing)}.")
@@ -202,7 +404,9 @@ def main():
     page.add(*([f"- {what}: {got} ({goal})" for what, goal, got, _ in short] or ["Nothing."]))
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text("\n".join(page.lines + body).rstrip() + "\n", encoding="utf-8")
-    say(f"wrote {PAGE.relative_to(ROOT)}: {len(page.goals) - len(short)} of {len(page.goals)} goals met")
+    say(
+        f"wrote {PAGE.relative_to(ROOT)}: {len(page.goals) - len(short)} of {len(page.goals)} goals met"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 All traffic is on 127.0.0.1. Results go to build/bench/<part>.json, which report.py reads.
 Standard library only; data is made by programs that run in the venv (build/venv-bench).
 """
+
 import contextlib
 import datetime
 import http.client
@@ -33,16 +34,30 @@ def say(text):
 
 # --- Programs in C ---
 
+
 def program(name, *libraries):
     """Compile bench/<name>.c when it is newer than its program; returns the path."""
     out = OUT / "bin" / name
     out.parent.mkdir(parents=True, exist_ok=True)
     library = BUILD / "libakidb.a"
-    sources = [BENCH / f"{name}.c", BENCH / "common.h"] + ([library] if "akidb" in libraries else [])
+    sources = [BENCH / f"{name}.c", BENCH / "common.h"] + (
+        [library] if "akidb" in libraries else []
+    )
     if out.exists() and all(out.stat().st_mtime > s.stat().st_mtime for s in sources):
         return out
-    command = [os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra",
-               f"-I{ROOT}/include", f"-I{ROOT}/src", str(sources[0]), "-o", str(out)]
+    command = [
+        os.environ.get("CC", "cc"),
+        "-std=gnu11",
+        "-D_GNU_SOURCE",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        f"-I{ROOT}/include",
+        f"-I{ROOT}/src",
+        str(sources[0]),
+        "-o",
+        str(out),
+    ]
     if name.startswith("lib"):
         command += ["-shared", "-fPIC", "-ldl"]
     if "akidb" in libraries:
@@ -54,12 +69,18 @@ def program(name, *libraries):
 
 def run_json(*command, timeout=900, env=None):
     """The JSON that a program prints."""
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, timeout=timeout, check=True,
-                          env={**os.environ, **(env or {})})
+    done = subprocess.run(
+        [str(c) for c in command],
+        stdout=subprocess.PIPE,
+        timeout=timeout,
+        check=True,
+        env={**os.environ, **(env or {})},
+    )
     return json.loads(done.stdout)
 
 
 # --- Data ---
+
 
 def clustered(n=200_000, dimension=512):
     """(base, query): .npy files of embedding-like vectors, made once."""
@@ -68,8 +89,21 @@ def clustered(n=200_000, dimension=512):
     if not (base.exists() and query.exists()):
         DATA.mkdir(parents=True, exist_ok=True)
         say(f"making {n:,} vectors of {dimension} dimensions")
-        subprocess.run([sys.executable, SHARED / "tools" / "make_vectors.py", out, "--n", str(n),
-                        "--d", str(dimension), "--queries", "2000"], check=True, timeout=1800)
+        subprocess.run(
+            [
+                sys.executable,
+                SHARED / "tools" / "make_vectors.py",
+                out,
+                "--n",
+                str(n),
+                "--d",
+                str(dimension),
+                "--queries",
+                "2000",
+            ],
+            check=True,
+            timeout=1800,
+        )
     return base, query
 
 
@@ -80,19 +114,31 @@ def data_file(name, verb, *args):
         DATA.mkdir(parents=True, exist_ok=True)
         say(f"making {name}")
         part = out.with_name("part-" + name)
-        subprocess.run([sys.executable, BENCH / "data.py", verb, *[str(part if a is None else a) for a in args]],
-                       check=True, timeout=900)
+        subprocess.run(
+            [
+                sys.executable,
+                BENCH / "data.py",
+                verb,
+                *[str(part if a is None else a) for a in args],
+            ],
+            check=True,
+            timeout=900,
+        )
         part.rename(out)
     return out
 
 
 def rows_of(base, first, count):
-    return data_file(f"{base.name.removesuffix('.npy')}.{first}+{count}.npy", "slice", base, None, first, count)
+    return data_file(
+        f"{base.name.removesuffix('.npy')}.{first}+{count}.npy", "slice", base, None, first, count
+    )
 
 
 def bodies(query, k, ef):
     """NDJSON of search bodies, for wrk."""
-    return data_file(f"{query.name.removesuffix('.npy')}.k{k}.ef{ef}.ndjson", "bodies", query, None, k, ef)
+    return data_file(
+        f"{query.name.removesuffix('.npy')}.k{k}.ef{ef}.ndjson", "bodies", query, None, k, ef
+    )
 
 
 def vectors_of(query, count):
@@ -103,10 +149,16 @@ def vectors_of(query, count):
 
 # --- The machine and the results ---
 
+
 def first_line(command):
     try:
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                              timeout=20).stdout.strip().splitlines()[0]
+        return (
+            subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=20
+            )
+            .stdout.strip()
+            .splitlines()[0]
+        )
     except (OSError, IndexError, subprocess.TimeoutExpired):
         return ""
 
@@ -114,7 +166,9 @@ def first_line(command):
 def proc_line(path, key):
     """What follows the key in the first line that begins with it."""
     with open(path, encoding="utf-8", errors="replace") as file:
-        return next((line[len(key):].lstrip(" \t:").strip() for line in file if line.startswith(key)), "")
+        return next(
+            (line[len(key) :].lstrip(" \t:").strip() for line in file if line.startswith(key)), ""
+        )
 
 
 def sync_us(folder):
@@ -138,9 +192,11 @@ def sync_us(folder):
 
 def busy_share(interval=1.0):
     """Share of the processors' time that others take, while nothing of ours runs."""
+
     def read():
         fields = [int(x) for x in proc_line("/proc/stat", "cpu ").split()]
         return sum(fields), fields[3] + fields[4]  # all, idle and waiting for disks
+
     total, idle = read()
     time.sleep(interval)
     total_after, idle_after = read()
@@ -150,23 +206,35 @@ def busy_share(interval=1.0):
 def machine():
     git = ["git", "-C", str(ROOT)]
     changed = first_line([*git, "status", "--porcelain", "--", "src", "include"])
-    return {"cpu": proc_line("/proc/cpuinfo", "model name"), "cores": len(os.sched_getaffinity(0)),
-            "memory_gib": round(int(proc_line("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
-            "kernel": platform.release(), "compiler": first_line(["cc", "--version"]),
-            "sync_us": round(sync_us(OUT), 1), "akidb": run_json(AKIDB, "version", "--json"),
-            "commit": first_line([*git, "rev-parse", "--short", "HEAD"]) + (" with changes" if changed else "")}
+    return {
+        "cpu": proc_line("/proc/cpuinfo", "model name"),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(int(proc_line("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
+        "kernel": platform.release(),
+        "compiler": first_line(["cc", "--version"]),
+        "sync_us": round(sync_us(OUT), 1),
+        "akidb": run_json(AKIDB, "version", "--json"),
+        "commit": first_line([*git, "rev-parse", "--short", "HEAD"])
+        + (" with changes" if changed else ""),
+    }
 
 
 def save(part, results):
     """Write build/bench/<part>.json with what is needed to judge the numbers."""
     OUT.mkdir(parents=True, exist_ok=True)
-    results = {"part": part, "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-               "machine": machine(), "busy": busy_share(), **results}
+    results = {
+        "part": part,
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": machine(),
+        "busy": busy_share(),
+        **results,
+    }
     (OUT / f"{part}.json").write_text(json.dumps(results, indent=1) + "\n")
     say(f"wrote {(OUT / part).relative_to(ROOT)}.json")
 
 
 # --- A server ---
+
 
 def pinned(cores):
     """The words before a command that is to run on these cores."""
@@ -190,8 +258,21 @@ class Server:
         flags = [x for key, value in self.settings.items() for x in (f"--{key}", str(value))]
         self.log = open(self.folder.with_suffix(".log"), "ab")
         began = time.perf_counter()
-        self.process = subprocess.Popen([*pinned(self.cores), AKIDB, "serve", "--data", self.folder, "--listen", "127.0.0.1:0", *flags],
-                                        stdout=subprocess.PIPE, stderr=self.log, env=self.env)
+        self.process = subprocess.Popen(
+            [
+                *pinned(self.cores),
+                AKIDB,
+                "serve",
+                "--data",
+                self.folder,
+                "--listen",
+                "127.0.0.1:0",
+                *flags,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=self.env,
+        )
         line = self.process.stdout.readline().decode()
         if "listening on http://" not in line:
             self.process.kill()
@@ -200,8 +281,13 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         with self.client() as client:
             while client.request("GET", "/ready")[0] != 200:
-                if self.process.poll() is not None or time.perf_counter() - began > START_SECONDS_MAX:
-                    raise SystemExit(f"the server did not get ready: see {self.folder.with_suffix('.log')}")
+                if (
+                    self.process.poll() is not None
+                    or time.perf_counter() - began > START_SECONDS_MAX
+                ):
+                    raise SystemExit(
+                        f"the server did not get ready: see {self.folder.with_suffix('.log')}"
+                    )
                 time.sleep(0.001)
         self.ready_seconds = time.perf_counter() - began
         return self
@@ -233,10 +319,15 @@ class Server:
     def memory_mib(self):
         """(resident now, highest so far, of which anonymous) in MiB."""
         status = f"/proc/{self.process.pid}/status"
-        return tuple(round(int(proc_line(status, key).split()[0]) / 1024, 1) for key in ("VmRSS", "VmHWM", "RssAnon"))
+        return tuple(
+            round(int(proc_line(status, key).split()[0]) / 1024, 1)
+            for key in ("VmRSS", "VmHWM", "RssAnon")
+        )
 
     def cpu_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = (
+            pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        )
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def client(self):
@@ -286,7 +377,9 @@ class Client:
         return json.loads(text) if text else None
 
     def create(self, name, dimension, metric="cosine"):
-        return self.call("POST", "/collections", {"name": name, "dimension": dimension, "metric": metric})
+        return self.call(
+            "POST", "/collections", {"name": name, "dimension": dimension, "metric": metric}
+        )
 
     def count(self, name):
         return self.call("POST", f"/collections/{name}/count")["count"]
@@ -321,18 +414,46 @@ class HealthPoll:
 
 # --- Load ---
 
+
 def import_file(server, collection, vectors, wait=True):
     """akidb import of a .npy into a new collection, and wait until it is linked."""
-    return run_json(AKIDB, "import", "--url", server.url, "--collection", collection, "--create", "--json",
-                    *(["--wait"] if wait else []), vectors)
+    return run_json(
+        AKIDB,
+        "import",
+        "--url",
+        server.url,
+        "--collection",
+        collection,
+        "--create",
+        "--json",
+        *(["--wait"] if wait else []),
+        vectors,
+    )
 
 
 def wrk(server, collection, texts, connections, seconds, cores=None):
     """Searches per second and latencies; also the server's processor time per search."""
     before = server.cpu_seconds()
-    done = subprocess.run([*pinned(cores), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", BENCH / "search.lua",
-                           server.url, "--", f"/collections/{collection}/search", texts],
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=seconds + 120, check=True)
+    done = subprocess.run(
+        [
+            *pinned(cores),
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "-s",
+            BENCH / "search.lua",
+            server.url,
+            "--",
+            f"/collections/{collection}/search",
+            texts,
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=seconds + 120,
+        check=True,
+    )
     result = json.loads(done.stderr.strip().splitlines()[-1])
     if result["errors"]:
         raise SystemExit(f"wrk met {result['errors']} errors in {result['calls']} searches")
@@ -342,9 +463,15 @@ def wrk(server, collection, texts, connections, seconds, cores=None):
 
 def load_start(server, collection, vectors, clients, rows, count=0, seconds=0, first=0):
     """Single upserts over kept-alive connections, in the background: begins when this returns."""
-    process = subprocess.Popen([program("http_upserts", "akidb"), *map(str, (server.port, collection, vectors, clients, first, rows,
-                                                                            count, seconds))],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [
+            program("http_upserts", "akidb"),
+            *map(str, (server.port, collection, vectors, clients, first, rows, count, seconds)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     line = process.stderr.readline()
     if line.strip() != "rendered":
         raise SystemExit(f"http_upserts: {line}{process.stderr.read()}")

@@ -8,13 +8,15 @@
  *   akidb_upsert(db, "docs", &document, 1, NULL, &error);
  *   struct akidb_results *results = NULL;
  *   akidb_search(db, "docs", query, &search, &results, &error);
- *   for (size_t i = 0; i < results->count; i++) printf("%s %f\n", results->rows[i].id, results->rows[i].score);
+ *   for (size_t i = 0; i < results->count; i++)
+ *       printf("%s %f\n", results->rows[i].id, results->rows[i].score);
  *   akidb_results_free(results);
  *   akidb_close(db);
  *
- * Every call returns 0 (AKIDB_OK) or a code, with a message in *error (which may be NULL). A write that
- * returned 0 survives kill -9 and power loss (durability AKIDB_SYNC). A data folder belongs to one open
- * at a time, in one process; akidb_open says so otherwise. The format on disk is the server's.
+ * Every call returns 0 (AKIDB_OK) or a code, with a message in *error (which may be NULL). A write
+ * that returned 0 survives kill -9 and power loss (durability AKIDB_SYNC). A data folder belongs to
+ * one open at a time, in one process; akidb_open says so otherwise. The format on disk is the
+ * server's.
  *
  * Threads: any call on an open database from any thread at the same time; akidb_close last.
  * Memory: arguments are borrowed for the call; results are released with akidb_results_free.
@@ -38,15 +40,15 @@ extern "C" {
 
 enum akidb_code {
     AKIDB_OK = 0,
-    AKIDB_INVALID = 1,     /* an argument is not valid: the message says what is allowed */
+    AKIDB_INVALID = 1, /* an argument is not valid: the message says what is allowed */
     AKIDB_NOT_FOUND = 2,
     AKIDB_EXISTS = 3,
     AKIDB_TOO_BIG = 4,
-    AKIDB_BUSY = 5,        /* the folder is in use, or try again */
-    AKIDB_NO_SPACE = 6,    /* the disk is full: reads go on, writing resumes when there is room */
+    AKIDB_BUSY = 5,     /* the folder is in use, or try again */
+    AKIDB_NO_SPACE = 6, /* the disk is full: reads go on, writing resumes when there is room */
     AKIDB_NO_MEMORY = 7,
-    AKIDB_IO = 8,          /* the operating system reported an error */
-    AKIDB_CORRUPT = 9,     /* stored bytes are damaged: the message says where */
+    AKIDB_IO = 8,      /* the operating system reported an error */
+    AKIDB_CORRUPT = 9, /* stored bytes are damaged: the message says where */
     AKIDB_INTERNAL = 10
 };
 
@@ -59,17 +61,17 @@ enum akidb_metric { AKIDB_COSINE = 0, AKIDB_DOT = 1, AKIDB_L2 = 2 };
 enum akidb_durability { AKIDB_SYNC = 0, AKIDB_INTERVAL = 1, AKIDB_ASYNC = 2 };
 
 struct akidb_options {
-    int durability;           /* enum akidb_durability */
+    int durability;            /* enum akidb_durability */
     unsigned sync_interval_ms; /* AKIDB_INTERVAL; 0: 100 */
-    unsigned build_threads;   /* background threads that link vectors; 0: one per core */
+    unsigned build_threads;    /* background threads that link vectors; 0: one per core */
 };
 
 struct akidb_collection_options {
-    unsigned dimension;       /* 1..65535 */
-    int metric;               /* enum akidb_metric */
-    unsigned m;               /* 0: 16 */
-    unsigned ef_construction; /* 0: 200 */
-    unsigned ef_search;       /* 0: 64 */
+    unsigned dimension;          /* 1..65535 */
+    int metric;                  /* enum akidb_metric */
+    unsigned m;                  /* 0: 16 */
+    unsigned ef_construction;    /* 0: 200 */
+    unsigned ef_search;          /* 0: 64 */
     const char *embedding_model; /* or NULL */
 };
 
@@ -81,10 +83,10 @@ struct akidb_document {
 };
 
 struct akidb_search_options {
-    unsigned k;              /* 0: 10; at most 10,000 */
-    unsigned ef;             /* 0: the collection's */
-    const char *filter;      /* JSON as in docs/filters.md, or NULL */
-    int exact;               /* 1: scan everything */
+    unsigned k;         /* 0: 10; at most 10,000 */
+    unsigned ef;        /* 0: the collection's */
+    const char *filter; /* JSON as in docs/filters.md, or NULL */
+    int exact;          /* 1: scan everything */
 };
 
 struct akidb_result {

@@ -48,6 +48,7 @@ log=$root.log
 # and nothing is removed while something is mounted below it.
 clean_up() {
     local process target
+    trap "" INT TERM # what follows must not stop half-way
     rm -f "$log"
     for process in /proc/[0-9]*; do
         if [ "$(readlink "$process/root" 2>/dev/null)" = "$root" ]; then
@@ -88,6 +89,7 @@ chmod +x "$root/usr/sbin/policy-rc.d"
 
 # --- What this machine needs to reach packages, the new one needs too. ---
 cp /etc/resolv.conf "$root/etc/resolv.conf"
+printf '127.0.0.1 localhost %s\n::1 localhost\n' "$(hostname)" >"$root/etc/hosts"
 { grep -lE '^[[:space:]]*Acquire' /etc/apt/apt.conf.d/* 2>/dev/null || true; } |
     xargs -r cp -t "$root/etc/apt/apt.conf.d"
 rm -f "$root/etc/apt/sources.list"

@@ -19,8 +19,8 @@ struct ak_arena {
 };
 
 void ak_arena_init(struct ak_arena *arena, size_t max);
-void ak_arena_release(struct ak_arena *arena); /* idempotent */
-void ak_arena_reset(struct ak_arena *arena);   /* forget everything, keep one block */
+void ak_arena_release(struct ak_arena *arena);             /* idempotent */
+void ak_arena_reset(struct ak_arena *arena);               /* forget everything, keep one block */
 void *ak_arena_alloc(struct ak_arena *arena, size_t size); /* 16-byte aligned; NULL on failure */
 void *ak_arena_alloc_aligned(struct ak_arena *arena, size_t align, size_t size);
 /* Copy of `s`, NUL-terminated (not counted); .p is NULL on failure. */

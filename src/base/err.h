@@ -29,7 +29,8 @@ struct ak_err {
 
 /* Store code and message in `err` (if any) and return the code: `return ak_fail(err, …);`. */
 enum ak_rc ak_fail(struct ak_err *err, enum ak_rc rc, const char *fmt, ...) AK_PRINTF(3, 4);
-enum ak_rc ak_fail_v(struct ak_err *err, enum ak_rc rc, const char *fmt, va_list ap) AK_PRINTF(3, 0);
+enum ak_rc ak_fail_v(struct ak_err *err, enum ak_rc rc, const char *fmt, va_list ap)
+    AK_PRINTF(3, 0);
 
 /* Like ak_fail with the code that fits `errnum` (ENOSPC → AK_NO_SPACE …) and its text appended. */
 enum ak_rc ak_fail_errno(struct ak_err *err, int errnum, const char *fmt, ...) AK_PRINTF(3, 4);
@@ -39,8 +40,8 @@ enum ak_rc ak_wrap(struct ak_err *err, enum ak_rc rc, const char *fmt, ...) AK_P
 
 void ak_err_clear(struct ak_err *err);
 
-const char *ak_rc_name(enum ak_rc rc);      /* wire code: "NOT_FOUND" */
-const char *ak_rc_text(enum ak_rc rc);      /* a sentence for a person */
+const char *ak_rc_name(enum ak_rc rc); /* wire code: "NOT_FOUND" */
+const char *ak_rc_text(enum ak_rc rc); /* a sentence for a person */
 int ak_rc_http_status(enum ak_rc rc);
 int ak_rc_grpc_status(enum ak_rc rc);
 int ak_rc_exit_code(enum ak_rc rc);

@@ -1,8 +1,8 @@
 /* file.h — the one seam to the file system.
  *
- * Everything AkiDB keeps goes through a `struct ak_fs`, so that a test can fail the n-th write, fill
- * the disk, or record every write, sync and rename and then build each image that a power cut could
- * leave (tests/support/powercut.h).
+ * Everything AkiDB keeps goes through a `struct ak_fs`, so that a test can fail the n-th write,
+ * fill the disk, or record every write, sync and rename and then build each image that a power cut
+ * could leave (tests/support/powercut.h).
  *
  * Contract (POSIX, as ext4 and XFS keep it): after file_sync() the bytes written before it and the
  * size survive power loss; a name created, renamed or removed survives after sync_dir() of its
@@ -54,7 +54,8 @@ struct ak_fs_ops {
                        struct ak_err *err);
     enum ak_rc (*rename)(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err);
     enum ak_rc (*remove)(struct ak_fs *fs, const char *path, struct ak_err *err); /* file */
-    enum ak_rc (*make_dir)(struct ak_fs *fs, const char *path, struct ak_err *err); /* EXISTS is OK */
+    /* A folder that exists already is AK_OK. */
+    enum ak_rc (*make_dir)(struct ak_fs *fs, const char *path, struct ak_err *err);
     enum ak_rc (*sync_dir)(struct ak_fs *fs, const char *path, struct ak_err *err);
     enum ak_rc (*list)(struct ak_fs *fs, const char *path, ak_dir_fn fn, void *ctx,
                        struct ak_err *err);
@@ -103,13 +104,22 @@ void ak_file_close(struct ak_file *file); /* NULL is fine */
 /* The whole file into `out` (appended), AK_TOO_BIG above size_max. */
 AK_MUST enum ak_rc ak_fs_read_all(struct ak_fs *fs, const char *path, size_t size_max,
                                   struct ak_buf *out, struct ak_err *err);
-/* Replace `path` atomically and durably: temporary file beside it, sync, rename, sync of the folder. */
+/* Replace `path` atomically and durably: temporary file beside it, sync, rename, sync of folder. */
 AK_MUST enum ak_rc ak_fs_write_atomic(struct ak_fs *fs, const char *path, struct ak_str bytes,
                                       struct ak_err *err);
 
 /* An fs that fails on purpose, over another one. Compiled always: tests and drills use it. */
-enum ak_fs_op { AK_FS_WRITE = 1, AK_FS_SYNC = 2, AK_FS_OPEN = 4, AK_FS_RENAME = 8, AK_FS_REMOVE = 16,
-                AK_FS_ALLOCATE = 32, AK_FS_READ = 64, AK_FS_SYNC_DIR = 128, AK_FS_ANY = 255 };
+enum ak_fs_op {
+    AK_FS_WRITE = 1,
+    AK_FS_SYNC = 2,
+    AK_FS_OPEN = 4,
+    AK_FS_RENAME = 8,
+    AK_FS_REMOVE = 16,
+    AK_FS_ALLOCATE = 32,
+    AK_FS_READ = 64,
+    AK_FS_SYNC_DIR = 128,
+    AK_FS_ANY = 255
+};
 struct ak_fs_fault;
 struct ak_fs_fault *ak_fs_fault_open(struct ak_fs *under);
 void ak_fs_fault_close(struct ak_fs_fault *fault); /* does not close `under` */

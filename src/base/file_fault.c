@@ -1,9 +1,9 @@
 /* file_fault.c — a file system that fails on purpose, over another one.
  *
  * Operations are counted by their bit in `enum ak_fs_op`: truncate counts as a write, make_dir as
- * an open; list, stat, size and free_bytes never fail here. A write that is made to fail has already
- * written the first half of its bytes, as a real one may have; all others that are made to fail
- * have done nothing.
+ * an open; list, stat, size and free_bytes never fail here. A write that is made to fail has
+ * already written the first half of its bytes, as a real one may have; all others that are made to
+ * fail have done nothing.
  */
 #include "base/file.h"
 #include "base/mem.h"

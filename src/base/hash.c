@@ -69,12 +69,12 @@ uint32_t ak_crc32c_by_table(uint32_t crc, const void *p, size_t len)
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define BIG 512u                    /* bytes of one of three blocks */
-#define BIG_SHIFT_2 0x170076fau     /* x^(16·512-33) mod P, bit-reflected */
-#define BIG_SHIFT_1 0xdd7e3b0cu     /* x^(8·512-33) mod P */
+#define BIG 512u                /* bytes of one of three blocks */
+#define BIG_SHIFT_2 0x170076fau /* x^(16·512-33) mod P, bit-reflected */
+#define BIG_SHIFT_1 0xdd7e3b0cu /* x^(8·512-33) mod P */
 #define SMALL 64u
-#define SMALL_SHIFT_2 0x0d3b6092u   /* x^(16·64-33) mod P */
-#define SMALL_SHIFT_1 0x9e4addf8u   /* x^(8·64-33) mod P */
+#define SMALL_SHIFT_2 0x0d3b6092u /* x^(16·64-33) mod P */
+#define SMALL_SHIFT_1 0x9e4addf8u /* x^(8·64-33) mod P */
 
 /* The CRC state after three blocks of n bytes (a multiple of 8) at p. */
 __attribute__((target("sse4.2,pclmul"), always_inline)) static inline uint64_t

@@ -3,8 +3,8 @@
  * The reader is a cursor over bytes in memory. The caller asks for what it expects; a mismatch
  * gives AK_INVALID with the byte offset and the field ("at byte 17: expected a number for 'k'").
  * Strict: UTF-8 is checked, no comments, no trailing commas, depth ≤ AK_JSON_DEPTH_MAX, numbers are
- * finite (1e999 is refused), a key may appear once per object (ak_json_next_key refuses the second).
- * Every value that is due must be read or skipped, once: anything else is a failure too.
+ * finite (1e999 is refused), a key may appear once per object (ak_json_next_key refuses the
+ * second). Every value that is due must be read or skipped, once: anything else is a failure too.
  *
  *   struct ak_json in;
  *   ak_json_init(&in, body);
@@ -14,7 +14,7 @@
  *       else if (…) …
  *       else { ak_json_unknown_key(&in, key, "vector, k, ef"); }
  *   }
- *   return ak_json_finish(&in, err);              // trailing bytes refused; gives the first failure
+ *   return ak_json_finish(&in, err); // trailing bytes refused; gives the first failure
  *
  * The first failure sticks: later calls do nothing and return false, so only the end is checked.
  *

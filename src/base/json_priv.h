@@ -54,7 +54,7 @@ static inline uint64_t ak_load8(const char *p)
     return word;
 }
 
-/* The first quote, backslash or control character (< 0x20) at or after p; `end` if there is none. */
+/* The first quote, backslash or control character (< 0x20) from p on; `end` if there is none. */
 static inline const char *ak_json_find_special(const char *p, const char *end)
 {
     const uint64_t ones = 0x0101010101010101u;

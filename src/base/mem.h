@@ -12,16 +12,16 @@
 
 #define AK_CACHE_LINE 64
 
-void *ak_alloc(size_t size);                                   /* uninitialised; aborts on failure */
-void *ak_zalloc(size_t size);                                  /* zeroed; aborts on failure */
-void *ak_realloc(void *p, size_t size);                        /* aborts on failure */
-void *ak_try_alloc(size_t size);                               /* NULL on failure */
-void *ak_try_zalloc(size_t size);                              /* NULL on failure */
-void *ak_try_realloc(void *p, size_t size);                    /* NULL on failure, `p` untouched */
-void *ak_try_alloc_aligned(size_t align, size_t size);         /* align: power of two ≥ 8 */
-void *ak_alloc_aligned(size_t align, size_t size);             /* aborts on failure */
+void *ak_alloc(size_t size);                           /* uninitialised; aborts on failure */
+void *ak_zalloc(size_t size);                          /* zeroed; aborts on failure */
+void *ak_realloc(void *p, size_t size);                /* aborts on failure */
+void *ak_try_alloc(size_t size);                       /* NULL on failure */
+void *ak_try_zalloc(size_t size);                      /* NULL on failure */
+void *ak_try_realloc(void *p, size_t size);            /* NULL on failure, `p` untouched */
+void *ak_try_alloc_aligned(size_t align, size_t size); /* align: power of two ≥ 8 */
+void *ak_alloc_aligned(size_t align, size_t size);     /* aborts on failure */
 void ak_free(void *p);
-char *ak_strdup_n(const char *p, size_t len);                  /* NUL-terminated copy; aborts */
+char *ak_strdup_n(const char *p, size_t len); /* NUL-terminated copy; aborts */
 
 /* a*b and a+b that say when they overflow. */
 static inline int ak_mul_overflows(size_t a, size_t b, size_t *out)

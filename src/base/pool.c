@@ -134,8 +134,7 @@ static bool grow(struct ak_pool *pool)
     if (cap > pool->queue_max) {
         cap = pool->queue_max;
     }
-    struct job *ring =
-        ak_mul_overflows(cap, sizeof *ring, &bytes) ? NULL : ak_try_alloc(bytes);
+    struct job *ring = ak_mul_overflows(cap, sizeof *ring, &bytes) ? NULL : ak_try_alloc(bytes);
     if (!ring) {
         return false;
     }

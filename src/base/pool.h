@@ -10,10 +10,10 @@ struct ak_pool;
 typedef void (*ak_pool_fn)(void *arg);
 
 struct ak_pool_options {
-    const char *name;    /* ≤ 12 bytes */
-    unsigned threads;    /* 0: one per core */
-    size_t queue_max;    /* jobs waiting; 0: 65,536 */
-    bool nice;           /* low CPU priority: background work */
+    const char *name; /* ≤ 12 bytes */
+    unsigned threads; /* 0: one per core */
+    size_t queue_max; /* jobs waiting; 0: 65,536 */
+    bool nice;        /* low CPU priority: background work */
 };
 
 AK_MUST enum ak_rc ak_pool_open(const struct ak_pool_options *options, struct ak_pool **pool,

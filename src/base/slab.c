@@ -27,9 +27,9 @@
 #include <unistd.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
-#define HEAP_MAX HUGE_PAGE              /* from here on a region */
-#define HEAP_MIN ((size_t)256)          /* bytes of the first block: a few small rows */
-#define REGION_MIN ((size_t)64 << 20)   /* address space is cheap, moving rows is not */
+#define HEAP_MAX HUGE_PAGE            /* from here on a region */
+#define HEAP_MIN ((size_t)256)        /* bytes of the first block: a few small rows */
+#define REGION_MIN ((size_t)64 << 20) /* address space is cheap, moving rows is not */
 
 enum slab_home { HOME_NONE, HOME_HEAP, HOME_REGION, HOME_VIEW };
 
@@ -71,8 +71,8 @@ static enum ak_rc rows_bytes(const struct ak_slab *slab, uint64_t rows, size_t *
 static char *map_aligned(size_t bytes)
 {
     size_t more = bytes + HUGE_PAGE;
-    char *p = mmap(NULL, more, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *p = mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     if (p == MAP_FAILED) {
         return NULL;
     }

@@ -1,8 +1,8 @@
 /* slab.h — an array of fixed-size rows that grows while readers use it without locks.
  *
  * Small arrays live on the heap; from 2 MiB on in a reserved address range of which only touched
- * pages cost memory (huge pages where asked for and allowed), so that growth rarely moves a row. When
- * it must move, the rows are copied, the new base is published, and the old memory is retired
+ * pages cost memory (huge pages where asked for and allowed), so that growth rarely moves a row.
+ * When it must move, the rows are copied, the new base is published, and the old memory is retired
  * through the epoch: a reader inside an epoch may keep using the base it loaded.
  *
  * A slab may start as a view of rows stored elsewhere (a section of a mapped image, read-only).
@@ -21,21 +21,21 @@
 
 struct ak_slab {
     _Atomic(char *) base;
-    size_t stride;        /* bytes a row */
-    uint64_t cap;         /* rows that fit without moving */
+    size_t stride; /* bytes a row */
+    uint64_t cap;  /* rows that fit without moving */
     struct ak_epoch *epoch;
-    bool huge;            /* ask for 2 MiB pages */
-    uint8_t home;         /* the slab's own: none, heap, region, view */
-    size_t region_bytes;  /* reserved, for home = region */
-    int fd;               /* view: file behind it or -1 */
-    uint64_t file_at;     /* view: where its first row is in the file */
+    bool huge;           /* ask for 2 MiB pages */
+    uint8_t home;        /* the slab's own: none, heap, region, view */
+    size_t region_bytes; /* reserved, for home = region */
+    int fd;              /* view: file behind it or -1 */
+    uint64_t file_at;    /* view: where its first row is in the file */
     uint64_t view_rows;
-    uint64_t reserved;    /* rows that may be in use: what a move copies */
+    uint64_t reserved; /* rows that may be in use: what a move copies */
 };
 
 void ak_slab_init(struct ak_slab *slab, size_t stride, bool huge, struct ak_epoch *epoch);
 /* Rows [0, rows) are at `p`, borrowed and read-only until thaw or release. fd ≥ 0: the file behind
- * `p` (kept open by the caller for the slab's life), with the first row at file_at (page-aligned). */
+ * `p`, which the caller keeps open for the slab's life; its first row is at file_at, page-aligned. */
 void ak_slab_init_view(struct ak_slab *slab, size_t stride, bool huge, struct ak_epoch *epoch,
                        const void *p, uint64_t rows, int fd, uint64_t file_at);
 void ak_slab_release(struct ak_slab *slab); /* frees at once: no reader may be inside; idempotent */

@@ -48,8 +48,7 @@ bool ak_str_has_prefix(struct ak_str s, struct ak_str prefix)
 
 bool ak_str_has_suffix(struct ak_str s, struct ak_str suffix)
 {
-    return s.len >= suffix.len &&
-           ak_str_eq(ak_str_sub(s, s.len - suffix.len, suffix.len), suffix);
+    return s.len >= suffix.len && ak_str_eq(ak_str_sub(s, s.len - suffix.len, suffix.len), suffix);
 }
 
 struct ak_str ak_str_sub(struct ak_str s, size_t from, size_t len)

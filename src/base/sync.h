@@ -10,11 +10,11 @@
 
 enum ak_rank {
     AK_RANK_SERVICE = 10,
-    AK_RANK_ENGINE_LIFECYCLE = 20,  /* opening, closing, checkpointing a collection */
-    AK_RANK_COLLECTION = 30,        /* the writer lock of one collection */
-    AK_RANK_ENGINE_DIRECTORY = 40,  /* name and id tables, references, dirty list */
-    AK_RANK_INDEX = 50,             /* index structure: growth, pending list */
-    AK_RANK_COLUMNS = 55,           /* filter columns */
+    AK_RANK_ENGINE_LIFECYCLE = 20, /* opening, closing, checkpointing a collection */
+    AK_RANK_COLLECTION = 30,       /* the writer lock of one collection */
+    AK_RANK_ENGINE_DIRECTORY = 40, /* name and id tables, references, dirty list */
+    AK_RANK_INDEX = 50,            /* index structure: growth, pending list */
+    AK_RANK_COLUMNS = 55,          /* filter columns */
     AK_RANK_WAL = 60,
     AK_RANK_CATALOG = 70,
     AK_RANK_POOL = 80,

@@ -45,8 +45,8 @@ static uint64_t next_stamp(struct ak_uuid_maker *maker)
     do {
         next = now > last ? now : last + 1;
         /* Relaxed: `last` guards nothing but itself, and one atomic's order is total anyway. */
-    } while (!atomic_compare_exchange_weak_explicit(&maker->last, &last, next,
-                                                    memory_order_relaxed, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&maker->last, &last, next, memory_order_relaxed,
+                                                    memory_order_relaxed));
     return next;
 }
 

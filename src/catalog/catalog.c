@@ -188,8 +188,8 @@ void ak_catalog_close(struct ak_catalog *catalog)
 /* --- Changes. Each apply_* runs inside its savepoint. --- */
 
 /* Row number of a collection, or 0 when there is none. */
-static enum ak_rc find_row(struct ak_catalog *catalog, const struct ak_uuid *id,
-                           sqlite3_int64 *row, struct ak_err *err)
+static enum ak_rc find_row(struct ak_catalog *catalog, const struct ak_uuid *id, sqlite3_int64 *row,
+                           struct ak_err *err)
 {
     sqlite3_stmt *stmt = catalog->sql[SQL_FIND];
     bind_uuid(stmt, 1, id);
@@ -293,8 +293,7 @@ struct checkpoint_list {
     size_t count;
 };
 
-static enum ak_rc apply_checkpoints(struct ak_catalog *catalog, const void *arg,
-                                    struct ak_err *err)
+static enum ak_rc apply_checkpoints(struct ak_catalog *catalog, const void *arg, struct ak_err *err)
 {
     const struct checkpoint_list *list = arg;
     enum ak_rc rc = AK_OK;

@@ -1,11 +1,12 @@
-/* catalog.h — the node's directory, in SQLite: collections, their checkpoints, tiny images, settings.
+/* catalog.h — the node's directory, in SQLite: collections, checkpoints, tiny images, settings.
  *
  * The catalog is the truth about what exists: an image file, or a log record, that it does not name
  * is garbage. Every call that changes something is durable when it returns (WAL mode, synchronous
  * FULL); concurrent changes share transactions (group commit by the first waiter).
  *
- * The database is reached through base/file.h (own SQLite VFS, exclusive locking, no shared memory),
- * so power-cut and full-disk tests cover it. Schema: numbered migrations in catalog_schema.c.
+ * The database is reached through base/file.h (own SQLite VFS, exclusive locking, no shared
+ * memory), so power-cut and full-disk tests cover it. Schema: numbered migrations in
+ * catalog_schema.c.
  *
  * Threads: any call from any thread. Memory: rows given to callbacks are borrowed for the callback.
  */
@@ -23,10 +24,10 @@ void ak_catalog_close(struct ak_catalog *catalog); /* NULL is fine */
 /* What a checkpoint left behind. generation 0: never checkpointed, everything is in the log. */
 struct ak_checkpoint {
     uint64_t generation;
-    uint64_t lsn;         /* records of this collection below it are in the image */
+    uint64_t lsn; /* records of this collection below it are in the image */
     uint64_t documents;
     uint64_t image_bytes;
-    bool tiny;            /* the image is a blob in the catalog, not a file */
+    bool tiny; /* the image is a blob in the catalog, not a file */
 };
 
 struct ak_catalog_row {
@@ -52,8 +53,8 @@ struct ak_checkpoint_commit {
     struct ak_checkpoint checkpoint;
     struct ak_str blob; /* the tiny image; used when checkpoint.tiny */
 };
-/* All of them in one transaction; a collection that is gone meanwhile is skipped. Replaces the former
- * tiny image, or removes it when the new image is a file. */
+/* All of them in one transaction; a collection that is gone meanwhile is skipped. Replaces the
+ * former tiny image, or removes it when the new image is a file. */
 AK_MUST enum ak_rc ak_catalog_checkpoint(struct ak_catalog *catalog,
                                          const struct ak_checkpoint_commit *commits, size_t count,
                                          struct ak_err *err);

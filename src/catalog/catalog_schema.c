@@ -5,7 +5,8 @@
  * new step at the end. application_id marks the file as ours.
  *
  * Numbers of 64 bits without sign (LSN, generation, settings) are stored as SQLite's signed
- * integers of the same bits. metric and quantization are stored by name, state by number (enum order).
+ * integers of the same bits. metric and quantization are stored by name, state by number (enum
+ * order).
  */
 #include "catalog/catalog_priv.h"
 #include <stdio.h>

@@ -65,8 +65,9 @@ static int failed(struct catalog_vfs *vfs, const struct ak_err *err, int sqlite_
 static int refuse(struct catalog_vfs *vfs, int sqlite_rc)
 {
     struct ak_err err;
-    (void)ak_fail(&err, AK_IO, "an earlier sync of the catalog failed: it refuses changes until "
-                               "the server is restarted");
+    (void)ak_fail(&err, AK_IO,
+                  "an earlier sync of the catalog failed: it refuses changes until the "
+                  "server is restarted");
     return failed(vfs, &err, sqlite_rc);
 }
 

@@ -141,8 +141,8 @@ static enum ak_rc read_documents(const struct akidb_document *documents, size_t 
 {
     for (size_t i = 0; i < count; i++) {
         const struct akidb_document *in = &documents[i];
-        docs[i] = (struct ak_document){.external_id = ak_str_of(in->external_id),
-                                       .vector = in->vector};
+        docs[i] =
+            (struct ak_document){.external_id = ak_str_of(in->external_id), .vector = in->vector};
         if (!in->vector) {
             return ak_fail(err, AK_INVALID, "documents[%zu]: no vector", i);
         }
@@ -153,7 +153,8 @@ static enum ak_rc read_documents(const struct akidb_document *documents, size_t 
             }
         }
         if (in->metadata) {
-            enum ak_rc rc = ak_metadata_read(ak_str_of(in->metadata), arena, &docs[i].metadata, err);
+            enum ak_rc rc =
+                ak_metadata_read(ak_str_of(in->metadata), arena, &docs[i].metadata, err);
             if (rc != AK_OK) {
                 return ak_wrap(err, rc, "documents[%zu]", i);
             }
@@ -327,8 +328,7 @@ int akidb_search(struct akidb *db, const char *collection, const float *vector,
     struct akidb_search_options none = {0};
     struct results_box *box = ak_zalloc(sizeof *box);
     ak_arena_init(&box->arena, 0);
-    enum ak_rc rc =
-        search(db->engine, collection, vector, options ? options : &none, box, &err);
+    enum ak_rc rc = search(db->engine, collection, vector, options ? options : &none, box, &err);
     if (rc == AK_OK) {
         *results = &box->results;
     } else {

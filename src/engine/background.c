@@ -3,16 +3,16 @@
  * Builders: threads of low priority over a list of collections with rows to link. A collection with
  * much to do goes back on the list before it is worked on, so that all builders join in.
  *
- * Keeper: one thread, one pass a second or when poked. All its work is serial under keeper.work, which
- * ak_engine_checkpoint() and close share.
+ * Keeper: one thread, one pass a second or when poked. All its work is serial under keeper.work,
+ * which ak_engine_checkpoint() and close share.
  */
 #include "base/mem.h"
 #include "engine/engine_priv.h"
 
 #define BUILD_SHARE 64
 #define KEEPER_PERIOD_MS 1000
-#define REPAIR_MIN 256         /* tombstones worth a pass */
-#define LARGE_OPEN_MAX 8192    /* each maps a file: stay far from vm.max_map_count */
+#define REPAIR_MIN 256      /* tombstones worth a pass */
+#define LARGE_OPEN_MAX 8192 /* each maps a file: stay far from vm.max_map_count */
 
 /* --- builders --- */
 
@@ -65,7 +65,7 @@ static void want_again(struct ak_collection *collection)
     ak_mutex_unlock(&dir->lock);
 }
 
-/* Nothing could be taken although rows wait: other builders have them, or a checkpoint copies links. */
+/* Nothing could be taken though rows wait: other builders have it, or a checkpoint copies links. */
 static void pause_builder(struct ak_builders *builders)
 {
     ak_mutex_lock(&builders->lock);

@@ -14,8 +14,8 @@
  * I1  The image that the catalog names is whole on disk (2 before 4).
  * I2  No image covers an LSN that the log could lose (3 before 4): otherwise new records would get
  *     LSNs that recovery takes for covered.
- * I3  Every record at or after checkpoint.lsn of its collection is in the log: wal_from is never above
- *     the dirty_from of any collection, and is durable before a segment goes.
+ * I3  Every record at or after checkpoint.lsn of its collection is in the log: wal_from is never
+ *     above the dirty_from of any collection, and is durable before a segment goes.
  * I4  A file in collections/ that the catalog does not name is garbage: removed at the next open.
  *
  * A crash before 4 leaves the old image and the log; after 4 the new image, a garbage file at most.
@@ -54,7 +54,7 @@ static bool fits_catalog(const struct ak_collection *collection)
     return slots * row + ak_docs_image_bytes(&collection->docs, slots) + 4096 < AK_TINY_IMAGE_MAX;
 }
 
-/* 1: fix the state. The collection counts as clean from here; writes that follow make it dirty anew. */
+/* 1: fix the state. The collection counts as clean from here; later writes make it dirty anew. */
 static enum ak_rc freeze(struct ak_engine *engine, struct begun *begun, struct ak_err *err)
 {
     struct ak_collection *collection = begun->collection;
@@ -192,8 +192,7 @@ static enum ak_rc commit(struct ak_engine *engine, struct begun *begun, size_t c
             ak_series_observe(engine->m_ckpt_seconds, seconds);
             ak_series_add(engine->m_ckpt_bytes, begun[i].after.image_bytes);
             ak_log_debug(engine->log, "checkpoint", "'%.*s': %llu documents, %llu bytes, %.3f s",
-                         AK_STR_ARG(entry->info.name),
-                         (unsigned long long)begun[i].after.documents,
+                         AK_STR_ARG(entry->info.name), (unsigned long long)begun[i].after.documents,
                          (unsigned long long)begun[i].after.image_bytes, seconds);
         }
         ak_buf_release(&begun[i].blob);
@@ -243,10 +242,9 @@ enum ak_rc ak_checkpoint_one(struct ak_engine *engine, struct ak_collection *col
 
 /* The next dirty collection after those that were tried in this pass, referenced; NULL at the end.
  * Every entry tried is either clean or moved to the end of the ring, so `left` bounds the pass. */
-static struct ak_collection *next_dirty(struct ak_engine *engine,
-                                        bool (*wanted)(const struct ak_engine *,
-                                                       const struct ak_entry *),
-                                        uint64_t *left)
+static struct ak_collection *
+next_dirty(struct ak_engine *engine,
+           bool (*wanted)(const struct ak_engine *, const struct ak_entry *), uint64_t *left)
 {
     struct ak_directory *dir = &engine->directory;
     struct ak_collection *found = NULL;
@@ -310,8 +308,9 @@ enum ak_rc ak_checkpoint_release_log(struct ak_engine *engine, struct ak_err *er
     struct ak_directory *dir = &engine->directory;
     struct ak_wal_stats stats;
     ak_wal_stats(engine->wal, &stats);
-    /* A writer marks its collection dirty before it appends (write.c), with an LSN that is not above the
-     * record's. One that marks after this scan appends after it too, and so at or above `durable`. */
+    /* A writer marks its collection dirty before it appends (write.c), with an LSN that is not
+     * above the record's. One that marks after this scan appends after it too, and so at or above
+     * `durable`. */
     ak_lsn from = stats.durable;
     ak_mutex_lock(&dir->lock);
     for (struct ak_entry *entry = dir->dirty.dirty_next; entry != &dir->dirty;

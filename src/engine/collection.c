@@ -1,8 +1,8 @@
 /* collection.c — live collections: opened when first used, counted, closed when idle.
  *
  * References and the list of live collections (least recently used first) are under the directory's
- * lock. Loading happens outside of it: the entry is marked `opening` and other threads that want the
- * same collection wait for that one load.
+ * lock. Loading happens outside of it: the entry is marked `opening` and other threads that want
+ * the same collection wait for that one load.
  */
 #include "base/mem.h"
 #include "engine/engine_priv.h"
@@ -101,13 +101,13 @@ static enum ak_rc load_checkpoint(struct ak_collection *collection, struct ak_er
         rc = ak_docs_load(&collection->docs, collection->engine->epoch, collection->image,
                           ak_index_slots(collection->index), &lsn, err);
     }
-    if (rc == AK_OK && (lsn != checkpoint->lsn ||
-                        ak_index_live(collection->index) != checkpoint->documents)) {
-        rc = ak_fail(err, AK_CORRUPT,
-                     "image (LSN %llu, %llu documents) is not the one the catalog names (%llu, %llu)",
-                     (unsigned long long)lsn, (unsigned long long)ak_index_live(collection->index),
-                     (unsigned long long)checkpoint->lsn,
-                     (unsigned long long)checkpoint->documents);
+    if (rc == AK_OK &&
+        (lsn != checkpoint->lsn || ak_index_live(collection->index) != checkpoint->documents)) {
+        rc = ak_fail(
+            err, AK_CORRUPT,
+            "image (LSN %llu, %llu documents) is not the one the catalog names (%llu, %llu)",
+            (unsigned long long)lsn, (unsigned long long)ak_index_live(collection->index),
+            (unsigned long long)checkpoint->lsn, (unsigned long long)checkpoint->documents);
     }
     return rc;
 }
@@ -122,8 +122,8 @@ static void free_parts(struct ak_collection *collection)
     ak_free(collection);
 }
 
-static enum ak_rc load(struct ak_engine *engine, struct ak_entry *entry,
-                       struct ak_collection **out, struct ak_err *err)
+static enum ak_rc load(struct ak_engine *engine, struct ak_entry *entry, struct ak_collection **out,
+                       struct ak_err *err)
 {
     struct ak_collection *collection = ak_try_zalloc(sizeof *collection);
     if (!collection) {
@@ -247,9 +247,9 @@ enum ak_rc ak_engine_get(struct ak_engine *engine, struct ak_str name_or_id,
     struct ak_directory *dir = &engine->directory;
     ak_mutex_lock(&dir->lock);
     struct ak_entry *entry = ak_directory_find(dir, name_or_id);
-    enum ak_rc rc = entry ? ak_collection_open_entry(engine, entry, collection, err)
-                          : ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'",
-                                    AK_STR_ARG(name_or_id));
+    enum ak_rc rc =
+        entry ? ak_collection_open_entry(engine, entry, collection, err)
+              : ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'", AK_STR_ARG(name_or_id));
     ak_mutex_unlock(&dir->lock);
     return rc;
 }

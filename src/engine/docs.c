@@ -1,9 +1,10 @@
 /* docs.c — ids, times, external ids and metadata by slot, and the way from an id to its slot.
  *
- * Rows are slabs: readers inside the epoch use them without a lock. Text (external id, then metadata)
- * is appended to one byte slab; a row's reference is written before the row is findable, and a slot
- * is reused only after every reader that could hold it has left, so a reader never sees half a row.
- * Removing a document leaves its bytes; compaction rewrites the text when a third of it is dead.
+ * Rows are slabs: readers inside the epoch use them without a lock. Text (external id, then
+ * metadata) is appended to one byte slab; a row's reference is written before the row is findable,
+ * and a slot is reused only after every reader that could hold it has left, so a reader never sees
+ * half a row. Removing a document leaves its bytes; compaction rewrites the text when a third of it
+ * is dead.
  *
  * I1  the map holds exactly the ids of live slots, once `mapped`.
  * I2  refs[slot].at + lengths ≤ text_len for every live slot (checked on load).
@@ -244,8 +245,8 @@ uint32_t ak_docs_set(struct ak_docs *docs, uint32_t slot, const struct ak_docume
         docs->slots = (uint64_t)slot + 1;
     }
     uint32_t old = AK_MAP_NONE;
-    enum ak_rc rc = ak_map_put(&docs->map, ak_uuid_hash(&doc->id), &doc->id, slot, same_id, docs,
-                               &old, NULL);
+    enum ak_rc rc =
+        ak_map_put(&docs->map, ak_uuid_hash(&doc->id), &doc->id, slot, same_id, docs, &old, NULL);
     AK_ASSERT(rc == AK_OK); /* ak_docs_reserve made room */
     if (old != AK_MAP_NONE) {
         docs->text_dead += text_len_of(docs, old);
@@ -316,9 +317,8 @@ static enum ak_rc write_text(const struct ak_docs *docs, uint64_t slots, const u
 enum ak_rc ak_docs_write(const struct ak_docs *docs, uint64_t slots, const uint64_t *live,
                          uint64_t lsn, struct ak_image_writer *writer, struct ak_err *err)
 {
-    struct doc_state state = {.slots = slots,
-                              .lsn = lsn,
-                              .text_len = live_text_bytes(docs, slots, live)};
+    struct doc_state state = {
+        .slots = slots, .lsn = lsn, .text_len = live_text_bytes(docs, slots, live)};
     enum ak_rc rc = AK_OK;
     if ((rc = ak_image_put(writer, AK_IMAGE_DOC_STATE, sizeof state, 1, &state, err)) ||
         (rc = write_rows(&docs->ids, AK_IMAGE_DOC_IDS, slots, writer, err)) ||
@@ -378,6 +378,5 @@ size_t ak_docs_bytes(const struct ak_docs *docs)
 {
     return ak_slab_bytes(&docs->ids, docs->slots) + ak_slab_bytes(&docs->times, docs->slots) +
            ak_slab_bytes(&text_now(docs)->refs, docs->slots) +
-           ak_slab_bytes(&text_now(docs)->bytes, docs->text_len) +
-           ak_map_bytes(&docs->map);
+           ak_slab_bytes(&text_now(docs)->bytes, docs->text_len) + ak_map_bytes(&docs->map);
 }

@@ -50,8 +50,8 @@ static enum ak_rc lock_folder(struct ak_engine *engine, struct ak_err *err)
 {
     char path[AK_IMAGE_PATH_MAX];
     sub_path(engine, "LOCK", path);
-    enum ak_rc rc = ak_fs_open(engine->fs, path, AK_OPEN_WRITE | AK_OPEN_CREATE,
-                               &engine->lock_file, err);
+    enum ak_rc rc =
+        ak_fs_open(engine->fs, path, AK_OPEN_WRITE | AK_OPEN_CREATE, &engine->lock_file, err);
     if (rc == AK_OK && flock(ak_file_fd(engine->lock_file), LOCK_EX | LOCK_NB) != 0) {
         rc = errno == EWOULDBLOCK
                  ? ak_fail(err, AK_CONFLICT,
@@ -188,10 +188,11 @@ static enum ak_rc check_log_is_ours(struct ak_engine *engine, struct ak_err *err
         highest = entry && entry->checkpoint.lsn > highest ? entry->checkpoint.lsn : highest;
     }
     if (stats.end < highest) {
-        return ak_fail(err, AK_CORRUPT,
-                       "the log in '%s/wal' ends at LSN %llu but the catalog knows %llu: the folder "
-                       "was removed or comes from another copy; restore it beside this catalog",
-                       engine->dir, (unsigned long long)stats.end, (unsigned long long)highest);
+        return ak_fail(
+            err, AK_CORRUPT,
+            "the log in '%s/wal' ends at LSN %llu but the catalog knows %llu: the folder "
+            "was removed or comes from another copy; restore it beside this catalog",
+            engine->dir, (unsigned long long)stats.end, (unsigned long long)highest);
     }
     return AK_OK;
 }
@@ -217,7 +218,8 @@ static enum ak_rc open_log(struct ak_engine *engine, const struct ak_engine_opti
         return rc;
     }
     if (engine->replayed_records) {
-        ak_log_info(engine->log, "engine", "replayed %llu records (%llu covered by images) in %.3f s",
+        ak_log_info(engine->log, "engine",
+                    "replayed %llu records (%llu covered by images) in %.3f s",
                     (unsigned long long)engine->replayed_records,
                     (unsigned long long)engine->replayed_skipped,
                     (double)(ak_mono_ns(engine->clock) - from_ns) / 1e9);
@@ -279,8 +281,8 @@ enum ak_rc ak_engine_open(const struct ak_engine_options *options, struct ak_eng
     engine->checkpoint_bytes = or_default(options->checkpoint_bytes, 64ull << 20);
     engine->pending_max_bytes = or_default(options->pending_max_bytes, 128ull << 20);
     engine->idle_bytes = or_default(options->idle_bytes, 256ull << 20);
-    engine->build_threads = options->build_threads ? options->build_threads
-                                                   : (unsigned)(cores > 0 ? cores : 1);
+    engine->build_threads =
+        options->build_threads ? options->build_threads : (unsigned)(cores > 0 ? cores : 1);
     engine->epoch = ak_epoch_open();
     ak_uuid_maker_init(&engine->uuids, engine->clock);
     ak_directory_init(&engine->directory);
@@ -314,7 +316,8 @@ void ak_engine_close(struct ak_engine *engine)
     ak_mutex_unlock(&engine->keeper.work);
     if (rc != AK_OK) {
         ak_log_warn(engine->log, "engine",
-                    "closed without a last checkpoint; the next start replays the log: %s", err.text);
+                    "closed without a last checkpoint; the next start replays the log: %s",
+                    err.text);
     }
     free_engine(engine);
 }
@@ -362,9 +365,9 @@ enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id, st
         id = entry->info.id;
     }
     ak_mutex_unlock(&dir->lock);
-    enum ak_rc rc = entry ? ak_catalog_delete(engine->catalog, &id, err)
-                          : ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'",
-                                    AK_STR_ARG(name_or_id));
+    enum ak_rc rc =
+        entry ? ak_catalog_delete(engine->catalog, &id, err)
+              : ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'", AK_STR_ARG(name_or_id));
     if (rc == AK_OK) {
         ak_mutex_lock(&dir->lock);
         struct ak_entry *gone = ak_directory_find_id(dir, &id);
@@ -384,8 +387,8 @@ enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id, st
             char path[AK_IMAGE_PATH_MAX];
             ak_collection_image_path(engine, &id, checkpoint.generation, path);
             if (ak_fs_remove(engine->fs, path, err) != AK_OK) {
-                ak_log_warn(engine->log, "engine", "image of a dropped collection stays until the "
-                                                   "next start");
+                ak_log_warn(engine->log, "engine",
+                            "image of a dropped collection stays until the next start");
             }
         }
     }
@@ -416,9 +419,9 @@ enum ak_rc ak_engine_describe(struct ak_engine *engine, struct ak_str name_or_id
     struct ak_directory *dir = &engine->directory;
     ak_mutex_lock(&dir->lock);
     const struct ak_entry *entry = ak_directory_find(dir, name_or_id);
-    enum ak_rc rc = entry ? summarise(entry, arena, summary, err)
-                          : ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'",
-                                    AK_STR_ARG(name_or_id));
+    enum ak_rc rc =
+        entry ? summarise(entry, arena, summary, err)
+              : ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'", AK_STR_ARG(name_or_id));
     ak_mutex_unlock(&dir->lock);
     return rc;
 }

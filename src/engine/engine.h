@@ -2,11 +2,12 @@
  *
  * A write is validated, appended to the node's log, applied in memory and so findable; it is
  * acknowledged when the log is durable up to it: upsert and delete return the LSN to wait for, by
- * ak_engine_commit() or ak_engine_commit_async(). Readers may see a write a moment before it is durable.
+ * ak_engine_commit() or ak_engine_commit_async(). Readers may see a write a moment before it is
+ * durable.
  *
  * Collections open when first used and close when idle. Builders link new rows in the background,
- * the keeper checkpoints, repairs and releases log segments. After a crash the next open replays what
- * checkpoints do not cover; invariants and crash points are at the top of checkpoint.c.
+ * the keeper checkpoints, repairs and releases log segments. After a crash the next open replays
+ * what checkpoints do not cover; invariants and crash points are at the top of checkpoint.c.
  *
  * Folder: LOCK · catalog.db · wal/ · collections/<id>-<generation>.akx. One process at a time.
  *
@@ -26,22 +27,22 @@ struct ak_engine;
 struct ak_collection; /* a counted reference to a live collection */
 
 struct ak_engine_options {
-    struct ak_fs *fs;                /* NULL: the file system of the machine */
-    const char *dir;                 /* made when absent */
-    const struct ak_clock *clock;    /* NULL: the system's */
-    struct ak_log *log;              /* may be NULL */
-    struct ak_metrics *metrics;      /* may be NULL */
+    struct ak_fs *fs;             /* NULL: the file system of the machine */
+    const char *dir;              /* made when absent */
+    const struct ak_clock *clock; /* NULL: the system's */
+    struct ak_log *log;           /* may be NULL */
+    struct ak_metrics *metrics;   /* may be NULL */
     enum ak_durability durability;
-    uint32_t sync_interval_ms;       /* durability INTERVAL; 0: 100 */
-    uint64_t wal_segment_bytes;      /* 0: 64 MiB */
-    uint64_t wal_max_bytes;          /* retained log that forces checkpoints; 0: 1 GiB */
-    uint64_t checkpoint_bytes;       /* a collection's log share that does; 0: 64 MiB */
-    uint64_t pending_max_bytes;      /* unlinked rows of a collection before writers help; 0: 128 MiB */
-    uint64_t idle_bytes;             /* memory for idle small collections kept open; 0: 256 MiB */
-    unsigned build_threads;          /* 0: one per core */
+    uint32_t sync_interval_ms;  /* durability INTERVAL; 0: 100 */
+    uint64_t wal_segment_bytes; /* 0: 64 MiB */
+    uint64_t wal_max_bytes;     /* retained log that forces checkpoints; 0: 1 GiB */
+    uint64_t checkpoint_bytes;  /* a collection's log share that does; 0: 64 MiB */
+    uint64_t pending_max_bytes; /* unlinked rows of a collection before writers help; 0: 128 MiB */
+    uint64_t idle_bytes;        /* memory for idle small collections kept open; 0: 256 MiB */
+    unsigned build_threads;     /* 0: one per core */
 };
 
-/* Make or open, replay, start the background threads. AK_CONFLICT: another process has the folder. */
+/* Make or open, replay, start the background threads. AK_CONFLICT: the folder is in use. */
 AK_MUST enum ak_rc ak_engine_open(const struct ak_engine_options *options,
                                   struct ak_engine **engine, struct ak_err *err);
 /* Checkpoint what is dirty, stop, free. Every reference must have been returned. NULL is fine. */
@@ -49,14 +50,14 @@ void ak_engine_close(struct ak_engine *engine);
 
 /* --- Collections --- */
 
-/* Name, dimension, metric, model and index of `spec` are used; id, state and time are made. *info gets the
- * whole, its strings borrowed from the engine until the collection is dropped. */
+/* Name, dimension, metric, model and index of `spec` are used; id, state and time are made. *info
+ * gets the whole, its strings borrowed from the engine until the collection is dropped. */
 AK_MUST enum ak_rc ak_engine_create(struct ak_engine *engine, const struct ak_collection_info *spec,
                                     struct ak_collection_info *info, struct ak_err *err);
 /* By name, or by id in text form. Durable on return; references held elsewhere stay usable. */
 AK_MUST enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id,
                                   struct ak_err *err);
-/* A reference, to be returned with ak_collection_unref. Opens the collection when it is not live. */
+/* A reference, to be returned with ak_collection_unref. Opens a collection that is not live. */
 AK_MUST enum ak_rc ak_engine_get(struct ak_engine *engine, struct ak_str name_or_id,
                                  struct ak_collection **collection, struct ak_err *err);
 void ak_collection_unref(struct ak_collection *collection); /* NULL is fine */
@@ -74,8 +75,8 @@ AK_MUST enum ak_rc ak_engine_list(struct ak_engine *engine, struct ak_str after,
                                   size_t *count, struct ak_err *err);
 /* One, without opening it. */
 AK_MUST enum ak_rc ak_engine_describe(struct ak_engine *engine, struct ak_str name_or_id,
-                                      struct ak_arena *arena,
-                                      struct ak_collection_summary *summary, struct ak_err *err);
+                                      struct ak_arena *arena, struct ak_collection_summary *summary,
+                                      struct ak_err *err);
 uint64_t ak_engine_collection_count(struct ak_engine *engine);
 
 /* --- Writing --- */
@@ -85,9 +86,9 @@ struct ak_write {
     uint32_t affected; /* documents written or removed */
 };
 /* All or nothing. docs[i].id nil gets one made; ids[i] (may be NULL) receives it. Vectors are
- * f32[dimension]. Later duplicates within one call win. may_wait false: AK_CONFLICT instead of waiting
- * for another writer (call again from a thread that may block).
- * AK_INVALID names the row; AK_NO_SPACE; AK_NOMEM; AK_IO: the log has failed. */
+ * f32[dimension]. Later duplicates within one call win. may_wait false: AK_CONFLICT instead of
+ * waiting for another writer (call again from a thread that may block). AK_INVALID names the row;
+ * AK_NO_SPACE; AK_NOMEM; AK_IO: the log has failed. */
 AK_MUST enum ak_rc ak_collection_upsert(struct ak_collection *collection,
                                         const struct ak_document *docs, size_t count, bool may_wait,
                                         struct ak_uuid *ids, struct ak_write *write,
@@ -111,11 +112,11 @@ void ak_engine_commit_async(struct ak_engine *engine, struct ak_wal_commit *comm
 
 struct ak_found {
     struct ak_uuid id;
-    float score;               /* searches only */
+    float score; /* searches only */
     int64_t inserted_us;
     struct ak_str external_id; /* in the caller's arena */
     struct ak_str metadata;
-    const float *vector;       /* f32[dimension] in the caller's arena, or NULL */
+    const float *vector; /* f32[dimension] in the caller's arena, or NULL */
 };
 
 enum ak_include { AK_INCLUDE_EXTERNAL_ID = 1, AK_INCLUDE_METADATA = 2, AK_INCLUDE_VECTOR = 4 };
@@ -128,7 +129,7 @@ struct ak_search {
     bool has_threshold;             /* cosine, dot: score ≥ threshold; l2: ≤ */
     float threshold;
     bool exact;
-    unsigned include;               /* ak_include bits */
+    unsigned include; /* ak_include bits */
 };
 
 AK_MUST enum ak_rc ak_collection_search(struct ak_collection *collection,
@@ -142,8 +143,8 @@ uint64_t ak_collection_search_cost(struct ak_collection *collection,
 AK_MUST enum ak_rc ak_collection_fetch(struct ak_collection *collection, const struct ak_uuid *id,
                                        unsigned include, struct ak_arena *arena,
                                        struct ak_found *found, struct ak_err *err);
-/* Up to `limit` documents in id order after *after (NULL: from the start) that match. A document that
- * exists during the whole scroll is met exactly once. */
+/* Up to `limit` documents in id order after *after (NULL: from the start) that match. A document
+ * that exists during the whole scroll is met exactly once. */
 AK_MUST enum ak_rc ak_collection_scroll(struct ak_collection *collection,
                                         const struct ak_uuid *after, uint32_t limit,
                                         const struct ak_filter *filter, unsigned include,
@@ -167,7 +168,7 @@ AK_MUST enum ak_rc ak_engine_checkpoint(struct ak_engine *engine, struct ak_coll
  * NULL) is told now and then how many are left. */
 void ak_collection_wait_linked(struct ak_collection *collection,
                                void (*progress)(void *ctx, uint64_t left), void *ctx);
-/* Validate graph, documents and image checksums of one collection: AK_CORRUPT names what is wrong. */
+/* Check graph, documents and image checksums of one collection: AK_CORRUPT names what is wrong. */
 AK_MUST enum ak_rc ak_engine_verify(struct ak_engine *engine, struct ak_str name_or_id,
                                     struct ak_err *err);
 

@@ -1,8 +1,8 @@
 /* engine_priv.h — the parts of an engine: entries, live collections, document storage.
  *
- * Locks, in rank order: keeper (one checkpoint, repair or eviction at a time) → collection (its writer)
- * → directory (entries, maps, references, dirty list) → builders. Readers of rows take none: they are
- * inside the epoch.
+ * Locks, in rank order: keeper (one checkpoint, repair or eviction at a time) → collection (its
+ * writer) → directory (entries, maps, references, dirty list) → builders. Readers of rows take
+ * none: they are inside the epoch.
  */
 #pragma once
 #include "base/epoch.h"
@@ -31,14 +31,14 @@ struct ak_doc_text {
 };
 
 struct ak_docs {
-    struct ak_slab ids;   /* struct ak_uuid */
-    struct ak_slab times; /* i64 µs */
+    struct ak_slab ids;                 /* struct ak_uuid */
+    struct ak_slab times;               /* i64 µs */
     _Atomic(struct ak_doc_text *) text; /* replaced by ak_docs_compact: pairs with text_now() */
-    uint64_t slots;       /* rows used */
+    uint64_t slots;                     /* rows used */
     uint64_t text_len;
-    uint64_t text_dead;   /* bytes of removed documents */
-    struct ak_map map;    /* id → slot; filled by ak_docs_index */
-    bool mapped;          /* the map is complete */
+    uint64_t text_dead; /* bytes of removed documents */
+    struct ak_map map;  /* id → slot; filled by ak_docs_index */
+    bool mapped;        /* the map is complete */
 };
 
 void ak_docs_init(struct ak_docs *docs, struct ak_epoch *epoch);
@@ -74,8 +74,8 @@ size_t ak_docs_bytes(const struct ak_docs *docs);
 
 enum ak_record_kind { AK_RECORD_UPSERT = 1, AK_RECORD_DELETE = 2 };
 
-/* Payload of an upsert: 32 bytes of head {collection id, u32 dimension, u32 count, u64 reserved}, then
- * per document {id, i64 µs, u32 external_len, u32 metadata_len, f32[dimension], external id,
+/* Payload of an upsert: 32 bytes of head {collection id, u32 dimension, u32 count, u64 reserved},
+ * then per document {id, i64 µs, u32 external_len, u32 metadata_len, f32[dimension], external id,
  * metadata} padded to 8. Of a delete: the same head (dimension 0), then ids. */
 AK_MUST enum ak_rc ak_record_upsert(const struct ak_uuid *collection, uint32_t dimension,
                                     const struct ak_document *docs, size_t count,
@@ -91,8 +91,8 @@ struct ak_record_reader {
 };
 AK_MUST enum ak_rc ak_record_open(uint32_t kind, struct ak_str payload,
                                   struct ak_record_reader *reader, struct ak_err *err);
-/* Next document (views into the payload; the vector is 8-byte aligned when the payload is). false at
- * the end; *rc is AK_CORRUPT when the bytes do not fit. */
+/* Next document (views into the payload; the vector is 8-byte aligned when the payload is). false
+ * at the end; *rc is AK_CORRUPT when the bytes do not fit. */
 bool ak_record_next_document(struct ak_record_reader *reader, struct ak_document *doc,
                              enum ak_rc *rc, struct ak_err *err);
 bool ak_record_next_id(struct ak_record_reader *reader, struct ak_uuid *id, enum ak_rc *rc,
@@ -107,23 +107,23 @@ struct ak_entry {
     ak_lsn dirty_from;          /* not above any log record that the image lacks; 0: clean */
     uint64_t wal_bytes;         /* log since the checkpoint */
     struct ak_entry *dirty_next, *dirty_prev;
-    uint32_t index;             /* in the directory's array */
-    bool opening;               /* a thread is loading it: wait on directory.changed */
-    _Atomic bool dropped;       /* out of the maps; freed with its last reference */
+    uint32_t index;       /* in the directory's array */
+    bool opening;         /* a thread is loading it: wait on directory.changed */
+    _Atomic bool dropped; /* out of the maps; freed with its last reference */
 };
 
 struct ak_directory {
     struct ak_mutex lock;
-    struct ak_cond changed;   /* opening finished, references dropped */
+    struct ak_cond changed;    /* opening finished, references dropped */
     struct ak_entry **entries; /* NULL: free place */
     uint32_t used, cap;
     uint32_t *free_places;
     uint32_t free_count, free_cap;
     struct ak_map by_name, by_id;
-    struct ak_entry dirty;    /* head of the ring of dirty entries */
+    struct ak_entry dirty;                      /* head of the ring of dirty entries */
     struct ak_collection *lru_first, *lru_last; /* live ones, most recently used last */
     uint32_t live_count;
-    uint64_t small_bytes;     /* memory of live small collections, as last counted */
+    uint64_t small_bytes; /* memory of live small collections, as last counted */
     uint64_t dirty_count;
 };
 
@@ -149,19 +149,19 @@ void ak_directory_rotate_dirty(struct ak_directory *dir, struct ak_entry *entry)
 struct ak_collection {
     struct ak_engine *engine;
     struct ak_entry *entry;
-    uint32_t refs;           /* directory lock */
-    bool in_build_list;      /* build lock */
-    bool is_small;           /* counted in small_bytes */
+    uint32_t refs;      /* directory lock */
+    bool in_build_list; /* build lock */
+    bool is_small;      /* counted in small_bytes */
     uint64_t counted_bytes;
-    struct ak_collection *lru_next, *lru_prev;     /* directory lock */
-    struct ak_collection *build_next;              /* build lock */
-    struct ak_mutex lock;    /* the writer */
-    struct ak_image *image;  /* what the slabs may be views of */
+    struct ak_collection *lru_next, *lru_prev; /* directory lock */
+    struct ak_collection *build_next;          /* build lock */
+    struct ak_mutex lock;                      /* the writer */
+    struct ak_image *image;                    /* what the slabs may be views of */
     struct ak_index *index;
     struct ak_docs docs;
     struct ak_columns *columns;
     bool thawed;
-    ak_lsn applied;          /* writer lock: everything logged for it below this is in memory */
+    ak_lsn applied; /* writer lock: everything logged for it below this is in memory */
     _Atomic uint64_t documents;
 };
 

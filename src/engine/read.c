@@ -1,7 +1,7 @@
 /* read.c — search, fetch, scroll, count: no lock, inside the epoch.
  *
- * What a reader returns is copied into the caller's arena before it leaves the epoch, so a slot that is
- * reused or text that is rewritten afterwards cannot be seen.
+ * What a reader returns is copied into the caller's arena before it leaves the epoch, so a slot
+ * that is reused or text that is rewritten afterwards cannot be seen.
  */
 #include "base/limits.h"
 #include "base/mem.h"
@@ -51,8 +51,8 @@ static enum ak_rc gather(const struct ak_collection *collection, uint32_t slot, 
 
 /* Bitmap of live slots below *slots that match `filter` (all live ones when NULL). */
 static enum ak_rc match(struct ak_collection *collection, const struct ak_filter *filter,
-                        struct ak_arena *arena, uint64_t **bits, uint64_t *slots,
-                        uint64_t *matches, struct ak_err *err)
+                        struct ak_arena *arena, uint64_t **bits, uint64_t *slots, uint64_t *matches,
+                        struct ak_err *err)
 {
     *slots = ak_index_slots(collection->index);
     size_t words = (size_t)(*slots + 63) / 64;
@@ -106,8 +106,7 @@ static enum ak_rc gather_hits(struct ak_collection *collection, const struct ak_
     }
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n && !beyond_threshold(search, metric, hits[i].score); i++) {
-        enum ak_rc rc =
-            gather(collection, hits[i].slot, search->include, arena, &out[kept], err);
+        enum ak_rc rc = gather(collection, hits[i].slot, search->include, arena, &out[kept], err);
         if (rc != AK_OK) {
             return rc;
         }
@@ -119,8 +118,8 @@ static enum ak_rc gather_hits(struct ak_collection *collection, const struct ak_
 }
 
 static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct ak_search *search,
-                                  struct ak_arena *arena, struct ak_found **found,
-                                  uint32_t *count, struct ak_err *err)
+                                  struct ak_arena *arena, struct ak_found **found, uint32_t *count,
+                                  struct ak_err *err)
 {
     struct ak_index_query query = {.vector = search->vector,
                                    .k = search->k,
@@ -132,8 +131,8 @@ static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct
     enum ak_rc rc = AK_OK;
     if (search->filter) {
         uint64_t *bits = NULL;
-        rc = match(collection, search->filter, arena, &bits, &query.allow_slots,
-                   &query.allow_count, err);
+        rc = match(collection, search->filter, arena, &bits, &query.allow_slots, &query.allow_count,
+                   err);
         query.allow = bits;
     }
     uint64_t live = ak_index_live(collection->index);
@@ -171,8 +170,7 @@ enum ak_rc ak_collection_search(struct ak_collection *collection, const struct a
     return rc;
 }
 
-uint64_t ak_collection_search_cost(struct ak_collection *collection,
-                                   const struct ak_search *search)
+uint64_t ak_collection_search_cost(struct ak_collection *collection, const struct ak_search *search)
 {
     struct ak_index_query query = {.vector = search->vector,
                                    .k = search->k ? search->k : 1,
@@ -183,9 +181,9 @@ uint64_t ak_collection_search_cost(struct ak_collection *collection,
     return search->filter ? cost + ak_index_slots(collection->index) / 16 : cost;
 }
 
-/* The map has one owner at a time, so a document is found under the writer lock. The epoch is entered
- * before the lock is left (what was found stays readable) and never the other way round: a writer
- * that compacts waits for readers while it holds the lock. */
+/* The map has one owner at a time, so a document is found under the writer lock. The epoch is
+ * entered before the lock is left (what was found stays readable) and never the other way round: a
+ * writer that compacts waits for readers while it holds the lock. */
 static enum ak_rc find_slot(struct ak_collection *collection, const struct ak_uuid *id,
                             uint32_t *slot, unsigned *token, struct ak_err *err)
 {
@@ -367,8 +365,7 @@ enum ak_rc ak_collection_count(struct ak_collection *collection, const struct ak
     uint64_t slots = 0;
     unsigned token = 0;
     ak_arena_init(&arena, 0);
-    enum ak_rc rc =
-        match_at_instant(collection, filter, &arena, &bits, &slots, count, &token, err);
+    enum ak_rc rc = match_at_instant(collection, filter, &arena, &bits, &slots, count, &token, err);
     ak_epoch_leave(collection->engine->epoch, token);
     ak_arena_release(&arena);
     return rc;

@@ -12,12 +12,12 @@
  *              …  external id, metadata, zeros up to a multiple of 8
  *   delete    16  id, count times
  *
- * All little-endian. The log's own framing says where a record ends and that it is whole; here every
- * length is still held against the bytes that are left.
+ * All little-endian. The log's own framing says where a record ends and that it is whole; here
+ * every length is still held against the bytes that are left.
  */
-#include "engine/engine_priv.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "engine/engine_priv.h"
 #include <string.h>
 
 struct record_head {
@@ -45,9 +45,8 @@ static size_t padded(size_t len)
 static void add_head(struct ak_buf *out, const struct ak_uuid *collection, uint32_t dimension,
                      size_t count)
 {
-    struct record_head head = {.collection = *collection,
-                               .dimension = dimension,
-                               .count = (uint32_t)count};
+    struct record_head head = {
+        .collection = *collection, .dimension = dimension, .count = (uint32_t)count};
     ak_buf_add(out, &head, sizeof head);
 }
 
@@ -63,9 +62,10 @@ enum ak_rc ak_record_upsert(const struct ak_uuid *collection, uint32_t dimension
                 padded(vector_bytes + docs[i].external_id.len + docs[i].metadata.len);
     }
     if (need > AK_WAL_RECORD_MAX) {
-        return ak_fail(err, AK_TOO_BIG,
-                       "%zu documents of %zu bytes in one call; at most %u bytes: send fewer at once",
-                       count, need, AK_WAL_RECORD_MAX);
+        return ak_fail(
+            err, AK_TOO_BIG,
+            "%zu documents of %zu bytes in one call; at most %u bytes: send fewer at once", count,
+            need, AK_WAL_RECORD_MAX);
     }
     if (!ak_buf_reserve(out, need)) {
         return ak_buf_check(out, err);
@@ -103,8 +103,8 @@ enum ak_rc ak_record_open(uint32_t kind, struct ak_str payload, struct ak_record
 {
     struct record_head head;
     if (kind != AK_RECORD_UPSERT && kind != AK_RECORD_DELETE) {
-        return ak_fail(err, AK_CORRUPT, "log record of unknown kind %u: written by a newer version?",
-                       kind);
+        return ak_fail(err, AK_CORRUPT,
+                       "log record of unknown kind %u: written by a newer version?", kind);
     }
     if (payload.len < sizeof head) {
         return ak_fail(err, AK_CORRUPT, "log record of %zu bytes is shorter than its head",

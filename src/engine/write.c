@@ -2,7 +2,7 @@
  *
  * Under the collection's writer lock, in this order:
  *   1. room    everything that could fail for want of memory is reserved
- *   2. dirty   the collection is marked, with an LSN that is not above the record's (checkpoint.c, I3)
+ *   2. dirty   the collection is marked, with an LSN not above the record's (checkpoint.c, I3)
  *   3. log     the record is appended (a full disk is refused here, with nothing changed)
  *   4. apply   cannot fail
  * so that what is logged and what is in memory are the same, always. The caller then waits for the
@@ -306,8 +306,8 @@ static enum ak_rc delete_matching_locked(struct ak_collection *collection,
         return ak_fail(err, AK_NOMEM, "bitmap of %llu slots", (unsigned long long)slots);
     }
     ak_index_live_bitmap(collection->index, bits + words, slots);
-    enum ak_rc rc = ak_columns_match(collection->columns, filter, slots, bits + words, bits,
-                                     &matches, err);
+    enum ak_rc rc =
+        ak_columns_match(collection->columns, filter, slots, bits + words, bits, &matches, err);
     struct ak_uuid *ids = NULL;
     if (rc == AK_OK) {
         ids = ak_try_alloc((matches + 1) * sizeof *ids);

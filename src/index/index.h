@@ -56,10 +56,12 @@ void ak_index_remove(struct ak_index *index, uint32_t slot);
 
 /* --- Builders: any thread --- */
 
-uint64_t ak_index_pending(const struct ak_index *index); /* rows not linked yet */
+/* Rows that wait to be linked; 0 while the index is so small that every search scans it. */
+uint64_t ak_index_pending(const struct ak_index *index);
 /* Link up to `max` pending rows; returns how many. 0: nothing to do, or a freeze is on. */
 uint32_t ak_index_build_some(struct ak_index *index, uint32_t max);
-uint64_t ak_index_tombstones(const struct ak_index *index); /* removed, slot not yet free */
+/* Removed rows that repair has not dealt with: what it would free. */
+uint64_t ak_index_tombstones(const struct ak_index *index);
 /* Rewire around all present tombstones and free their slots; one at a time (a second call returns at
  * once). Re-links rows that would be left without incoming links. */
 AK_MUST enum ak_rc ak_index_repair(struct ak_index *index, struct ak_err *err);

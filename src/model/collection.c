@@ -65,10 +65,8 @@ const char *ak_collection_state_name(enum ak_collection_state state)
 
 struct ak_index_params ak_index_params_default(void)
 {
-    return (struct ak_index_params){.m = 16,
-                                    .ef_construction = 200,
-                                    .ef_search = 64,
-                                    .quantization = AK_QUANTIZATION_NONE};
+    return (struct ak_index_params){
+        .m = 16, .ef_construction = 200, .ef_search = 64, .quantization = AK_QUANTIZATION_NONE};
 }
 
 /* Offset of the first control character (C0, DEL, or C1 as UTF-8), or s.len. */
@@ -99,8 +97,8 @@ enum ak_rc ak_name_check(struct ak_str name, const char *what, struct ak_err *er
     }
     size_t control = first_control(name);
     if (control < name.len) {
-        return ak_fail(err, AK_INVALID,
-                       "%s has a control character at byte %zu: none are allowed", what, control);
+        return ak_fail(err, AK_INVALID, "%s has a control character at byte %zu: none are allowed",
+                       what, control);
     }
     if (memchr(name.p, '/', name.len) || memchr(name.p, '\\', name.len)) {
         return ak_fail(err, AK_INVALID, "%s '%.*s' has a '/' or '\\': neither is allowed", what,

@@ -26,8 +26,8 @@ struct ak_index_params {
 
 struct ak_collection_info {
     struct ak_uuid id;
-    struct ak_str name;            /* 1..AK_NAME_MAX bytes of UTF-8, no control or path characters */
-    uint32_t dimension;            /* 1..AK_DIMENSION_MAX */
+    struct ak_str name; /* 1..AK_NAME_MAX bytes of UTF-8, no control or path characters */
+    uint32_t dimension; /* 1..AK_DIMENSION_MAX */
     enum ak_metric metric;
     struct ak_str embedding_model; /* may be empty */
     struct ak_index_params index;
@@ -37,7 +37,7 @@ struct ak_collection_info {
 
 /* m 16, ef_construction 200, ef_search 64, no quantisation. */
 struct ak_index_params ak_index_params_default(void);
-/* AK_INVALID names the field and what is allowed. Looks at name, dimension, metric, model, index. */
+/* AK_INVALID names the field and what is allowed. Checks what the user may choose. */
 AK_MUST enum ak_rc ak_collection_info_check(const struct ak_collection_info *info,
                                             struct ak_err *err);
 AK_MUST enum ak_rc ak_name_check(struct ak_str name, const char *what, struct ak_err *err);
@@ -56,12 +56,12 @@ struct ak_document {
     int64_t inserted_us;       /* set by the engine on upsert */
 };
 
-/* Finite; not zero under cosine; external id and metadata within their limits. `row` is named in the
- * message ("vectors[3]: …") when ≥ 0. */
+/* Finite; not zero under cosine; external id and metadata within their limits. `row` is named in
+ * the message ("vectors[3]: …") when ≥ 0. */
 AK_MUST enum ak_rc ak_document_check(const struct ak_document *doc, uint32_t dimension,
                                      enum ak_metric metric, int64_t row, struct ak_err *err);
 
-/* Check metadata text: a JSON object (or null) of at most AK_METADATA_MAX bytes without its white space.
- * *compact is a copy in the arena, empty for null. AK_INVALID, AK_TOO_BIG. */
+/* Check metadata text: a JSON object (or null) of at most AK_METADATA_MAX bytes without its white
+ * space. *compact is a copy in the arena, empty for null. AK_INVALID, AK_TOO_BIG. */
 AK_MUST enum ak_rc ak_metadata_read(struct ak_str text, struct ak_arena *arena,
                                     struct ak_str *compact, struct ak_err *err);

@@ -1,9 +1,10 @@
 /* listener.c — the listening socket: parsing the address, accepting, giving connections to loops.
  *
  * The first loop accepts for all of them and gives each connection to the loop that has the fewest:
- * the kernel's own spreading (SO_REUSEPORT) is by hash, so that of eight clients seven may meet on one
- * core. A connection for another loop travels as a post; at shutdown the first loop stops accepting
- * before it posts the others' end, and posts keep their order, so none is lost on the way.
+ * the kernel's own spreading (SO_REUSEPORT) is by hash, so that of eight clients seven may meet on
+ * one core. A connection for another loop travels as a post; at shutdown the first loop stops
+ * accepting before it posts the others' end, and posts keep their order, so none is lost on the
+ * way.
  *
  * TCP_NODELAY and SO_KEEPALIVE are set on the listening socket: Linux hands them on to the
  * accepted.

@@ -225,9 +225,9 @@ struct ak_net_loop {
     struct ak_loop *loop;
     struct ak_conn *conns;
     unsigned conn_count;
-    _Atomic unsigned assigned; /* counted connections here or on their way here: the first loop adds */
-    unsigned refusing;      /* connections over the limit that are being told so */
-    unsigned live_requests; /* request objects in use, orphans included */
+    _Atomic unsigned assigned; /* connections here or on their way: the first loop adds */
+    unsigned refusing;         /* connections over the limit that are being told so */
+    unsigned live_requests;    /* request objects in use, orphans included */
     struct ak_conn *todo;
     struct ak_conn *graves;
     struct ak_http_request *free_requests;

@@ -1,10 +1,10 @@
 /* server.c — the server: its loops and their threads, from open to the drained end.
  *
- * Closing: the first loop accepts what waits, closes the listening socket and tells the others. Each
- * then closes its idle connections, marks the last response of every other with "Connection: close";
- * after grace_ms kills what is left; stops when no connection and no request is left. Requests that
- * the application still works on outlive their connections, so close returns only when it has
- * answered them all.
+ * Closing: the first loop accepts what waits, closes the listening socket and tells the others.
+ * Each then closes its idle connections, marks the last response of every other with "Connection:
+ * close"; after grace_ms kills what is left; stops when no connection and no request is left.
+ * Requests that the application still works on outlive their connections, so close returns only
+ * when it has answered them all.
  */
 #include "base/mem.h"
 #include "base/sync.h"

@@ -102,8 +102,8 @@ void ak_rest_collection_create(struct ak_call *call)
     struct ak_create_op *create = &call->u.create;
     struct ak_json in;
     struct ak_reader r = {.in = &in, .arena = call->arena, .row = -1};
-    create->spec = (struct ak_collection_info){.metric = AK_METRIC_COSINE,
-                                               .index = ak_index_params_default()};
+    create->spec =
+        (struct ak_collection_info){.metric = AK_METRIC_COSINE, .index = ak_index_params_default()};
     ak_json_init(&in, ak_http_body(call->request));
     read_spec(&r, &create->spec);
     enum ak_rc rc = ak_json_finish(&in, &call->err);
@@ -209,8 +209,8 @@ void ak_rest_collection_get(struct ak_call *call)
 {
     struct ak_collection_summary summary;
     struct ak_buf body;
-    enum ak_rc rc = ak_service_describe(call->service, call->args[0], call->arena, &summary,
-                                        &call->err);
+    enum ak_rc rc =
+        ak_service_describe(call->service, call->args[0], call->arena, &summary, &call->err);
     if (rc != AK_OK) {
         ak_reply_error(call, rc, call->err.text);
         return;

@@ -30,8 +30,8 @@ void ak_rest_ready(struct ak_call *call)
 
 void ak_rest_version(struct ak_call *call)
 {
-    reply_text(call, AK_STR("{\"name\":\"akidb\",\"version\":\"" AKIDB_VERSION
-                            "\",\"api\":\"v1\"}"));
+    reply_text(call,
+               AK_STR("{\"name\":\"akidb\",\"version\":\"" AKIDB_VERSION "\",\"api\":\"v1\"}"));
 }
 
 /* --- Metrics: rendering thousands of series takes milliseconds, so on a worker if there is one. */

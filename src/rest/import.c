@@ -29,9 +29,9 @@ struct ak_upload {
     struct ak_buf filling;
     bool running; /* a job has `work` */
     bool paused;
-    bool ended;   /* the body is complete */
-    bool failed;  /* answered or about to be: the rest of the body is dropped */
-    bool broken;  /* no memory for `filling`: bytes are missing */
+    bool ended;  /* the body is complete */
+    bool failed; /* answered or about to be: the rest of the body is dropped */
+    bool broken; /* no memory for `filling`: bytes are missing */
 
     struct ak_op op; /* the job's */
     int64_t began_ns;
@@ -140,8 +140,8 @@ static enum ak_rc process(struct ak_upload *upload)
     enum ak_rc rc = AK_OK;
     if (!upload->import.collection) {
         struct ak_str name = {upload->name, upload->name_len};
-        rc = ak_service_use(upload->service, name, true, &upload->arena,
-                            &upload->import.collection, &upload->err);
+        rc = ak_service_use(upload->service, name, true, &upload->arena, &upload->import.collection,
+                            &upload->err);
     }
     if (rc == AK_OK) {
         rc = work_through(upload);
@@ -235,8 +235,8 @@ static bool take_work(struct ak_upload *upload)
         return false;
     }
     if (!upload->ended) {
-        const char *end = filling->len >= BATCH_BYTES ? memrchr(filling->p, '\n', filling->len)
-                                                      : NULL;
+        const char *end =
+            filling->len >= BATCH_BYTES ? memrchr(filling->p, '\n', filling->len) : NULL;
         bool is_too_long = filling->len > AK_NDJSON_LINE_MAX && !end;
         if (!end && !is_too_long) {
             return false;
@@ -345,8 +345,7 @@ void ak_import_start(struct ak_call *call)
 {
     struct ak_collection_summary summary;
     struct ak_str name = call->args[0];
-    enum ak_rc rc =
-        ak_service_describe(call->service, name, call->arena, &summary, &call->err);
+    enum ak_rc rc = ak_service_describe(call->service, name, call->arena, &summary, &call->err);
     if (rc != AK_OK) {
         ak_reply_error(call, rc, call->err.text);
         return;

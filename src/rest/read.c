@@ -95,8 +95,8 @@ bool ak_read_string(struct ak_reader *r, struct ak_str *out)
     if (!ak_json_string(r->in, &s)) {
         return false;
     }
-    bool is_in_body = (uintptr_t)s.p >= (uintptr_t)r->in->begin &&
-                      (uintptr_t)s.p < (uintptr_t)r->in->end;
+    bool is_in_body =
+        (uintptr_t)s.p >= (uintptr_t)r->in->begin && (uintptr_t)s.p < (uintptr_t)r->in->end;
     if (!is_in_body && s.len) {
         s = ak_arena_str(r->arena, s);
         if (!s.p) {

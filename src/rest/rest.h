@@ -19,7 +19,7 @@ struct ak_rest;
 struct ak_rest_options {
     struct ak_metrics *metrics; /* may be NULL: /metrics is then empty */
     struct ak_log *log;         /* may be NULL; requests are logged at debug level */
-    size_t body_max;            /* lowers the limits of routes.def; 0: as they are. Not for streams */
+    size_t body_max; /* lowers the limits of routes.def; 0: as they are. Not for streams */
 };
 
 struct ak_rest *ak_rest_open(const struct ak_rest_options *options);

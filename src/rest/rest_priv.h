@@ -42,10 +42,10 @@ struct ak_route {
 };
 
 struct ak_route_match {
-    const struct ak_route *route;          /* NULL: none */
-    struct ak_str args[AK_REST_ARGS_MAX];  /* as in the path: not decoded yet */
+    const struct ak_route *route;         /* NULL: none */
+    struct ak_str args[AK_REST_ARGS_MAX]; /* as in the path: not decoded yet */
     size_t arg_count;
-    unsigned allowed;                      /* bits of the methods that this path has */
+    unsigned allowed; /* bits of the methods that this path has */
 };
 
 /* The table, its patterns split; the same for ever. */
@@ -61,14 +61,14 @@ struct ak_call {
     struct ak_rest *rest;
     struct ak_http_request *request;
     struct ak_arena *arena;
-    const struct ak_route *route;     /* NULL: 404 or 405 */
+    const struct ak_route *route; /* NULL: 404 or 405 */
     struct ak_service *service;
     struct ak_collection *collection; /* returned by the reply at the latest */
     struct ak_str args[AK_REST_ARGS_MAX];
     struct ak_err err;
-    struct ak_buf body;               /* an answer that waits for its write to be durable */
-    bool is_single;                   /* documents.c's: one document was given, not a list */
-    struct ak_upload *upload;         /* import.c's */
+    struct ak_buf body;       /* an answer that waits for its write to be durable */
+    bool is_single;           /* documents.c's: one document was given, not a list */
+    struct ak_upload *upload; /* import.c's */
     union {
         struct ak_create_op create;
         struct ak_list_op list;
@@ -83,7 +83,7 @@ struct ak_call {
 };
 
 #define AK_CALL_OF(member, pointer)                                                                \
-    ((struct ak_call *)(void *)((char *)(pointer) - offsetof(struct ak_call, member)))
+    ((struct ak_call *)(void *)(((char *)(pointer)) - offsetof(struct ak_call, member)))
 
 struct ak_rest {
     struct ak_metrics *metrics;
@@ -103,8 +103,8 @@ struct ak_rest {
 struct ak_rest_series *ak_rest_series_open(struct ak_metrics *metrics);
 void ak_rest_series_close(struct ak_rest_series *series);
 void ak_rest_series_count(struct ak_rest_series *series, const struct ak_route *route,
-                          enum ak_http_method method, int status, size_t bytes_in,
-                          size_t bytes_out, double seconds);
+                          enum ak_http_method method, int status, size_t bytes_in, size_t bytes_out,
+                          double seconds);
 
 /* --- reply.c: each ends the call, which may be gone when it returns --- */
 

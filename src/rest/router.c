@@ -12,7 +12,8 @@
                         .handler = ak_rest_##handler_,                                             \
                         .flags = flags_,                                                           \
                         .body_max = body_max_},
-enum { /* the short names that routes.def uses */
+/* The short names that routes.def uses. */
+enum {
     BARE = AK_ROUTE_BARE,
     COLLECTION = AK_ROUTE_COLLECTION,
     JSON = AK_ROUTE_JSON,

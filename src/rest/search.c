@@ -50,8 +50,8 @@ static void read_field(struct ak_reader *r, struct ak_str key, struct ak_search 
 static void read_search(struct ak_reader *r, struct ak_search *search)
 {
     struct ak_str key;
-    *search = (struct ak_search){.k = K_DEFAULT,
-                                 .include = AK_INCLUDE_EXTERNAL_ID | AK_INCLUDE_METADATA};
+    *search =
+        (struct ak_search){.k = K_DEFAULT, .include = AK_INCLUDE_EXTERNAL_ID | AK_INCLUDE_METADATA};
     if (!ak_json_object(r->in)) {
         return;
     }
@@ -156,8 +156,8 @@ void ak_rest_search(struct ak_call *call)
     if (!end_of_body(call, &in, &search->search, 1)) {
         return;
     }
-    search->op = (struct ak_op){
-        .done = search_done, .arena = call->arena, .may_block = call->op.may_block};
+    search->op =
+        (struct ak_op){.done = search_done, .arena = call->arena, .may_block = call->op.may_block};
     search->collection = call->collection;
     ak_service_search(call->service, search);
 }
@@ -249,16 +249,15 @@ void ak_rest_search_batch(struct ak_call *call)
         return;
     }
     struct batch *batch = ak_arena_alloc(call->arena, sizeof *batch);
-    struct ak_search_result *results =
-        ak_arena_alloc(call->arena, list.count * sizeof *results);
+    struct ak_search_result *results = ak_arena_alloc(call->arena, list.count * sizeof *results);
     if (!batch || !results) {
         ak_reply_error(call, AK_NOMEM, NULL);
         return;
     }
     memset(batch, 0, sizeof *batch);
     batch->call = call;
-    batch->op.op = (struct ak_op){
-        .done = batch_done, .arena = call->arena, .may_block = call->op.may_block};
+    batch->op.op =
+        (struct ak_op){.done = batch_done, .arena = call->arena, .may_block = call->op.may_block};
     batch->op.collection = call->collection;
     batch->op.searches = list.items;
     batch->op.results = results;

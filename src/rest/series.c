@@ -80,13 +80,12 @@ static struct ak_series *seconds_of(struct ak_rest_series *series, size_t row,
 }
 
 void ak_rest_series_count(struct ak_rest_series *series, const struct ak_route *route,
-                          enum ak_http_method method, int status, size_t bytes_in,
-                          size_t bytes_out, double seconds)
+                          enum ak_http_method method, int status, size_t bytes_in, size_t bytes_out,
+                          double seconds)
 {
     size_t row = route ? (size_t)(route - ak_routes()) : AK_ROUTE_COUNT_OF + (size_t)method;
-    const struct ak_str labels[2] = {
-        ak_str_of(ak_http_method_name(route ? route->method : method)),
-        ak_str_of(route ? route->pattern : "unmatched")};
+    const struct ak_str labels[2] = {ak_str_of(ak_http_method_name(route ? route->method : method)),
+                                     ak_str_of(route ? route->pattern : "unmatched")};
     ak_series_add(requests_of(series, row, labels, status_index(status ? status : 499)), 1);
     ak_series_observe(seconds_of(series, row, labels), seconds);
     ak_series_add(series->bytes_in, bytes_in);

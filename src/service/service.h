@@ -73,8 +73,8 @@ void ak_service_drop(struct ak_service *service, struct ak_drop_op *drop);
 
 struct ak_list_op {
     struct ak_op op;
-    struct ak_str after; /* a name, exclusive; empty: from the start */
-    size_t limit;        /* ≥ 1 */
+    struct ak_str after;                /* a name, exclusive; empty: from the start */
+    size_t limit;                       /* ≥ 1 */
     struct ak_collection_summary *list; /* out, in the order of names */
     size_t count;
     bool has_more;
@@ -100,7 +100,7 @@ void ak_service_upsert(struct ak_service *service, struct ak_upsert_op *upsert);
 struct ak_delete_op {
     struct ak_op op;
     struct ak_collection *collection;
-    const struct ak_uuid *ids;      /* these, or */
+    const struct ak_uuid *ids; /* these, or */
     size_t count;
     const struct ak_filter *filter; /* all that match */
     uint32_t deleted;               /* out */
@@ -178,8 +178,8 @@ struct ak_scroll_op {
     uint32_t limit;                 /* 1..AK_SCROLL_MAX; lowered when a page would be too large */
     const struct ak_filter *filter; /* or NULL */
     unsigned include;
-    struct ak_search_result page;   /* out */
-    bool has_more;                  /* go on after the last id */
+    struct ak_search_result page; /* out */
+    bool has_more;                /* go on after the last id */
 };
 void ak_service_scroll(struct ak_service *service, struct ak_scroll_op *scroll);
 

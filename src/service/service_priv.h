@@ -36,4 +36,4 @@ void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
 void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op));
 /* The operation that a commit belongs to. */
 #define AK_OP_OF(member, type, pointer)                                                            \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+    ((type *)(void *)(((char *)(pointer)) - offsetof(type, member)))

@@ -99,8 +99,7 @@ enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *doc
 {
     struct ak_write write = {0};
     ak_collection_help(import->collection);
-    enum ak_rc rc =
-        ak_collection_upsert(import->collection, docs, count, true, NULL, &write, err);
+    enum ak_rc rc = ak_collection_upsert(import->collection, docs, count, true, NULL, &write, err);
     if (rc == AK_OK) {
         import->upserted += count;
         import->commit = write.commit;

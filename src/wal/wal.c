@@ -54,7 +54,8 @@ static uint64_t segment_bytes_of(uint64_t wanted)
 {
     uint64_t bytes = wanted ? wanted : WAL_SEGMENT_BYTES_DEFAULT;
     bytes = bytes < WAL_SEGMENT_BYTES_MIN ? WAL_SEGMENT_BYTES_MIN : bytes;
-    return bytes > WAL_SEGMENT_BYTES_MAX ? WAL_SEGMENT_BYTES_MAX : wal_align(bytes, SEGMENT_ROUND);
+    return bytes > WAL_SEGMENT_BYTES_MAX ? WAL_SEGMENT_BYTES_MAX
+                                         : ak_wal_align(bytes, SEGMENT_ROUND);
 }
 
 static struct ak_wal *make_log(const struct ak_wal_options *options)
@@ -83,7 +84,7 @@ static void free_log(struct ak_wal *wal)
 {
     for (struct wal_segment *segment = wal->first; segment;) {
         struct wal_segment *next = segment->next;
-        wal_segment_free(segment);
+        ak_wal_segment_free(segment);
         segment = next;
     }
     for (int i = 0; i < 2; i++) {
@@ -109,7 +110,7 @@ enum ak_rc ak_wal_open(const struct ak_wal_options *options, ak_lsn from, ak_wal
     struct ak_wal *wal = make_log(options);
     enum ak_rc rc = ak_fs_make_dirs(wal->fs, wal->dir, err);
     if (rc == AK_OK) {
-        rc = wal_replay(wal, from, replay, ctx, err);
+        rc = ak_wal_replay(wal, from, replay, ctx, err);
     }
     if (rc == AK_OK) { /* after the replay, which may have needed the memory */
         for (int i = 0; i < 2; i++) {
@@ -117,7 +118,7 @@ enum ak_rc ak_wal_open(const struct ak_wal_options *options, ak_lsn from, ak_wal
             wal->buffers[i].cap = wal->buffer_max;
         }
         wal->last_sync_ns = ak_mono_ns(ak_clock_system());
-        rc = ak_thread_start(&wal->thread, "ak-wal", wal_writer, wal, err);
+        rc = ak_thread_start(&wal->thread, "ak-wal", ak_wal_writer, wal, err);
     }
     if (rc != AK_OK) {
         free_log(wal);
@@ -134,7 +135,7 @@ void ak_wal_close(struct ak_wal *wal)
     }
     ak_mutex_lock(&wal->mutex);
     wal->closing = true;
-    wal_wake_writer(wal);
+    ak_wal_wake_writer(wal);
     ak_mutex_unlock(&wal->mutex);
     ak_thread_join(&wal->thread);
     free_log(wal);
@@ -149,7 +150,7 @@ static enum ak_rc say_failed(struct ak_wal *wal, struct ak_err *err)
 
 static bool fits_tail(const struct ak_wal *wal, uint64_t bytes)
 {
-    return bytes <= wal_segment_end(wal->tail) - wal->end;
+    return bytes <= ak_wal_segment_end(wal->tail) - wal->end;
 }
 
 static bool fits_spare(const struct ak_wal *wal, uint64_t bytes)
@@ -160,10 +161,10 @@ static bool fits_spare(const struct ak_wal *wal, uint64_t bytes)
 /* Have the writer thread make a spare in which `bytes` fit, and wait for its attempt. */
 static enum ak_rc await_spare(struct ak_wal *wal, uint64_t bytes, struct ak_err *err)
 {
-    uint64_t need = wal_align(WAL_SEGMENT_HEADER_BYTES + bytes, SEGMENT_ROUND);
+    uint64_t need = ak_wal_align(WAL_SEGMENT_HEADER_BYTES + bytes, SEGMENT_ROUND);
     uint64_t ticket = ++wal->spare_asked;
     wal->spare_want = need > wal->spare_want ? need : wal->spare_want;
-    wal_wake_writer(wal);
+    ak_wal_wake_writer(wal);
     while (wal->spare_served < ticket && !wal->failed && !fits_spare(wal, bytes)) {
         ak_cond_wait(&wal->room, &wal->mutex);
     }
@@ -200,7 +201,7 @@ static enum ak_rc await_buffer(struct ak_wal *wal, size_t bytes, bool *has_waite
     if (!fits) {
         wal->room_waiters++;
         wal->big_waiters += is_big;
-        wal_wake_writer(wal);
+        ak_wal_wake_writer(wal);
         ak_cond_wait(&wal->room, &wal->mutex);
         wal->big_waiters -= is_big;
         wal->room_waiters--;
@@ -238,7 +239,7 @@ static unsigned char *take_bytes(struct ak_wal *wal, size_t bytes)
 /* Close the tail with a pad and let the spare follow it. */
 static void begin_segment(struct ak_wal *wal)
 {
-    uint64_t left = wal_segment_end(wal->tail) - wal->end;
+    uint64_t left = ak_wal_segment_end(wal->tail) - wal->end;
     if (left >= WAL_RECORD_HEADER_BYTES) {
         struct wal_record_header pad = {
             .kind = WAL_KIND_PAD,
@@ -247,14 +248,14 @@ static void begin_segment(struct ak_wal *wal)
             .durable = wal->durable,
         };
         uint32_t seed = wal->tail->seed;
-        wal_encode_record(&pad, seed, take_bytes(wal, WAL_RECORD_HEADER_BYTES));
+        ak_wal_encode_record(&pad, seed, take_bytes(wal, WAL_RECORD_HEADER_BYTES));
     }
     struct wal_segment *segment = ak_zalloc(sizeof *segment);
-    segment->start = wal_segment_end(wal->tail);
+    segment->start = ak_wal_segment_end(wal->tail);
     segment->bytes = wal->spare.bytes;
     segment->file = wal->spare.file;
     segment->spare_id = wal->spare.id;
-    wal_segment_salt(segment);
+    ak_wal_segment_salt(segment);
     wal->spare = (struct wal_spare){.file = NULL};
     wal->tail->next = segment;
     wal->tail = segment;
@@ -289,11 +290,11 @@ static enum ak_rc await_room(struct ak_wal *wal, size_t bytes, struct ak_err *er
 static void ask_ahead(struct ak_wal *wal)
 {
     struct wal_segment *tail = wal->tail;
-    if (!tail->asked_ahead && wal_segment_end(tail) - wal->end < tail->bytes / 4) {
+    if (!tail->asked_ahead && ak_wal_segment_end(tail) - wal->end < tail->bytes / 4) {
         tail->asked_ahead = true;
         if (!wal->spare.file) {
             wal->spare_hint = true;
-            wal_wake_writer(wal);
+            ak_wal_wake_writer(wal);
         }
     }
 }
@@ -323,7 +324,7 @@ static enum ak_rc reserve(struct ak_wal *wal, size_t bytes, struct wal_record_he
     wal->full = false;
     ask_ahead(wal);
     if (wal->dormant || (*buffer)->len >= wal->flush_bytes) {
-        wal_wake_writer(wal);
+        ak_wal_wake_writer(wal);
     }
     ak_mutex_unlock(&wal->mutex);
     return AK_OK;
@@ -350,8 +351,9 @@ enum ak_rc ak_wal_append(struct ak_wal *wal, uint32_t kind, const struct ak_str 
     for (size_t i = 0; i < part_count; i++) {
         len = parts[i].len > AK_WAL_RECORD_MAX ? UINT32_MAX : len + parts[i].len;
         if (len > AK_WAL_RECORD_MAX) {
-            return ak_fail(err, AK_TOO_BIG, "one log record holds at most %u bytes: send less at "
-                           "once", AK_WAL_RECORD_MAX);
+            return ak_fail(err, AK_TOO_BIG,
+                           "one log record holds at most %u bytes: send less at once",
+                           AK_WAL_RECORD_MAX);
         }
         crc = ak_crc32c(crc, parts[i].p, parts[i].len);
     }
@@ -359,12 +361,12 @@ enum ak_rc ak_wal_append(struct ak_wal *wal, uint32_t kind, const struct ak_str 
     struct wal_buffer *buffer = NULL;
     unsigned char *to = NULL;
     uint32_t seed = 0;
-    size_t bytes = (size_t)wal_record_bytes(len);
+    size_t bytes = (size_t)ak_wal_record_bytes(len);
     enum ak_rc rc = reserve(wal, bytes, &header, &seed, &to, &buffer, err);
     if (rc != AK_OK) {
         return rc;
     }
-    wal_encode_record(&header, seed, to);
+    ak_wal_encode_record(&header, seed, to);
     size_t at = WAL_RECORD_HEADER_BYTES;
     for (size_t i = 0; i < part_count; i++) {
         if (parts[i].len) {
@@ -398,7 +400,7 @@ static bool is_settled(struct ak_wal *wal, struct ak_wal_commit *commit, bool mu
         struct ak_wal_commit **list = waits_sync ? &wal->durable_waiters : &wal->written_waiters;
         commit->link = *list;
         *list = commit;
-        wal_wake_writer(wal);
+        ak_wal_wake_writer(wal);
     }
     ak_mutex_unlock(&wal->mutex);
     return settled;
@@ -464,24 +466,24 @@ enum ak_rc ak_wal_sync(struct ak_wal *wal, ak_lsn upto, struct ak_err *err)
 static struct wal_segment *releasable(const struct ak_wal *wal)
 {
     struct wal_segment *oldest = wal->first;
-    return oldest != wal->active && wal_segment_end(oldest) <= wal->release_below &&
-                   wal_segment_end(oldest) <= wal->durable
+    return oldest != wal->active && ak_wal_segment_end(oldest) <= wal->release_below &&
+                   ak_wal_segment_end(oldest) <= wal->durable
                ? oldest
                : NULL;
 }
 
 /* Without the mutex: one thread at a time (`releasing`). */
-static enum ak_rc drop_segment(struct ak_wal *wal, const struct wal_segment *segment,
-                               bool as_spare, uint64_t spare_id, struct wal_spare *spare,
-                               struct ak_err *err)
+static enum ak_rc drop_segment(struct ak_wal *wal, const struct wal_segment *segment, bool as_spare,
+                               uint64_t spare_id, struct wal_spare *spare, struct ak_err *err)
 {
     if (as_spare) {
         struct ak_err ignored; /* removing it is the second best, and reported if that fails */
-        if (wal_segment_recycle(wal->fs, wal->dir, segment, spare_id, spare, &ignored) == AK_OK) {
+        if (ak_wal_segment_recycle(wal->fs, wal->dir, segment, spare_id, spare, &ignored) ==
+            AK_OK) {
             return AK_OK;
         }
     }
-    return wal_segment_remove(wal->fs, wal->dir, segment, err);
+    return ak_wal_segment_remove(wal->fs, wal->dir, segment, err);
 }
 
 void ak_wal_release_before(struct ak_wal *wal, ak_lsn lsn)
@@ -509,11 +511,11 @@ void ak_wal_release_before(struct ak_wal *wal, ak_lsn lsn)
             wal->spare_busy = false;
             wal->spare = spare;
             ak_cond_broadcast(&wal->room);
-            wal_wake_writer(wal); /* it may have found the spare busy */
+            ak_wal_wake_writer(wal); /* it may have found the spare busy */
         }
         if (rc == AK_OK) {
             wal->first = segment->next;
-            wal_segment_free(segment);
+            ak_wal_segment_free(segment);
         }
     }
     wal->releasing = false;

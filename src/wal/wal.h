@@ -29,13 +29,13 @@ typedef uint64_t ak_lsn; /* 0: before everything; the first record of a new log 
 enum ak_durability { AK_DURABILITY_SYNC, AK_DURABILITY_INTERVAL, AK_DURABILITY_ASYNC };
 
 struct ak_wal_options {
-    struct ak_fs *fs;             /* required */
-    const char *dir;              /* folder of the segments; made when absent */
-    struct ak_log *log;           /* may be NULL */
+    struct ak_fs *fs;   /* required */
+    const char *dir;    /* folder of the segments; made when absent */
+    struct ak_log *log; /* may be NULL */
     enum ak_durability durability;
-    uint32_t interval_ms;         /* INTERVAL only; 0: 100 */
-    uint64_t segment_bytes;       /* 0: 64 MiB */
-    size_t buffer_max;            /* 0: 32 MiB */
+    uint32_t interval_ms;   /* INTERVAL only; 0: 100 */
+    uint64_t segment_bytes; /* 0: 64 MiB */
+    size_t buffer_max;      /* 0: 32 MiB */
     /* Told after each group: bytes written, seconds it took (write and sync). May be NULL. */
     void (*on_group)(void *ctx, uint64_t bytes, uint64_t records, double seconds);
     void *ctx;

@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-void wal_wake_writer(struct ak_wal *wal)
+void ak_wal_wake_writer(struct ak_wal *wal)
 {
     if (wal->asleep) {
         wal->asleep = false;
@@ -98,8 +98,8 @@ static void call_back(struct ak_wal_commit *ready, enum ak_rc rc)
 static void fail_log(struct ak_wal *wal, const struct ak_err *err)
 {
     struct ak_wal_commit *ready = NULL;
-    ak_log_error(wal->log, "wal",
-                 "the log has failed and takes no more writes until a restart: %s", err->text);
+    ak_log_error(wal->log, "wal", "the log has failed and takes no more writes until a restart: %s",
+                 err->text);
     ak_mutex_lock(&wal->mutex);
     (void)snprintf(wal->why, sizeof wal->why, "%s", err->text);
     wal->failed = true;
@@ -146,7 +146,7 @@ static enum ak_rc enter_segment(struct ak_wal *wal, struct wal_segment *segment,
 {
     enum ak_rc rc = sync_active(wal, syncs, err);
     if (rc == AK_OK) {
-        rc = wal_segment_activate(wal->fs, wal->dir, segment, err);
+        rc = ak_wal_segment_activate(wal->fs, wal->dir, segment, err);
     }
     if (rc == AK_OK) {
         ak_mutex_lock(&wal->mutex); /* `active` is read by release */
@@ -275,10 +275,10 @@ static void prepare_spare(struct ak_wal *wal)
         wal->spare_busy = true;
         spare.id = spare.file ? spare.id : wal->spare_next++;
         ak_mutex_unlock(&wal->mutex);
-        rc = wal_spare_make(wal->fs, wal->dir, &spare, bytes, &err);
+        rc = ak_wal_spare_make(wal->fs, wal->dir, &spare, bytes, &err);
         if (rc != AK_OK && !spare.file && bytes > wal->segment_bytes) {
             struct ak_err ignored; /* no room for the large record, but perhaps for the others */
-            (void)!wal_spare_make(wal->fs, wal->dir, &spare, wal->segment_bytes, &ignored);
+            (void)!ak_wal_spare_make(wal->fs, wal->dir, &spare, wal->segment_bytes, &ignored);
         }
         ak_mutex_lock(&wal->mutex);
         wal->spare_busy = false;
@@ -328,7 +328,7 @@ static void write_mark(struct ak_wal *wal)
     unsigned char bytes[WAL_RECORD_HEADER_BYTES];
     struct wal_record_header mark = {
         .kind = WAL_KIND_MARK, .lsn = wal->end, .durable = wal->durable};
-    wal_encode_record(&mark, segment->seed, bytes);
+    ak_wal_encode_record(&mark, segment->seed, bytes);
     struct ak_err err;
     ak_mutex_unlock(&wal->mutex);
     enum ak_rc rc = ak_file_write(segment->file, pos, bytes, sizeof bytes, &err);
@@ -341,7 +341,7 @@ static void write_mark(struct ak_wal *wal)
     ak_mutex_lock(&wal->mutex);
 }
 
-void wal_writer(void *arg)
+void ak_wal_writer(void *arg)
 {
     struct ak_wal *wal = arg;
     ak_mutex_lock(&wal->mutex);

@@ -97,11 +97,11 @@ struct ak_wal {
     bool failed;
     char why[AK_ERR_TEXT_MAX]; /* set once, with failed */
 
-    ak_lsn end;     /* next to be given */
-    ak_lsn written; /* everything below has been handed to write() */
-    ak_lsn durable; /* everything below has been synced */
-    struct wal_segment *first; /* oldest held … */
-    struct wal_segment *tail;  /* … to the one that appends go to */
+    ak_lsn end;                 /* next to be given */
+    ak_lsn written;             /* everything below has been handed to write() */
+    ak_lsn durable;             /* everything below has been synced */
+    struct wal_segment *first;  /* oldest held … */
+    struct wal_segment *tail;   /* … to the one that appends go to */
     struct wal_segment *active; /* the writer's: the one it has open */
     struct wal_buffer buffers[2];
     unsigned front; /* index of the buffer that appends fill */
@@ -131,66 +131,66 @@ struct ak_wal {
     bool full;
 };
 
-static inline uint64_t wal_align(uint64_t n, uint64_t to)
+static inline uint64_t ak_wal_align(uint64_t n, uint64_t to)
 {
     return (n + to - 1) & ~(to - 1);
 }
 
 /* Bytes that a record with `len` bytes of payload takes. */
-static inline uint64_t wal_record_bytes(uint64_t len)
+static inline uint64_t ak_wal_record_bytes(uint64_t len)
 {
-    return WAL_RECORD_HEADER_BYTES + wal_align(len, WAL_ALIGN);
+    return WAL_RECORD_HEADER_BYTES + ak_wal_align(len, WAL_ALIGN);
 }
 
-static inline ak_lsn wal_segment_end(const struct wal_segment *segment)
+static inline ak_lsn ak_wal_segment_end(const struct wal_segment *segment)
 {
     return segment->start + segment->bytes;
 }
 
 /* ---- wal_segment.c: bytes of headers, names and files of segments ---- */
 
-void wal_encode_record(const struct wal_record_header *header, uint32_t seed,
-                       unsigned char to[WAL_RECORD_HEADER_BYTES]);
+void ak_wal_encode_record(const struct wal_record_header *header, uint32_t seed,
+                          unsigned char to[WAL_RECORD_HEADER_BYTES]);
 /* Whether `from` is the header of a record at `lsn` in a segment with `left` bytes from there on.
  * The payload is not looked at. */
-bool wal_decode_record(const unsigned char from[WAL_RECORD_HEADER_BYTES], uint32_t seed, ak_lsn lsn,
-                       uint64_t left, struct wal_record_header *header);
+bool ak_wal_decode_record(const unsigned char from[WAL_RECORD_HEADER_BYTES], uint32_t seed,
+                          ak_lsn lsn, uint64_t left, struct wal_record_header *header);
 /* A fresh salt and its seed. */
-void wal_segment_salt(struct wal_segment *segment);
+void ak_wal_segment_salt(struct wal_segment *segment);
 
-void wal_segment_path(const char *dir, ak_lsn start, char path[WAL_PATH_MAX]);
-void wal_spare_path(const char *dir, uint64_t id, char path[WAL_PATH_MAX]);
+void ak_wal_segment_path(const char *dir, ak_lsn start, char path[WAL_PATH_MAX]);
+void ak_wal_spare_path(const char *dir, uint64_t id, char path[WAL_PATH_MAX]);
 /* Which file of the log `name` is; false: none. */
-bool wal_parse_name(struct ak_str name, bool *is_spare, uint64_t *number);
+bool ak_wal_parse_name(struct ak_str name, bool *is_spare, uint64_t *number);
 
 /* Open the segment file that begins at `start` and check its header against its name and size.
- * AK_CORRUPT names the file. *out is the caller's: wal_segment_free(). */
-AK_MUST enum ak_rc wal_segment_open(struct ak_fs *fs, const char *dir, ak_lsn start,
-                                    struct wal_segment **out, struct ak_err *err);
-void wal_segment_free(struct wal_segment *segment);
+ * AK_CORRUPT names the file. *out is the caller's: ak_wal_segment_free(). */
+AK_MUST enum ak_rc ak_wal_segment_open(struct ak_fs *fs, const char *dir, ak_lsn start,
+                                       struct wal_segment **out, struct ak_err *err);
+void ak_wal_segment_free(struct wal_segment *segment);
 
 /* Make spare->file a synced file of `bytes` reserved bytes: a new one, or an old one grown. On
  * failure a former spare is as it was, and a new one does not exist. */
-AK_MUST enum ak_rc wal_spare_make(struct ak_fs *fs, const char *dir, struct wal_spare *spare,
-                                  uint64_t bytes, struct ak_err *err);
+AK_MUST enum ak_rc ak_wal_spare_make(struct ak_fs *fs, const char *dir, struct wal_spare *spare,
+                                     uint64_t bytes, struct ak_err *err);
 /* Give the spare file of `segment` its header and its name, durably. */
-AK_MUST enum ak_rc wal_segment_activate(struct ak_fs *fs, const char *dir,
-                                        struct wal_segment *segment, struct ak_err *err);
+AK_MUST enum ak_rc ak_wal_segment_activate(struct ak_fs *fs, const char *dir,
+                                           struct wal_segment *segment, struct ak_err *err);
 /* Turn the file of a released segment into spare `id`, durably. */
-AK_MUST enum ak_rc wal_segment_recycle(struct ak_fs *fs, const char *dir,
-                                       const struct wal_segment *segment, uint64_t id,
-                                       struct wal_spare *spare, struct ak_err *err);
-AK_MUST enum ak_rc wal_segment_remove(struct ak_fs *fs, const char *dir,
-                                      const struct wal_segment *segment, struct ak_err *err);
+AK_MUST enum ak_rc ak_wal_segment_recycle(struct ak_fs *fs, const char *dir,
+                                          const struct wal_segment *segment, uint64_t id,
+                                          struct wal_spare *spare, struct ak_err *err);
+AK_MUST enum ak_rc ak_wal_segment_remove(struct ak_fs *fs, const char *dir,
+                                         const struct wal_segment *segment, struct ak_err *err);
 
 /* ---- wal_replay.c ---- */
 
 /* Read the folder, replay from `from`, cut the torn tail; sets first, tail, active, end, written,
  * durable, spare_next, has_mark. A folder without segments gets its first one. */
-AK_MUST enum ak_rc wal_replay(struct ak_wal *wal, ak_lsn from, ak_wal_replay_fn fn, void *ctx,
-                              struct ak_err *err);
+AK_MUST enum ak_rc ak_wal_replay(struct ak_wal *wal, ak_lsn from, ak_wal_replay_fn fn, void *ctx,
+                                 struct ak_err *err);
 
 /* ---- wal_group.c ---- */
 
-void wal_writer(void *wal); /* the log's thread */
-void wal_wake_writer(struct ak_wal *wal); /* with the mutex held */
+void ak_wal_writer(void *wal);               /* the log's thread */
+void ak_wal_wake_writer(struct ak_wal *wal); /* with the mutex held */

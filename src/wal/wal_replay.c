@@ -78,7 +78,7 @@ static bool see_name(void *ctx, struct ak_str name)
     struct replay *replay = ctx;
     bool is_spare = false;
     uint64_t number = 0;
-    if (wal_parse_name(name, &is_spare, &number)) {
+    if (ak_wal_parse_name(name, &is_spare, &number)) {
         add_number(is_spare ? &replay->spares : &replay->segments, number);
     }
     return true;
@@ -149,7 +149,7 @@ static enum ak_rc view(struct replay *replay, uint64_t pos, size_t len, const un
 
 static bool payload_is_whole(const struct wal_record_header *header, const unsigned char *payload)
 {
-    for (uint64_t i = header->len; i < wal_align(header->len, WAL_ALIGN); i++) {
+    for (uint64_t i = header->len; i < ak_wal_align(header->len, WAL_ALIGN); i++) {
         if (payload[i] != 0) {
             return false;
         }
@@ -159,16 +159,16 @@ static bool payload_is_whole(const struct wal_record_header *header, const unsig
 
 /* Look at the record at `pos`; *is_whole says whether there is one. The payload of records that the
  * caller does not need is neither read nor checked. */
-static enum ak_rc read_record(struct replay *replay, uint64_t pos,
-                              struct wal_record_header *header, struct ak_str *payload,
-                              bool *is_whole, struct ak_err *err)
+static enum ak_rc read_record(struct replay *replay, uint64_t pos, struct wal_record_header *header,
+                              struct ak_str *payload, bool *is_whole, struct ak_err *err)
 {
     const struct wal_segment *segment = replay->reader.segment;
     uint64_t left = segment->bytes - pos;
     const unsigned char *p = NULL;
     *is_whole = false;
     enum ak_rc rc = view(replay, pos, WAL_RECORD_HEADER_BYTES, &p, err);
-    if (rc != AK_OK || !wal_decode_record(p, segment->seed, segment->start + pos, left, header)) {
+    if (rc != AK_OK ||
+        !ak_wal_decode_record(p, segment->seed, segment->start + pos, left, header)) {
         return rc;
     }
     *payload = AK_STR_NONE;
@@ -176,7 +176,7 @@ static enum ak_rc read_record(struct replay *replay, uint64_t pos,
         *is_whole = true;
         return AK_OK;
     }
-    rc = view(replay, pos, (size_t)wal_record_bytes(header->len), &p, err);
+    rc = view(replay, pos, (size_t)ak_wal_record_bytes(header->len), &p, err);
     if (rc == AK_OK) {
         p += WAL_RECORD_HEADER_BYTES;
         *payload = (struct ak_str){(const char *)p, header->len};
@@ -188,7 +188,7 @@ static enum ak_rc read_record(struct replay *replay, uint64_t pos,
 static enum ak_rc deliver(struct replay *replay, const struct wal_record_header *header,
                           struct ak_str payload, struct ak_err *err)
 {
-    ak_lsn next = header->lsn + wal_record_bytes(header->len);
+    ak_lsn next = header->lsn + ak_wal_record_bytes(header->len);
     if (header->lsn < replay->from && replay->from < next) {
         return ak_fail(err, AK_CORRUPT,
                        "LSN %llu, where replay is to begin, is inside the record at %llu",
@@ -235,7 +235,7 @@ static enum ak_rc replay_segment(struct replay *replay, const struct wal_segment
         if (rc != AK_OK) {
             return rc;
         }
-        at += wal_record_bytes(header.len);
+        at += ak_wal_record_bytes(header.len);
     }
     *pos = at;
     return AK_OK;
@@ -260,8 +260,8 @@ static enum ak_rc scan_beyond(struct replay *replay, uint64_t pos, uint64_t *bey
         size_t i = 0;
         for (; len - i >= WAL_RECORD_HEADER_BYTES; i += WAL_ALIGN) {
             struct wal_record_header header;
-            if (wal_decode_record(p + i, segment->seed, segment->start + pos + i, left - i,
-                                  &header)) {
+            if (ak_wal_decode_record(p + i, segment->seed, segment->start + pos + i, left - i,
+                                     &header)) {
                 *beyond = pos + i + WAL_RECORD_HEADER_BYTES;
                 *durable = header.durable > *durable ? header.durable : *durable;
             }
@@ -275,7 +275,7 @@ static enum ak_rc say_damaged(struct replay *replay, const struct wal_segment *s
                               uint64_t pos, const char *proof, struct ak_err *err)
 {
     char path[WAL_PATH_MAX];
-    wal_segment_path(replay->wal->dir, segment->start, path);
+    ak_wal_segment_path(replay->wal->dir, segment->start, path);
     return ak_fail(err, AK_CORRUPT,
                    "log segment '%s' is damaged at byte %llu (LSN %llu), which had been synced: %s",
                    path, (unsigned long long)pos, (unsigned long long)(segment->start + pos),
@@ -342,8 +342,7 @@ static enum ak_rc end_chain(struct replay *replay, struct wal_segment *last, uin
         return ak_fail(err, AK_CORRUPT,
                        "the log in '%s' ends at LSN %llu, but LSN %llu has been reached before: "
                        "the folder is older than the data it belongs to",
-                       replay->wal->dir, (unsigned long long)end,
-                       (unsigned long long)replay->from);
+                       replay->wal->dir, (unsigned long long)end, (unsigned long long)replay->from);
     }
     rc = settle_tail(replay, last, pos, beyond, err);
     if (rc == AK_OK) {
@@ -373,14 +372,14 @@ static enum ak_rc hold_unneeded(struct replay *replay, size_t count, struct ak_e
     for (size_t i = 0; i < count; i++) {
         char path[WAL_PATH_MAX];
         uint64_t size = 0;
-        wal_segment_path(replay->wal->dir, replay->segments.p[i], path);
+        ak_wal_segment_path(replay->wal->dir, replay->segments.p[i], path);
         enum ak_rc rc = ak_fs_stat(replay->wal->fs, path, &size, err);
         if (rc != AK_OK) {
             return rc;
         }
         struct wal_segment *segment = ak_zalloc(sizeof *segment);
-        *segment = (struct wal_segment){
-            .start = replay->segments.p[i], .bytes = size, .named = true};
+        *segment =
+            (struct wal_segment){.start = replay->segments.p[i], .bytes = size, .named = true};
         hold(replay->wal, segment);
     }
     return AK_OK;
@@ -405,7 +404,7 @@ static enum ak_rc replay_chain(struct replay *replay, struct ak_err *err)
         struct wal_segment *segment = NULL;
         uint64_t pos = 0;
         bool is_complete = false;
-        rc = wal_segment_open(wal->fs, wal->dir, starts->p[i], &segment, err);
+        rc = ak_wal_segment_open(wal->fs, wal->dir, starts->p[i], &segment, err);
         if (rc != AK_OK) {
             return rc;
         }
@@ -420,11 +419,11 @@ static enum ak_rc replay_chain(struct replay *replay, struct ak_err *err)
         if (!is_complete) {
             return say_damaged(replay, segment, pos, "a later segment exists", err);
         }
-        if (starts->p[i + 1] != wal_segment_end(segment)) {
+        if (starts->p[i + 1] != ak_wal_segment_end(segment)) {
             return say_damaged(replay, segment, segment->bytes, "the segment after it is missing",
                                err);
         }
-        replay->durable = wal_segment_end(segment);
+        replay->durable = ak_wal_segment_end(segment);
         ak_file_close(segment->file);
         segment->file = NULL;
     }
@@ -441,7 +440,7 @@ static enum ak_rc begin_log(struct replay *replay, struct ak_err *err)
                        (unsigned long long)replay->from);
     }
     struct wal_spare spare = {.id = wal->spare_next};
-    enum ak_rc rc = wal_spare_make(wal->fs, wal->dir, &spare, wal->segment_bytes, err);
+    enum ak_rc rc = ak_wal_spare_make(wal->fs, wal->dir, &spare, wal->segment_bytes, err);
     if (rc != AK_OK) {
         return rc;
     }
@@ -449,10 +448,10 @@ static enum ak_rc begin_log(struct replay *replay, struct ak_err *err)
     segment->bytes = spare.bytes;
     segment->file = spare.file;
     segment->spare_id = spare.id;
-    wal_segment_salt(segment);
-    rc = wal_segment_activate(wal->fs, wal->dir, segment, err);
+    ak_wal_segment_salt(segment);
+    rc = ak_wal_segment_activate(wal->fs, wal->dir, segment, err);
     if (rc != AK_OK) {
-        wal_segment_free(segment);
+        ak_wal_segment_free(segment);
         return rc;
     }
     hold(wal, segment);
@@ -469,14 +468,14 @@ static enum ak_rc tidy_spares(struct replay *replay, struct ak_err *err)
     enum ak_rc rc = AK_OK;
     for (size_t i = 0; i + 1 < spares->count && rc == AK_OK; i++) {
         char path[WAL_PATH_MAX];
-        wal_spare_path(replay->wal->dir, spares->p[i], path);
+        ak_wal_spare_path(replay->wal->dir, spares->p[i], path);
         rc = ak_fs_remove(replay->wal->fs, path, err);
     }
     return rc;
 }
 
-enum ak_rc wal_replay(struct ak_wal *wal, ak_lsn from, ak_wal_replay_fn fn, void *ctx,
-                      struct ak_err *err)
+enum ak_rc ak_wal_replay(struct ak_wal *wal, ak_lsn from, ak_wal_replay_fn fn, void *ctx,
+                         struct ak_err *err)
 {
     int64_t now = ak_mono_ns(ak_clock_system());
     struct replay replay = {

@@ -36,8 +36,8 @@ static uint64_t get_u64(const unsigned char *p)
     return get_u32(p) | (uint64_t)get_u32(p + 4) << 32;
 }
 
-void wal_encode_record(const struct wal_record_header *header, uint32_t seed,
-                       unsigned char to[WAL_RECORD_HEADER_BYTES])
+void ak_wal_encode_record(const struct wal_record_header *header, uint32_t seed,
+                          unsigned char to[WAL_RECORD_HEADER_BYTES])
 {
     put_u32(to, header->kind);
     put_u32(to + 4, header->len);
@@ -47,8 +47,8 @@ void wal_encode_record(const struct wal_record_header *header, uint32_t seed,
     put_u32(to + RECORD_CRC_AT, ak_crc32c(seed, to, RECORD_CRC_AT));
 }
 
-bool wal_decode_record(const unsigned char from[WAL_RECORD_HEADER_BYTES], uint32_t seed, ak_lsn lsn,
-                       uint64_t left, struct wal_record_header *header)
+bool ak_wal_decode_record(const unsigned char from[WAL_RECORD_HEADER_BYTES], uint32_t seed,
+                          ak_lsn lsn, uint64_t left, struct wal_record_header *header)
 {
     /* The LSN comes first: it differs almost everywhere, so a scan pays one compare per place. */
     if (get_u64(from + 8) != lsn || left < WAL_RECORD_HEADER_BYTES ||
@@ -62,9 +62,9 @@ bool wal_decode_record(const unsigned char from[WAL_RECORD_HEADER_BYTES], uint32
         .durable = get_u64(from + 16),
         .payload_crc = get_u32(from + 24),
     };
-    bool len_fits = h.kind == WAL_KIND_PAD ? h.len == left - WAL_RECORD_HEADER_BYTES
-                                           : h.len <= AK_WAL_RECORD_MAX &&
-                                                 wal_record_bytes(h.len) <= left;
+    bool len_fits = h.kind == WAL_KIND_PAD
+                        ? h.len == left - WAL_RECORD_HEADER_BYTES
+                        : h.len <= AK_WAL_RECORD_MAX && ak_wal_record_bytes(h.len) <= left;
     if (!len_fits || h.durable > lsn) {
         return false;
     }
@@ -79,18 +79,18 @@ static uint32_t seed_of(uint64_t salt)
     return ak_crc32c(0, bytes, sizeof bytes);
 }
 
-void wal_segment_salt(struct wal_segment *segment)
+void ak_wal_segment_salt(struct wal_segment *segment)
 {
     ak_random_bytes(&segment->salt, sizeof segment->salt);
     segment->seed = seed_of(segment->salt);
 }
 
-void wal_segment_path(const char *dir, ak_lsn start, char path[WAL_PATH_MAX])
+void ak_wal_segment_path(const char *dir, ak_lsn start, char path[WAL_PATH_MAX])
 {
     (void)snprintf(path, WAL_PATH_MAX, "%s/%016llx.wal", dir, (unsigned long long)start);
 }
 
-void wal_spare_path(const char *dir, uint64_t id, char path[WAL_PATH_MAX])
+void ak_wal_spare_path(const char *dir, uint64_t id, char path[WAL_PATH_MAX])
 {
     (void)snprintf(path, WAL_PATH_MAX, "%s/spare-%llu.wal", dir, (unsigned long long)id);
 }
@@ -109,7 +109,7 @@ static bool parse_hex(struct ak_str s, uint64_t *number)
     return s.len == NAME_DIGITS;
 }
 
-bool wal_parse_name(struct ak_str name, bool *is_spare, uint64_t *number)
+bool ak_wal_parse_name(struct ak_str name, bool *is_spare, uint64_t *number)
 {
     if (!ak_str_has_suffix(name, AK_STR(".wal"))) {
         return false;
@@ -152,11 +152,11 @@ static enum ak_rc check_segment_header(const unsigned char *p, ak_lsn start, uin
     return AK_OK;
 }
 
-enum ak_rc wal_segment_open(struct ak_fs *fs, const char *dir, ak_lsn start,
-                            struct wal_segment **out, struct ak_err *err)
+enum ak_rc ak_wal_segment_open(struct ak_fs *fs, const char *dir, ak_lsn start,
+                               struct wal_segment **out, struct ak_err *err)
 {
     char path[WAL_PATH_MAX];
-    wal_segment_path(dir, start, path);
+    ak_wal_segment_path(dir, start, path);
     struct wal_segment *segment = ak_zalloc(sizeof *segment);
     unsigned char header[SEGMENT_FIELDS_BYTES];
     uint64_t size = 0;
@@ -171,7 +171,7 @@ enum ak_rc wal_segment_open(struct ak_fs *fs, const char *dir, ak_lsn start,
         rc = check_segment_header(header, start, size, segment, err);
     }
     if (rc != AK_OK) {
-        wal_segment_free(segment);
+        ak_wal_segment_free(segment);
         return ak_wrap(err, rc, "log segment '%s'", path);
     }
     segment->named = true;
@@ -179,7 +179,7 @@ enum ak_rc wal_segment_open(struct ak_fs *fs, const char *dir, ak_lsn start,
     return AK_OK;
 }
 
-void wal_segment_free(struct wal_segment *segment)
+void ak_wal_segment_free(struct wal_segment *segment)
 {
     if (segment) {
         ak_file_close(segment->file);
@@ -191,7 +191,7 @@ static enum ak_rc spare_create(struct ak_fs *fs, const char *dir, struct wal_spa
                                uint64_t bytes, struct ak_err *err)
 {
     char path[WAL_PATH_MAX];
-    wal_spare_path(dir, spare->id, path);
+    ak_wal_spare_path(dir, spare->id, path);
     struct ak_file *file = NULL;
     uint64_t size = 0;
     /* Not truncated: a spare left by the last run has written blocks, which are the cheap ones. */
@@ -220,8 +220,8 @@ static enum ak_rc spare_create(struct ak_fs *fs, const char *dir, struct wal_spa
     return AK_OK;
 }
 
-enum ak_rc wal_spare_make(struct ak_fs *fs, const char *dir, struct wal_spare *spare,
-                          uint64_t bytes, struct ak_err *err)
+enum ak_rc ak_wal_spare_make(struct ak_fs *fs, const char *dir, struct wal_spare *spare,
+                             uint64_t bytes, struct ak_err *err)
 {
     if (!spare->file) {
         return spare_create(fs, dir, spare, bytes, err);
@@ -236,7 +236,7 @@ enum ak_rc wal_spare_make(struct ak_fs *fs, const char *dir, struct wal_spare *s
     if (rc != AK_OK) { /* a file whose sync has failed is never used again */
         char path[WAL_PATH_MAX];
         struct ak_err ignored;
-        wal_spare_path(dir, spare->id, path);
+        ak_wal_spare_path(dir, spare->id, path);
         ak_file_close(spare->file);
         (void)!ak_fs_remove(fs, path, &ignored);
         *spare = (struct wal_spare){.id = spare->id};
@@ -246,8 +246,8 @@ enum ak_rc wal_spare_make(struct ak_fs *fs, const char *dir, struct wal_spare *s
     return AK_OK;
 }
 
-enum ak_rc wal_segment_activate(struct ak_fs *fs, const char *dir, struct wal_segment *segment,
-                                struct ak_err *err)
+enum ak_rc ak_wal_segment_activate(struct ak_fs *fs, const char *dir, struct wal_segment *segment,
+                                   struct ak_err *err)
 {
     unsigned char header[WAL_SEGMENT_HEADER_BYTES] = {0};
     memcpy(header, magic, sizeof magic);
@@ -259,8 +259,8 @@ enum ak_rc wal_segment_activate(struct ak_fs *fs, const char *dir, struct wal_se
     put_u32(header + SEGMENT_CRC_AT, ak_crc32c(0, header, SEGMENT_CRC_AT));
     char from[WAL_PATH_MAX];
     char to[WAL_PATH_MAX];
-    wal_spare_path(dir, segment->spare_id, from);
-    wal_segment_path(dir, segment->start, to);
+    ak_wal_spare_path(dir, segment->spare_id, from);
+    ak_wal_segment_path(dir, segment->start, to);
     enum ak_rc rc = ak_file_write(segment->file, 0, header, sizeof header, err);
     if (rc == AK_OK) {
         rc = ak_file_sync(segment->file, err); /* I3: header before name */
@@ -278,14 +278,15 @@ enum ak_rc wal_segment_activate(struct ak_fs *fs, const char *dir, struct wal_se
     return AK_OK;
 }
 
-enum ak_rc wal_segment_recycle(struct ak_fs *fs, const char *dir, const struct wal_segment *segment,
-                               uint64_t id, struct wal_spare *spare, struct ak_err *err)
+enum ak_rc ak_wal_segment_recycle(struct ak_fs *fs, const char *dir,
+                                  const struct wal_segment *segment, uint64_t id,
+                                  struct wal_spare *spare, struct ak_err *err)
 {
     char from[WAL_PATH_MAX];
     char to[WAL_PATH_MAX];
     struct ak_file *file = NULL;
-    wal_segment_path(dir, segment->start, from);
-    wal_spare_path(dir, id, to);
+    ak_wal_segment_path(dir, segment->start, from);
+    ak_wal_spare_path(dir, id, to);
     enum ak_rc rc = ak_fs_open(fs, from, AK_OPEN_WRITE, &file, err);
     if (rc == AK_OK) {
         rc = ak_fs_rename(fs, from, to, err);
@@ -303,11 +304,11 @@ enum ak_rc wal_segment_recycle(struct ak_fs *fs, const char *dir, const struct w
     return AK_OK;
 }
 
-enum ak_rc wal_segment_remove(struct ak_fs *fs, const char *dir, const struct wal_segment *segment,
-                              struct ak_err *err)
+enum ak_rc ak_wal_segment_remove(struct ak_fs *fs, const char *dir,
+                                 const struct wal_segment *segment, struct ak_err *err)
 {
     char path[WAL_PATH_MAX];
-    wal_segment_path(dir, segment->start, path);
+    ak_wal_segment_path(dir, segment->start, path);
     enum ak_rc rc = ak_fs_remove(fs, path, err);
     if (rc == AK_NOT_FOUND) { /* gone is what was wanted: a recycle may have failed half-way */
         return AK_OK;

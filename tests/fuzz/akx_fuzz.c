@@ -3,11 +3,12 @@
  *
  * Each input is opened as it is, and again with its lengths and checksums made right, so that what
  * the checksums would have caught reaches the checks behind them. What opens is loaded as an index,
- * searched, written to, linked and searched again: a forged image may give bad recall and no bad access.
+ * searched, written to, linked and searched again: a forged image may give bad recall and no bad
+ * access.
  */
-#include "fuzz.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "fuzz.h"
 #include "index/image_priv.h"
 #include "index/index.h"
 #include <string.h>
@@ -63,13 +64,14 @@ static void load(const struct ak_image *image, const struct ak_image_section *st
     }
     memcpy(words, state->p, sizeof words);
     struct ak_epoch *epoch = ak_epoch_open();
-    struct ak_index_options options = {.dimension = words[1],
-                                       .metric = (enum ak_metric)words[2],
-                                       .params = {.m = words[3], .ef_construction = words[4], .ef_search = 16},
-                                       .epoch = epoch,
-                                       .exact_below = 1};
-    if (words[1] >= 1 && words[1] <= DIMENSION_MAX && words[2] < AK_METRIC_COUNT &&
-        words[3] >= 4 && words[3] <= 64 && words[4] >= 16 && words[4] <= 2000 &&
+    struct ak_index_options options = {
+        .dimension = words[1],
+        .metric = (enum ak_metric)words[2],
+        .params = {.m = words[3], .ef_construction = words[4], .ef_search = 16},
+        .epoch = epoch,
+        .exact_below = 1};
+    if (words[1] >= 1 && words[1] <= DIMENSION_MAX && words[2] < AK_METRIC_COUNT && words[3] >= 4 &&
+        words[3] <= 64 && words[4] >= 16 && words[4] <= 2000 &&
         ak_index_load(&options, image, &index, NULL) == AK_OK) {
         const uint64_t allow[2] = {0x5555555555555555u, 0x5555555555555555u};
         struct ak_index_report report;

@@ -5,10 +5,10 @@
  * copy and hold the same values (walked through the typed calls). Each float of an array must print
  * and read back to the same bits. Typed reads run on every input, valid or not.
  */
-#include "fuzz.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "fuzz.h"
 #include <string.h>
 
 #define FLOATS_MAX 64

@@ -3,8 +3,8 @@
  * Links with one <name>_fuzz.c. A finding aborts, as under the fuzzer; the name of the file at work
  * is printed by then. Closes with "N passed, 0 failed"; a folder without files is a failure.
  */
-#include "fuzz.h"
 #include "base/mem.h"
+#include "fuzz.h"
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>

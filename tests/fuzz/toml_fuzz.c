@@ -4,8 +4,8 @@
  * Sound: keys of a table are unique and found again, counts and depths are right, strings are
  * UTF-8, lines are within the text.
  */
-#include "fuzz.h"
 #include "base/toml.h"
+#include "fuzz.h"
 #include <string.h>
 
 static void check_time(const struct ak_toml *node)

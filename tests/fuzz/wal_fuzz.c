@@ -9,9 +9,9 @@
  * Held to: what opens takes one more record, and gives exactly one more when it is opened again;
  * what is refused is left as it was.
  */
-#include "fuzz.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "fuzz.h"
 #include "support/quickfs.h"
 #include "wal/wal.h"
 #include <stdio.h>
@@ -136,8 +136,8 @@ static bool is_unchanged(const char *path, size_t len)
     struct ak_buf now;
     ak_buf_init(&now, 0);
     enum ak_rc rc = ak_fs_read_all(quickfs(), path, FILE_MAX, &now, &err);
-    bool is_same = rc == AK_OK && now.len == len &&
-                   (len == 0 || memcmp(now.p, file_bytes, len) == 0);
+    bool is_same =
+        rc == AK_OK && now.len == len && (len == 0 || memcmp(now.p, file_bytes, len) == 0);
     ak_buf_release(&now);
     return is_same;
 }

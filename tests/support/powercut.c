@@ -325,8 +325,8 @@ static enum ak_rc cut_open(struct ak_fs *fs, const char *path, unsigned flags, s
             (void)record(cut, OP_TRUNCATE, node);
         }
         struct cut_file *file = ak_alloc(sizeof *file);
-        *file = (struct cut_file){
-            .base.ops = &cut_file_ops, .cut = cut, .under = under, .node = node};
+        *file =
+            (struct cut_file){.base.ops = &cut_file_ops, .cut = cut, .under = under, .node = node};
         under = &file->base;
     }
     if (rc == AK_OK) {
@@ -604,9 +604,8 @@ static void build_names(struct image *image)
         if (!is_name_op(op)) {
             continue;
         }
-        bool is_durable =
-            is_synced_by(cut, i, image->at, op->dir) &&
-            (op->kind != OP_RENAME || is_synced_by(cut, i, image->at, op->to_dir));
+        bool is_durable = is_synced_by(cut, i, image->at, op->dir) &&
+                          (op->kind != OP_RENAME || is_synced_by(cut, i, image->at, op->to_dir));
         if (is_durable || draw(image, mode, 1)) {
             apply_name_op(&image->names, op);
         }

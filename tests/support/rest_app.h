@@ -1,5 +1,5 @@
-/* rest_app.h — a whole server in the test's process: engine in the test's folder, service, REST on a
- * free port; and a client. Include once a program.
+/* rest_app.h — a whole server in the test's process: engine in the test's folder, service, REST on
+ * a free port; and a client. Include once a program.
  */
 #pragma once
 #include "base/mem.h"
@@ -36,10 +36,8 @@ static inline void start_server(void)
     const struct ak_rest_options rest = {.metrics = app.metrics};
     app.rest = ak_rest_open(&rest);
     app.fault = ak_fs_fault_open(ak_fs_posix());
-    const struct ak_http_options http = {.listen = "127.0.0.1:0",
-                                         .loops = 2,
-                                         .app = ak_rest_app(app.rest),
-                                         .metrics = app.metrics};
+    const struct ak_http_options http = {
+        .listen = "127.0.0.1:0", .loops = 2, .app = ak_rest_app(app.rest), .metrics = app.metrics};
     CHECK_OK(ak_http_open(&http, &app.server, &err));
     ak_test_tcp_open(&app.tcp, ak_http_port(app.server));
 }
@@ -83,7 +81,7 @@ static inline int response_of(struct ak_test_tcp *tcp, bool is_head)
     return app.last.status;
 }
 
-/* Send a request on the connection; headers are whole lines. The status; the rest is in app.last. */
+/* Send a request on the connection; headers are whole lines. The status; more is in app.last. */
 static inline int call_with(const char *method, const char *path, const char *headers,
                             struct ak_str body)
 {

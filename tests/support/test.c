@@ -101,7 +101,8 @@ const char *ak_test_dir(void)
 const char *ak_test_shared(const char *relative)
 {
     const char *shared = getenv("AKIDB_SHARED");
-    (void)snprintf(shared_path, sizeof shared_path, "%s/%s", shared ? shared : "../shared", relative);
+    (void)snprintf(shared_path, sizeof shared_path, "%s/%s", shared ? shared : "../shared",
+                   relative);
     if (access(shared_path, R_OK) != 0) {
         ak_test_skip("%s is absent (set AKIDB_SHARED to the folder that holds %s)", shared_path,
                      relative);

@@ -32,7 +32,7 @@ void ak_test_register(const char *suite, const char *name, ak_test_fn fn);
 int ak_test_main(int argc, char **argv);
 void ak_test_counted(void);
 _Noreturn void ak_test_fail(const char *file, int line, const char *fmt, ...) AK_PRINTF(3, 4);
-/* Leave the test: something it needs is absent on this machine. Counts as skipped, which CI fails. */
+/* Leave the test: what it needs is absent on this machine. Counts as skipped, which CI fails. */
 _Noreturn void ak_test_skip(const char *fmt, ...) AK_PRINTF(1, 2);
 
 /* A fresh directory for this test, removed with its contents when the test passes. Borrowed. */

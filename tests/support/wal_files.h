@@ -90,8 +90,8 @@ static inline bool log_files_are_in(const struct log_files *files, const char *d
         while (j < now.count && strcmp(now.name[j], files->name[i]) != 0) {
             j++;
         }
-        is_same = j < now.count &&
-                  ak_str_eq(ak_buf_str(&now.bytes[j]), ak_buf_str(&files->bytes[i]));
+        is_same =
+            j < now.count && ak_str_eq(ak_buf_str(&now.bytes[j]), ak_buf_str(&files->bytes[i]));
     }
     log_files_release(&now);
     return is_same;

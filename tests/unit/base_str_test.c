@@ -20,7 +20,8 @@ TEST(str, a_buffer_never_passes_its_ceiling_and_says_so)
 
 TEST(str, utf8_refuses_overlong_forms_surrogates_and_cut_sequences)
 {
-    CHECK(ak_utf8_is_valid(AK_STR("h\xc3\xa9llo w\xc3\xb6rld \xe2\x82\xac \xf0\x9f\x98\x80 and more")));
+    CHECK(ak_utf8_is_valid(
+        AK_STR("h\xc3\xa9llo w\xc3\xb6rld \xe2\x82\xac \xf0\x9f\x98\x80 and more")));
     CHECK(!ak_utf8_is_valid(AK_STR("\xc0\x80")));
     CHECK(!ak_utf8_is_valid(AK_STR("\xed\xa0\x80")));
     CHECK(!ak_utf8_is_valid(AK_STR("\xf4\x90\x80\x80")));

@@ -529,8 +529,8 @@ static void replace_on(void *arg)
 {
     struct shared *shared = arg;
     for (uint64_t i = 0; i < 20000; i++) {
-        struct node *old = atomic_exchange_explicit(&shared->current, new_node(i),
-                                                    memory_order_acq_rel);
+        struct node *old =
+            atomic_exchange_explicit(&shared->current, new_node(i), memory_order_acq_rel);
         ak_epoch_retire(shared->epoch, free_node, old);
         if (i % 1000 == 0) {
             (void)ak_epoch_collect(shared->epoch);

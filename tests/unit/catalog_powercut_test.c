@@ -73,7 +73,7 @@ static void create(struct story *story, unsigned n)
     acknowledged(story);
 }
 
-static void delete(struct story *story, unsigned n)
+static void remove_one(struct story *story, unsigned n)
 {
     struct ak_uuid id = id_of(n);
     struct state *next = next_state(story);
@@ -229,12 +229,12 @@ TEST(catalog, a_power_cut_at_any_operation_loses_nothing_acknowledged)
     }
     checkpoint_two(story, 0, 11, 5000);
     set(story, 7);
-    delete(story, 1);
+    remove_one(story, 1);
     reopen(story);
     create(story, 1);
     checkpoint_two(story, 1, 12, 300);
     checkpoint_two(story, 0, 13, 0);
-    delete(story, 2);
+    remove_one(story, 2);
     reopen(story);
     set(story, 8);
     ak_catalog_close(story->catalog);
@@ -263,7 +263,7 @@ TEST(catalog, a_power_cut_while_the_log_is_moved_into_the_database_loses_nothing
                        1 + ak_rand_below(&rand, IMAGE_MAX));
         if (i % 10 == 0) {
             unsigned n = (unsigned)ak_rand_below(&rand, COLLECTIONS);
-            delete(story, n);
+            remove_one(story, n);
             create(story, n);
         }
     }

@@ -504,10 +504,14 @@ static void with_shell(const char *name, const char *text)
 TEST(catalog, a_row_outside_its_limits_is_corrupt_and_named)
 {
     static const char *const edits[] = {
-        "UPDATE collections SET dimension=0",       "UPDATE collections SET dimension=1<<40",
-        "UPDATE collections SET uuid=x'0102'",      "UPDATE collections SET metric='angle'",
-        "UPDATE collections SET quantization='q9'", "UPDATE collections SET state=9",
-        "UPDATE collections SET m=-1",              "UPDATE collections SET name='a/b'",
+        "UPDATE collections SET dimension=0",
+        "UPDATE collections SET dimension=1<<40",
+        "UPDATE collections SET uuid=x'0102'",
+        "UPDATE collections SET metric='angle'",
+        "UPDATE collections SET quantization='q9'",
+        "UPDATE collections SET state=9",
+        "UPDATE collections SET m=-1",
+        "UPDATE collections SET name='a/b'",
     };
     for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
         char name[32];

@@ -1,4 +1,4 @@
-/* engine_basic_test.c — what a user of the engine counts on: write, find, delete, restart, limits. */
+/* engine_basic_test.c — what the engine's user counts on: write, find, delete, restart, limits. */
 #include "base/mem.h"
 #include "base/rand.h"
 #include "engine/engine.h"
@@ -85,10 +85,10 @@ static void put(struct fixture *f, uint32_t from, uint32_t to)
         float vector[DIMENSION];
         char text[64];
         vector_of(n, vector);
-        int len = snprintf(text, sizeof text, "{\"n\":%u,\"even\":%s}", n, n % 2 ? "false" : "true");
-        struct ak_document doc = {.id = numbered(n),
-                                  .vector = vector,
-                                  .metadata = {text, (size_t)len}};
+        int len =
+            snprintf(text, sizeof text, "{\"n\":%u,\"even\":%s}", n, n % 2 ? "false" : "true");
+        struct ak_document doc = {
+            .id = numbered(n), .vector = vector, .metadata = {text, (size_t)len}};
         CHECK_OK(ak_collection_upsert(f->collection, &doc, 1, true, NULL, &write, &err));
     }
     CHECK_OK(ak_engine_commit(f->engine, write.commit, &err));
@@ -205,7 +205,8 @@ TEST(engine, deleted_documents_are_gone_by_id_by_search_and_after_restart)
         for (uint32_t i = 0; i < 749; i++) {
             CHECK(found[i].id.b[15] % 2 == 0);
         }
-        CHECK_RC(AK_NOT_FOUND, ak_collection_fetch(f.collection, &ids[0], 0, &f.arena, found, &err));
+        CHECK_RC(AK_NOT_FOUND,
+                 ak_collection_fetch(f.collection, &ids[0], 0, &f.arena, found, &err));
         CHECK_OK(ak_engine_verify(f.engine, AK_STR("docs"), &err));
         restart(&f);
     }
@@ -292,9 +293,8 @@ TEST(engine, collections_are_listed_by_page_in_name_order)
     for (int i = 0; i < 250; i++) {
         char name[16];
         int len = snprintf(name, sizeof name, "c%03d", (i * 97) % 250);
-        struct ak_collection_info spec = {.name = {name, (size_t)len},
-                                          .dimension = 4,
-                                          .index = ak_index_params_default()};
+        struct ak_collection_info spec = {
+            .name = {name, (size_t)len}, .dimension = 4, .index = ak_index_params_default()};
         CHECK_OK(ak_engine_create(f.engine, &spec, &made, &err));
         CHECK_RC(AK_EXISTS, ak_engine_create(f.engine, &spec, &made, &err));
     }
@@ -334,9 +334,8 @@ TEST(engine, a_dropped_collection_is_gone_and_its_name_is_free_again)
     CHECK_INT(nearest(&f, 3, NULL, &found, 3), 3);
     ak_collection_unref(f.collection);
     struct ak_collection_info made;
-    struct ak_collection_info spec = {.name = AK_STR("docs"),
-                                      .dimension = 3,
-                                      .index = ak_index_params_default()};
+    struct ak_collection_info spec = {
+        .name = AK_STR("docs"), .dimension = 3, .index = ak_index_params_default()};
     CHECK_OK(ak_engine_create(f.engine, &spec, &made, &err));
     CHECK_OK(ak_engine_get(f.engine, AK_STR("docs"), &f.collection, &err));
     CHECK_INT(ak_collection_info(f.collection)->dimension, 3);

@@ -1,7 +1,8 @@
-/* engine_concurrent_test.c — writers, searchers, scrollers, checkpoints, drops and evictions at once.
+/* engine_concurrent_test.c — writers, searchers, scrollers, checkpoints, drops, evictions at once.
  *
- * Run under ThreadSanitizer this is the data race test of the engine. What every reader checks: each
- * document it is shown is one that was written, whole (its vector, its metadata and its id agree).
+ * Run under ThreadSanitizer this is the data race test of the engine. What every reader checks:
+ * each document it is shown is one that was written, whole (its vector, its metadata and its id
+ * agree).
  */
 #include "base/rand.h"
 #include "base/sync.h"
@@ -96,8 +97,8 @@ static void writer(void *arg)
         char name[16];
         struct ak_collection *collection = NULL;
         struct ak_err err;
-        if (ak_engine_get(actor->scene->engine, ak_str_of(name_of(&rand, name)), &collection, &err) ==
-            AK_OK) {
+        if (ak_engine_get(actor->scene->engine, ak_str_of(name_of(&rand, name)), &collection,
+                          &err) == AK_OK) {
             write_one(actor->scene, collection, &rand);
             ak_collection_unref(collection);
         }
@@ -152,8 +153,8 @@ static void reader(void *arg)
         char name[16];
         struct ak_collection *collection = NULL;
         struct ak_err err;
-        if (ak_engine_get(actor->scene->engine, ak_str_of(name_of(&rand, name)), &collection, &err) ==
-            AK_OK) {
+        if (ak_engine_get(actor->scene->engine, ak_str_of(name_of(&rand, name)), &collection,
+                          &err) == AK_OK) {
             read_some(actor->scene, collection, &rand, &arena);
             ak_collection_unref(collection);
         }

@@ -1,8 +1,8 @@
-/* engine_fault_test.c — the n-th file operation or allocation fails, for n = 0, 1, 2 … until none does.
+/* engine_fault_test.c — the n-th file operation or allocation fails, n = 0, 1, 2 … until none does.
  *
- * Each time the same script runs: open, create, upsert, replace, delete, checkpoint, close. A call may
- * fail with a proper code; nothing may crash; and after a reopen without faults every acknowledged
- * write is there and what was refused is not half there.
+ * Each time the same script runs: open, create, upsert, replace, delete, checkpoint, close. A call
+ * may fail with a proper code; nothing may crash; and after a reopen without faults every
+ * acknowledged write is there and what was refused is not half there.
  */
 #include "base/fault.h"
 #include "base/file.h"
@@ -69,13 +69,10 @@ static void run_script(const char *dir, struct ak_fs *fs, struct log_of_acks *ac
     struct ak_engine *engine = NULL;
     struct ak_collection *collection = NULL;
     struct ak_collection_info made;
-    struct ak_engine_options options = {.dir = dir,
-                                        .fs = fs,
-                                        .wal_segment_bytes = 64 << 10,
-                                        .build_threads = 1};
-    struct ak_collection_info spec = {.name = AK_STR("docs"),
-                                      .dimension = DIMENSION,
-                                      .index = ak_index_params_default()};
+    struct ak_engine_options options = {
+        .dir = dir, .fs = fs, .wal_segment_bytes = 64 << 10, .build_threads = 1};
+    struct ak_collection_info spec = {
+        .name = AK_STR("docs"), .dimension = DIMENSION, .index = ak_index_params_default()};
     if (ak_engine_open(&options, &engine, &err) != AK_OK) {
         CHECK(err.text[0] != '\0');
         return;
@@ -123,8 +120,8 @@ static void check_after(const char *dir, const struct log_of_acks *acks)
             CHECK(memcmp(want, found.vector, sizeof want) == 0);
         }
         if (got != acks->value[key] && got != acks->intended[key]) {
-            ak_test_fail(__FILE__, __LINE__, "key %d holds step %d; acknowledged %d, intended %d", key,
-                         got, acks->value[key], acks->intended[key]);
+            ak_test_fail(__FILE__, __LINE__, "key %d holds step %d; acknowledged %d, intended %d",
+                         key, got, acks->value[key], acks->intended[key]);
         }
         ak_arena_release(&arena);
     }

@@ -1,10 +1,10 @@
-/* engine_powercut_test.c — whatever a power cut leaves of log, images and catalog opens to a prefix.
+/* engine_powercut_test.c — what a power cut leaves of log, images and catalog opens to a prefix.
  *
- * One writer upserts, replaces and deletes, and checkpoints now and then, on a file system that records
- * every operation. For cuts after many of those operations an image of what could be on the disk is
- * built and opened: the database must hold exactly the first p writes, where p is at least the number
- * acknowledged by then. It must accept a write, and still hold all of that when it is opened once more.
- * With durability async nothing counts as acknowledged: then any prefix will do.
+ * One writer upserts, replaces and deletes, and checkpoints now and then, on a file system that
+ * records every operation. For cuts after many of those operations an image of what could be on the
+ * disk is built and opened: the database must hold exactly the first p writes, where p is at least
+ * the number acknowledged by then. It must accept a write, and still hold all of that when it is
+ * opened once more. With durability async nothing counts as acknowledged: then any prefix will do.
  */
 #include "base/rand.h"
 #include "engine/engine.h"
@@ -110,7 +110,8 @@ static void run(struct powercut *cut, const char *dir, enum ak_durability durabi
 }
 
 /* Does the database hold exactly the first `prefix` writes? */
-static bool holds_prefix(struct ak_collection *collection, const struct step *steps, unsigned prefix)
+static bool holds_prefix(struct ak_collection *collection, const struct step *steps,
+                         unsigned prefix)
 {
     int last[KEYS];
     struct ak_err err;
@@ -126,7 +127,8 @@ static bool holds_prefix(struct ak_collection *collection, const struct step *st
     for (unsigned k = 0; same && k < KEYS; k++) {
         struct ak_uuid id = id_of(k);
         struct ak_found found;
-        enum ak_rc rc = ak_collection_fetch(collection, &id, AK_INCLUDE_VECTOR, &arena, &found, &err);
+        enum ak_rc rc =
+            ak_collection_fetch(collection, &id, AK_INCLUDE_VECTOR, &arena, &found, &err);
         float want[DIMENSION];
         vector_of((unsigned)(last[k] < 0 ? 0 : last[k]), want);
         same = last[k] < 0 ? rc == AK_NOT_FOUND
@@ -136,7 +138,7 @@ static bool holds_prefix(struct ak_collection *collection, const struct step *st
     return same;
 }
 
-/* The number of writes that the database holds the effects of: at least `acked`, at most `issued`. */
+/* How many writes the database holds the effects of: at least `acked`, at most `issued`. */
 static unsigned prefix_of(struct powercut *cut, size_t at, struct ak_collection *collection,
                           const struct step *steps, unsigned acked, unsigned issued)
 {
@@ -145,8 +147,9 @@ static unsigned prefix_of(struct powercut *cut, size_t at, struct ak_collection 
             return prefix;
         }
     }
-    ak_test_fail(__FILE__, __LINE__, "cut before operation %zu (%s): not a prefix of %u to %u writes",
-                 at, powercut_op_text(cut, at), acked, issued);
+    ak_test_fail(__FILE__, __LINE__,
+                 "cut before operation %zu (%s): not a prefix of %u to %u writes", at,
+                 powercut_op_text(cut, at), acked, issued);
 }
 
 static struct ak_engine *open_image(struct powercut *cut, size_t at, const char *dir)

@@ -24,8 +24,9 @@ TEST(collection, names_of_any_language_up_to_255_bytes_are_accepted)
     char longest[AK_NAME_MAX];
     memset(longest, 'x', sizeof longest);
     const struct ak_str names[] = {
-        AK_STR("a"),   AK_STR("two words"), AK_STR("日本語"), AK_STR("..."), AK_STR(".hidden"),
-        AK_STR("a:b"), AK_STR("émoji 🦀"),  AK_STR("\xC2\xA0"), {longest, sizeof longest},
+        AK_STR("a"),           AK_STR("two words"), AK_STR("日本語"),
+        AK_STR("..."),         AK_STR(".hidden"),   AK_STR("a:b"),
+        AK_STR("émoji 🦀"), AK_STR("\xC2\xA0"),  {longest, sizeof longest},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         CHECK_OK(ak_name_check(names[i], "name", &err));

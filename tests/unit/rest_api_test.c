@@ -1,5 +1,5 @@
-/* The API over real sockets and a real engine: the ways that requests take between threads, and what
- * must hold whichever way is taken. docs/openapi.yaml is checked by tests/integration. */
+/* The API over real sockets and a real engine: the ways that requests take between threads, and
+ * what must hold whichever way is taken. docs/openapi.yaml is checked by tests/integration. */
 #include "base/fault.h"
 #include "support/rest_app.h"
 #include <errno.h>
@@ -361,8 +361,8 @@ TEST(rest, documents_are_deleted_by_id_and_by_filter)
     start();
     create("c", 2, "l2");
     CHECK_INT(upsert("c", 2, 1, ",\"metadata\":{\"k\":\"a\"}"), 201);
-    (void)snprintf(text, sizeof text,
-                   "{\"ids\":[\"%s\",\"01234567-89ab-7def-8123-456789abcdef\"]}", field("id"));
+    (void)snprintf(text, sizeof text, "{\"ids\":[\"%s\",\"01234567-89ab-7def-8123-456789abcdef\"]}",
+                   field("id"));
     CHECK_INT(upsert("c", 2, 2, ",\"metadata\":{\"k\":\"b\"}"), 201);
     CHECK_INT(call("POST", "/collections/c/vectors/delete", text), 200);
     CHECK_STR(body(), "{\"deleted\":1}");
@@ -438,9 +438,9 @@ TEST(rest, pipelined_requests_are_answered_in_their_order)
                                      "POST /collections/c/search", "POST /collections/c/count"};
         const char *const bodies[] = {"", "", "{\"vector\":[1,2]}", "{\"vector\":[1,2],\"k\":1}",
                                       "{}"};
-        ak_buf_add_fmt(&text,
-                       "%s HTTP/1.1\r\nHost: t\r\nX-Request-Id: %u\r\nContent-Length: %zu\r\n\r\n%s",
-                       paths[i % 5], i, strlen(bodies[i % 5]), bodies[i % 5]);
+        ak_buf_add_fmt(
+            &text, "%s HTTP/1.1\r\nHost: t\r\nX-Request-Id: %u\r\nContent-Length: %zu\r\n\r\n%s",
+            paths[i % 5], i, strlen(bodies[i % 5]), bodies[i % 5]);
     }
     ak_test_tcp_send(&app.tcp, text.p, text.len);
     for (unsigned i = 0; i < 200; i++) {
@@ -480,7 +480,8 @@ TEST(rest, requests_are_counted_by_route_and_strangers_together)
     CHECK_INT(call("GET", "/metrics", ""), 200);
     CHECK(says("http_requests_total{method=\"GET\",path=\"unmatched\",status=\"404\"} 2\n"));
     CHECK(says("http_requests_total{method=\"GET\",path=\"/collections/{c}\",status=\"404\"} 2\n"));
-    CHECK(says("http_request_duration_seconds_count{method=\"GET\",path=\"/collections/{c}\"} 2\n"));
+    CHECK(
+        says("http_request_duration_seconds_count{method=\"GET\",path=\"/collections/{c}\"} 2\n"));
     stop();
 }
 
@@ -551,8 +552,7 @@ TEST(rest, any_allocation_may_fail_and_the_next_request_is_served)
             connect_again();
             int status = call_while_failing(text, nth, &fired);
             bool is_fine = status == 200 || status == 201 || (i == 9 && status == 404);
-            bool is_memory = status == 503 || status == 0 ||
-                             strstr(answer, "no memory");
+            bool is_memory = status == 503 || status == 0 || strstr(answer, "no memory");
             if (!is_fine && !(fired && is_memory)) {
                 ak_test_fail(__FILE__, __LINE__, "%s: status %d with allocation %lld failing: %s",
                              requests[i].line, status, (long long)nth, answer);

@@ -141,8 +141,7 @@ TEST(service, an_upsert_is_applied_before_it_is_durable_and_done_once)
         CHECK_INT(applied, 1);
     }
     CHECK_INT(count_now(), 2);
-    struct ak_delete_op del = {
-        .op = op(false), .collection = f.collection, .ids = &id, .count = 1};
+    struct ak_delete_op del = {.op = op(false), .collection = f.collection, .ids = &id, .count = 1};
     ak_service_delete(f.service, &del);
     CHECK_INT(wait_done(1), AK_OK);
     CHECK_INT(del.deleted, 1);

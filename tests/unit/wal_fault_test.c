@@ -1,5 +1,5 @@
 /* wal_fault_test.c — every file operation fails once, at every place: the log refuses or has
- * failed, nothing acknowledged is lost, and it opens again. Also: processes killed while writing. */
+ * failed, nothing acknowledged is lost, and it opens again. Also: kill -9 while writing. */
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/rand.h"

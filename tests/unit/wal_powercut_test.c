@@ -19,7 +19,7 @@ struct promises {
     uint64_t appended;
     _Atomic size_t acked_at[RECORDS_MAX]; /* operations at the acknowledgement; 0: never */
     ak_lsn lsn[RECORDS_MAX];
-    uint64_t needed[RECORDS_MAX]; /* history of what the caller still needs … */
+    uint64_t needed[RECORDS_MAX];  /* history of what the caller still needs … */
     size_t needed_at[RECORDS_MAX]; /* … and the operations at which each was persisted */
     size_t needed_count;
 };
@@ -47,8 +47,8 @@ static void acked(struct promises *promises, uint64_t upto)
 }
 
 /* Appends with commits of every sort, releases, and a restart in the middle. */
-static void make_promises(struct promises *promises, enum ak_durability durability,
-                          const char *dir, uint64_t count, struct ak_rand *rand)
+static void make_promises(struct promises *promises, enum ak_durability durability, const char *dir,
+                          uint64_t count, struct ak_rand *rand)
 {
     struct ak_err err;
     struct ak_wal_options options = small_log(powercut_fs(promises->cut), dir);
@@ -62,8 +62,8 @@ static void make_promises(struct promises *promises, enum ak_durability durabili
         promises->appended = i + 1;
         uint64_t what = ak_rand_below(rand, 12);
         if (what < 4 && durability == AK_DURABILITY_SYNC) {
-            pending[i] = (struct promise){
-                .commit.done = keep_promise, .promises = promises, .upto = i + 1};
+            pending[i] =
+                (struct promise){.commit.done = keep_promise, .promises = promises, .upto = i + 1};
             ak_wal_commit_async(wal, &pending[i].commit, next);
         } else if (what < 7) {
             CHECK_OK(what == 5 ? ak_wal_commit(wal, next, &err) : ak_wal_sync(wal, next, &err));
@@ -182,8 +182,8 @@ static void check_all_cuts(enum ak_durability durability, uint64_t count)
     char *image_log = path_in(image, "log");
     for (size_t at = 0; at <= ops; at++) {
         for (int variant = 0; variant < 6; variant++) {
-            static const enum powercut_mode modes[] = {POWERCUT_ALL,   POWERCUT_NONE,
-                                                       POWERCUT_MIXED, POWERCUT_MIXED,
+            static const enum powercut_mode modes[] = {POWERCUT_ALL,    POWERCUT_NONE,
+                                                       POWERCUT_MIXED,  POWERCUT_MIXED,
                                                        POWERCUT_RANDOM, POWERCUT_RANDOM};
             static const char *const words[] = {"all",   "none",   "mixed",
                                                 "mixed", "random", "random"};

@@ -106,9 +106,10 @@ TEST(wal, a_flipped_bit_in_any_byte_of_a_synced_record_is_refused_with_its_place
         size_t at = 0;
         size_t file = log_file_of(&made, lsns[i], &at);
         size_t end = at + 32 + (record_len(i) + 7) / 8 * 8;
+        size_t step = end - at > 600 ? 17 : 1;
         char place[64];
         (void)snprintf(place, sizeof place, "damaged at byte %zu ", at);
-        for (size_t byte = at; byte < end; byte += end - at > 600 ? 17 : 1) {
+        for (size_t byte = at; byte < end; byte += step) {
             made.bytes[file].p[byte] = (char)(made.bytes[file].p[byte] ^ (1 << (byte % 8)));
             log_files_write(&made, dir);
             struct expected expected = {.first = 0};
