@@ -69,10 +69,10 @@ uint32_t ak_crc32c_by_table(uint32_t crc, const void *p, size_t len)
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define BIG 512u                /* bytes of one of three blocks */
+#define BIG ((size_t)512)       /* bytes of one of three blocks */
 #define BIG_SHIFT_2 0x170076fau /* x^(16·512-33) mod P, bit-reflected */
 #define BIG_SHIFT_1 0xdd7e3b0cu /* x^(8·512-33) mod P */
-#define SMALL 64u
+#define SMALL ((size_t)64)
 #define SMALL_SHIFT_2 0x0d3b6092u /* x^(16·64-33) mod P */
 #define SMALL_SHIFT_1 0x9e4addf8u /* x^(8·64-33) mod P */
 
@@ -100,10 +100,10 @@ __attribute__((target("sse4.2,pclmul"))) static uint32_t by_instruction(uint32_t
 {
     const uint8_t *at = p;
     uint64_t crc = ~start;
-    for (; len >= 3 * (size_t)BIG; at += 3 * BIG, len -= 3 * BIG) {
+    for (; len >= 3 * BIG; at += 3 * BIG, len -= 3 * BIG) {
         crc = three_blocks(crc, at, BIG, BIG_SHIFT_2, BIG_SHIFT_1);
     }
-    for (; len >= 3 * (size_t)SMALL; at += 3 * SMALL, len -= 3 * SMALL) {
+    for (; len >= 3 * SMALL; at += 3 * SMALL, len -= 3 * SMALL) {
         crc = three_blocks(crc, at, SMALL, SMALL_SHIFT_2, SMALL_SHIFT_1);
     }
     for (; len >= 8; at += 8, len -= 8) {

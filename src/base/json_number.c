@@ -16,7 +16,7 @@
 #define EXPONENT_MAX 99999999999999 /* more cannot be outweighed by digits */
 #define POW10_MIN (-64) /* below: 10^19 × 10^-65 is less than half of the smallest float */
 #define POW10_MAX 38
-#define MIDDLE_MARGIN 8u /* twice the error */
+#define MIDDLE_MARGIN UINT64_C(8) /* twice the error */
 
 static const double pow10_double[POW10_MAX - POW10_MIN + 1] = {
     1e-64, 1e-63, 1e-62, 1e-61, 1e-60, 1e-59, 1e-58, 1e-57, 1e-56, 1e-55, 1e-54, 1e-53, 1e-52,

@@ -146,6 +146,7 @@ enum ak_rc ak_map_put(struct ak_map *map, uint64_t hash, const void *key, uint32
             map->reserved = 0;
         }
     }
+    AK_ASSERT(map->cells); /* I2: a map without cells had no room, and got some */
     map->cells[at] = (struct ak_map_cell){tag, value};
     if (old) {
         *old = before;

@@ -35,7 +35,7 @@ struct ak_slab {
 
 void ak_slab_init(struct ak_slab *slab, size_t stride, bool huge, struct ak_epoch *epoch);
 /* Rows [0, rows) are at `p`, borrowed and read-only until thaw or release. fd ≥ 0: the file behind
- * `p`, which the caller keeps open for the slab's life; its first row is at file_at, page-aligned. */
+ * `p`, kept open by the caller for the slab's life; its first row is at file_at, page-aligned. */
 void ak_slab_init_view(struct ak_slab *slab, size_t stride, bool huge, struct ak_epoch *epoch,
                        const void *p, uint64_t rows, int fd, uint64_t file_at);
 void ak_slab_release(struct ak_slab *slab); /* frees at once: no reader may be inside; idempotent */

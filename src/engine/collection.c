@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 /* What counts as small: closed and opened again without anyone noticing. */
-#define SMALL_BYTES_MAX (4 * AK_TINY_IMAGE_MAX)
+#define SMALL_BYTES_MAX (4 * (uint64_t)AK_TINY_IMAGE_MAX)
 
 static void lru_remove(struct ak_directory *dir, struct ak_collection *collection)
 {

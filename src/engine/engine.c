@@ -371,7 +371,8 @@ enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id, st
     if (rc == AK_OK) {
         ak_mutex_lock(&dir->lock);
         struct ak_entry *gone = ak_directory_find_id(dir, &id);
-        while (gone && gone->opening) {
+        AK_ASSERT(gone); /* only a drop removes entries, and keeper.work admits one at a time */
+        while (gone->opening) {
             ak_cond_wait(&dir->changed, &dir->lock);
         }
         struct ak_checkpoint checkpoint = gone->checkpoint;

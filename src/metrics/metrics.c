@@ -197,25 +197,26 @@ static struct ak_series *find_in(struct ak_series *const *table, uint64_t hash,
 static struct ak_series *find_or_add(struct ak_metrics_family_state *family,
                                      const struct ak_metrics_row *row, const struct ak_str *labels)
 {
-    uint64_t hash = hash_labels(labels, family->label_count);
-    struct ak_series *series = find_in(family->table, hash, labels, family->label_count);
+    const size_t label_count = family->label_count;
+    uint64_t hash = hash_labels(labels, label_count);
+    struct ak_series *series = find_in(family->table, hash, labels, label_count);
     if (series || family->other) {
         return series ? series : family->other;
     }
     struct ak_str other[AK_METRICS_LABELS_MAX];
     bool is_last = family->count + 1 >= AK_METRICS_SERIES_MAX;
     if (is_last) {
-        for (size_t i = 0; i < family->label_count; i++) {
+        for (size_t i = 0; i < label_count; i++) {
             other[i] = AK_STR("other");
         }
         labels = other;
-        hash = hash_labels(labels, family->label_count);
-        family->other = find_in(family->table, hash, labels, family->label_count);
+        hash = hash_labels(labels, label_count);
+        family->other = find_in(family->table, hash, labels, label_count);
         if (family->other) {
             return family->other;
         }
     }
-    series = series_new(row, hash, labels, family->label_count);
+    series = series_new(row, hash, labels, label_count);
     series->chain = family->table[hash % TABLE_SIZE];
     family->table[hash % TABLE_SIZE] = series;
     family_append(family, series);

@@ -109,11 +109,14 @@ static void begin_head(struct ak_conn *conn)
     h1->fail_status = 0;
 }
 
-/* Empty lines before a request are skipped (RFC 9112 2.2): they start no head, and no time limit.
+/* Empty lines before a request are skipped (RFC 9112 2.2): they start neither head nor time limit.
  */
 static void skip_empty_lines(struct ak_conn *conn)
 {
-    const char *p = conn->in ? conn->in->data : NULL;
+    if (!conn->in) {
+        return;
+    }
+    const char *p = conn->in->data;
     while (conn->at < conn->fill && (p[conn->at] == '\r' || p[conn->at] == '\n')) {
         conn->at++;
     }

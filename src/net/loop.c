@@ -129,6 +129,7 @@ void ak_loop_remove(struct ak_loop *loop, struct ak_loop_io *io)
 static void unlink_timer(struct ak_loop *loop, struct ak_loop_timer *timer)
 {
     struct ak_loop_timer *head = &loop->slots[timer->slot];
+    AK_ASSERT(timer->prev && timer->next);
     timer->prev->next = timer->next;
     timer->next->prev = timer->prev;
     timer->prev = timer->next = NULL;

@@ -35,16 +35,17 @@ void ak_server_defaults(struct ak_http_options *options)
 
 const char *ak_net_loop_date(struct ak_net_loop *nl, size_t *len)
 {
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     int64_t now_s = ak_now_us(nl->server->clock) / 1000000;
     if (now_s != nl->date_s) {
         struct tm tm = {0};
         time_t at = (time_t)now_s;
         (void)gmtime_r(&at, &tm);
         char text[96];
-        (void)snprintf(text, sizeof text, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
-                       days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900,
+        (void)snprintf(text, sizeof text, "Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n",
+                       days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
                        tm.tm_hour, tm.tm_min, tm.tm_sec);
         (void)snprintf(nl->date, sizeof nl->date, "%.39s", text);
         nl->date_s = now_s;

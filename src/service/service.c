@@ -7,7 +7,9 @@
 #include "base/mem.h"
 #include "service/service_priv.h"
 #include "simd/simd.h"
-#include <stdio.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* --- Operations --- */
@@ -104,17 +106,20 @@ double ak_op_seconds(const struct ak_op *op)
 
 /* --- Gauges --- */
 
-/* Resident set in bytes; 0 where the system does not tell. */
+/* Resident set in bytes, from the second number of statm; 0 where the system does not tell. */
 static double resident_bytes(void)
 {
-    unsigned long long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (!file) {
+    char text[256];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
         return 0;
     }
-    bool found = fscanf(file, "%*u %llu", &pages) == 1;
-    (void)fclose(file);
-    return found ? (double)pages * (double)sysconf(_SC_PAGESIZE) : 0;
+    ssize_t len = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    const char *second = strchr(text, ' ');
+    unsigned long long pages = second ? strtoull(second, NULL, 10) : 0;
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
 static int wal_state(const struct ak_wal_stats *wal)

@@ -210,27 +210,25 @@ static enum ak_rc await_buffer(struct ak_wal *wal, size_t bytes, bool *has_waite
     return AK_OK;
 }
 
-static struct wal_run *add_run(struct wal_buffer *buffer, struct wal_segment *segment, uint64_t pos)
+static void add_run(struct wal_buffer *buffer, struct wal_segment *segment, uint64_t pos)
 {
     if (buffer->run_count == buffer->run_cap) {
         buffer->run_cap = buffer->run_cap ? buffer->run_cap * 2 : 8;
         buffer->runs = ak_realloc(buffer->runs, buffer->run_cap * sizeof *buffer->runs);
     }
-    struct wal_run *run = &buffer->runs[buffer->run_count++];
-    *run = (struct wal_run){.segment = segment, .pos = pos, .at = buffer->len};
-    return run;
+    buffer->runs[buffer->run_count++] =
+        (struct wal_run){.segment = segment, .pos = pos, .at = buffer->len};
 }
 
 /* Take `bytes` at the end of the log; they fit. */
 static unsigned char *take_bytes(struct ak_wal *wal, size_t bytes)
 {
     struct wal_buffer *front = &wal->buffers[wal->front];
-    struct wal_run *run = front->run_count ? &front->runs[front->run_count - 1] : NULL;
-    if (!run || run->segment != wal->tail) {
-        run = add_run(front, wal->tail, wal->end - wal->tail->start);
+    if (front->run_count == 0 || front->runs[front->run_count - 1].segment != wal->tail) {
+        add_run(front, wal->tail, wal->end - wal->tail->start);
     }
     unsigned char *p = front->p + front->len;
-    run->len += bytes;
+    front->runs[front->run_count - 1].len += bytes;
     front->len += bytes;
     wal->end += bytes;
     return p;
