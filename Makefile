@@ -38,10 +38,8 @@ lint: ## Check layers, banned calls, layout, scripts; clang-tidy
 format: ## Lay out the C files as .clang-format says
 	@tools/format.sh
 
-bench: setup ## Build the measuring programs: build/release/bench
-	@cmake --preset release -DAKIDB_BENCH=ON >/dev/null
-	@cmake --build --preset release
-	@ls build/release/bench/*_bench
+bench: setup ## Measure AkiDB alone and beside others (half an hour; PARTS="ann http": only these)
+	@bench/run.sh $(PARTS)
 
 fuzz: ## Fuzz each parser for SECONDS_EACH (default 60) with libFuzzer
 	@tools/fuzz.sh

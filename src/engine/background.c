@@ -75,6 +75,39 @@ static void pause_builder(struct ak_builders *builders)
     ak_mutex_unlock(&builders->lock);
 }
 
+/* Links were made or repaired that the image in use lacks: the collection counts as dirty, with nothing
+ * in the log, so that the next checkpoint (at the latest that of an orderly end) keeps the work. */
+static void keep_links(struct ak_collection *collection)
+{
+    struct ak_directory *dir = &collection->engine->directory;
+    struct ak_wal_stats stats;
+    ak_wal_stats(collection->engine->wal, &stats);
+    ak_mutex_lock(&dir->lock);
+    ak_directory_mark_dirty(dir, collection->entry, stats.end, 0);
+    ak_mutex_unlock(&dir->lock);
+}
+
+/* Link a share; false: there is no more to do, or it cannot be done now. */
+static bool build_share(struct ak_engine *engine, struct ak_collection *collection)
+{
+    struct ak_err err;
+    if (ak_collection_thaw(collection, &err) != AK_OK) {
+        ak_log_warn(engine->log, "engine", "'%.*s' is not linked for now: %s",
+                    AK_STR_ARG(collection->entry->info.name), err.text);
+        return false;
+    }
+    uint32_t built = ak_index_build_some(collection->index, BUILD_SHARE);
+    ak_series_add(engine->m_linked, built);
+    bool more = ak_index_pending(collection->index) > 0;
+    if (more && !built) {
+        pause_builder(&engine->builders);
+    }
+    if (!more && built) {
+        keep_links(collection);
+    }
+    return more;
+}
+
 static void build(void *arg)
 {
     struct ak_engine *engine = arg;
@@ -85,12 +118,7 @@ static void build(void *arg)
         if (much && engine->builders.count > 1) {
             want_again(collection);
         }
-        uint32_t built = ak_index_build_some(collection->index, BUILD_SHARE);
-        ak_series_add(engine->m_linked, built);
-        if (ak_index_pending(collection->index)) {
-            if (!built) {
-                pause_builder(&engine->builders);
-            }
+        if (build_share(engine, collection)) {
             want_again(collection);
         }
         ak_collection_unref(collection);
@@ -211,8 +239,12 @@ static void repair(struct ak_engine *engine)
     if (!collection) {
         return;
     }
-    enum ak_rc rc = ak_index_repair(collection->index, &err);
+    enum ak_rc rc = ak_collection_thaw(collection, &err);
     if (rc == AK_OK) {
+        rc = ak_index_repair(collection->index, &err);
+    }
+    if (rc == AK_OK) {
+        keep_links(collection);
         ak_mutex_lock(&collection->lock);
         rc = ak_docs_compact(&collection->docs, collection->index, &err);
         ak_mutex_unlock(&collection->lock);

@@ -509,6 +509,11 @@ void ak_collection_wait_linked(struct ak_collection *collection,
 {
     enum { SHARE = 64, NAP_US = 1000 };
     uint64_t left = 0;
+    struct ak_err err;
+    if (ak_index_pending(collection->index) && ak_collection_thaw(collection, &err) != AK_OK) {
+        ak_log_warn(collection->engine->log, "engine", "not linked for now: %s", err.text);
+        return;
+    }
     while ((left = ak_index_pending(collection->index)) > 0) {
         if (progress) {
             progress(ctx, left);

@@ -37,6 +37,14 @@ static enum ak_rc thaw(struct ak_collection *collection, struct ak_err *err)
     return rc;
 }
 
+enum ak_rc ak_collection_thaw(struct ak_collection *collection, struct ak_err *err)
+{
+    ak_mutex_lock(&collection->lock);
+    enum ak_rc rc = thaw(collection, err);
+    ak_mutex_unlock(&collection->lock);
+    return rc;
+}
+
 /* Room for `count` more rows and their text. */
 static enum ak_rc make_room(struct ak_collection *collection, uint32_t count, uint64_t text,
                             struct ak_err *err)

@@ -42,7 +42,7 @@ static enum ak_rc check_options(const struct ak_index_options *options, struct a
     return AK_OK;
 }
 
-/* Measured: a scanned row costs about row_ns below, a row met on a walk a third more, and some 30
+/* Estimated from runs on one processor: a scanned row costs about row_ns below, a row met on a walk a third more, and some 30
  * ns of a walk's steps fall on each of them whatever its size. A walk sees about ten rows per row
  * it keeps; keeping a pool of many thousands sorted begins to show. */
 uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,

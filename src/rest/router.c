@@ -93,6 +93,9 @@ void ak_route_find(enum ak_http_method method, struct ak_str path, struct ak_rou
     size_t count = split(without_prefix(path), segments);
     enum ak_http_method wanted = method == AK_HTTP_HEAD ? AK_HTTP_GET : method;
     *match = (struct ak_route_match){0};
+    if (count > AK_REST_SEGMENTS_MAX) {
+        return;
+    }
     for (size_t i = 0; i < AK_ROUTE_COUNT_OF; i++) {
         struct ak_route_match one = {0};
         if (!fits(&routes[i], segments, count, &one)) {

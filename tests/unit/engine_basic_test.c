@@ -158,6 +158,36 @@ TEST(engine, documents_come_back_bit_for_bit_after_a_restart_without_a_rebuild)
     stop(&f);
 }
 
+TEST(engine, rows_that_were_not_linked_at_the_end_are_linked_after_the_restart_and_kept_so)
+{
+    enum { ROWS = 20000, BATCH = 1000 };
+    struct fixture f = {0};
+    struct ak_err err;
+    struct ak_write write;
+    struct ak_collection_stats stats;
+    static float rows[BATCH][DIMENSION];
+    static struct ak_document docs[BATCH];
+    start(&f, AK_METRIC_L2);
+    for (uint32_t n = 0; n < ROWS; n++) {
+        vector_of(n, rows[n % BATCH]);
+        docs[n % BATCH] = (struct ak_document){.id = numbered(n), .vector = rows[n % BATCH]};
+        if (n % BATCH == BATCH - 1) {
+            CHECK_OK(ak_collection_upsert(f.collection, docs, BATCH, true, NULL, &write, &err));
+        }
+    }
+    restart(&f);
+    ak_collection_wait_linked(f.collection, NULL, NULL);
+    ak_collection_stats(f.collection, &stats);
+    CHECK_INT(stats.pending, 0);
+    CHECK_INT(stats.documents, ROWS);
+    CHECK_OK(ak_engine_verify(f.engine, AK_STR("docs"), &err));
+    restart(&f);
+    ak_collection_stats(f.collection, &stats);
+    CHECK_INT(stats.pending, 0);
+    CHECK_OK(ak_engine_verify(f.engine, AK_STR("docs"), &err));
+    stop(&f);
+}
+
 TEST(engine, an_upsert_of_a_known_id_replaces_and_does_not_add)
 {
     struct fixture f = {0};
