@@ -75,8 +75,9 @@ static void pause_builder(struct ak_builders *builders)
     ak_mutex_unlock(&builders->lock);
 }
 
-/* Links were made or repaired that the image in use lacks: the collection counts as dirty, with nothing
- * in the log, so that the next checkpoint (at the latest that of an orderly end) keeps the work. */
+/* Links were made or repaired that the image in use lacks: the collection counts as dirty, with
+ * nothing in the log, so that the next checkpoint (at the latest that of an orderly end) keeps the
+ * work. */
 static void keep_links(struct ak_collection *collection)
 {
     struct ak_directory *dir = &collection->engine->directory;

@@ -179,8 +179,8 @@ void ak_collection_image_path(const struct ak_engine *engine, const struct ak_uu
 
 /* --- write.c --- */
 
-/* Make a collection that was opened from an image writable, for writers and builders. Takes the writer
- * lock; idempotent. */
+/* Make a collection that was opened from an image writable, for writers and builders. Takes the
+ * writer lock; idempotent. */
 AK_MUST enum ak_rc ak_collection_thaw(struct ak_collection *collection, struct ak_err *err);
 /* Put one log record's effect into memory (replay). Takes the writer lock. */
 AK_MUST enum ak_rc ak_collection_apply(struct ak_collection *collection,

@@ -272,7 +272,7 @@ static uint32_t choose_on_level(struct build *build, uint32_t level, uint32_t *s
                                .candidates = context->candidates,
                                .count = count,
                                .max = ak_index_degree(index, level),
-                               .chosen = context->chosen + level * index->degree,
+                               .chosen = context->chosen + (size_t)level * index->degree,
                                .scratch = context->scratch};
     return ak_hnsw_choose(index, &choice);
 }
@@ -380,11 +380,11 @@ static bool try_link(struct build *build)
         return enter_alone(build, entry, level);
     }
     for (uint32_t l = 0; l <= level; l++) {
-        write_own_row(build, l, context->chosen + l * index->degree, counts[l]);
+        write_own_row(build, l, context->chosen + (size_t)l * index->degree, counts[l]);
     }
     mark_linked(index, build->slot);
     for (uint32_t l = 0; l <= common; l++) {
-        link_all_back(build, l, context->chosen + l * index->degree, counts[l]);
+        link_all_back(build, l, context->chosen + (size_t)l * index->degree, counts[l]);
     }
     raise_entry(index, build->slot, level);
     return true;

@@ -94,6 +94,7 @@ static uint32_t choose_by_product(const struct ak_index *index, const struct ak_
     struct ak_measure measure;
     struct ak_found best[AK_DEGREE_MAX / PRODUCT_SHARE];
     uint32_t count = 0;
+    AK_ASSERT(max > 0 && max <= AK_DEGREE_MAX / PRODUCT_SHARE);
     ak_measure_for_query(index, ak_slab_row(&index->vectors, choice->row), 1.0f, &measure);
     for (uint32_t i = 0; i < choice->count; i++) {
         struct ak_found found = choice->candidates[i];

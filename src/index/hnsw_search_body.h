@@ -19,8 +19,8 @@
  */
 #pragma once
 
-#define FIRST_LINES 2 /* of every row of a hop, asked for at once */
-#define REST_LINES 24 /* how far into the next four rows, while four are measured */
+#define FIRST_LINES ((size_t)2) /* of every row of a hop, asked for at once */
+#define REST_LINES ((size_t)24) /* how far into the next four rows, while four are measured */
 
 static inline void prefetch_row(const struct ak_measure *measure, uint32_t slot)
 {

@@ -30,8 +30,8 @@
 struct ak_image {
     const char *bytes;
     uint64_t len;
-    struct ak_file *file;  /* mapped; NULL: `bytes` is our memory */
-    char *name;            /* for messages: the path, or NULL */
+    struct ak_file *file; /* mapped; NULL: `bytes` is our memory */
+    char *name;           /* for messages: the path, or NULL */
     const struct ak_image_entry *entries;
     uint32_t sections;
     const uint32_t *crcs;

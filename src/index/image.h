@@ -5,8 +5,8 @@
  * with CRC32C per 256 KiB block of every section. Little-endian, position-independent, versioned;
  * readers skip kinds they don't know. Format: docs/formats/akx.md and the top of image.c.
  *
- * Atomic: a file is written under a temporary name and appears under `path` whole and synced, or not
- * at all. Threads: a writer belongs to one thread; an opened image is immutable.
+ * Atomic: a file is written under a temporary name and appears under `path` whole and synced, or
+ * not at all. Threads: a writer belongs to one thread; an opened image is immutable.
  */
 #pragma once
 #include "base/file.h"
@@ -17,23 +17,23 @@
 
 /* Kinds of section. 1–63 belong to the index, 64–127 to the engine. Numbers are never reused. */
 enum ak_image_kind {
-    AK_IMAGE_INDEX_STATE = 1, /* struct of index_image.c: counts, entry point, parameters */
-    AK_IMAGE_VECTORS = 2,     /* f32 rows, stride padded to 64 bytes */
-    AK_IMAGE_SCALES = 3,      /* f32 per row: 1/‖x‖ (cosine) */
-    AK_IMAGE_LINKS = 4,       /* u32[R] per row, level 0 */
-    AK_IMAGE_LEVELS = 5,      /* u8 per row */
-    AK_IMAGE_UPPER = 6,       /* upper links */
-    AK_IMAGE_DELETED = 7,     /* u64 bitmap: tombstones */
-    AK_IMAGE_FREE = 8,        /* u64 bitmap: slots that hold nothing */
-    AK_IMAGE_PENDING = 9,     /* u32 slots not linked yet */
-    AK_IMAGE_CODES = 10,      /* reserved: quantised rows */
-    AK_IMAGE_QUANTIZER = 11,  /* reserved: mean, rotation seed, scale */
-    AK_IMAGE_DOC_STATE = 64,  /* struct of the engine: counts, LSN */
-    AK_IMAGE_DOC_IDS = 65,    /* 16 bytes per row */
-    AK_IMAGE_DOC_TIMES = 66,  /* i64 µs per row */
+    AK_IMAGE_INDEX_STATE = 1,  /* struct of index_image.c: counts, entry point, parameters */
+    AK_IMAGE_VECTORS = 2,      /* f32 rows, stride padded to 64 bytes */
+    AK_IMAGE_SCALES = 3,       /* f32 per row: 1/‖x‖ (cosine) */
+    AK_IMAGE_LINKS = 4,        /* u32[R] per row, level 0 */
+    AK_IMAGE_LEVELS = 5,       /* u8 per row */
+    AK_IMAGE_UPPER = 6,        /* upper links */
+    AK_IMAGE_DELETED = 7,      /* u64 bitmap: tombstones */
+    AK_IMAGE_FREE = 8,         /* u64 bitmap: slots that hold nothing */
+    AK_IMAGE_PENDING = 9,      /* u32 slots not linked yet */
+    AK_IMAGE_CODES = 10,       /* reserved: quantised rows */
+    AK_IMAGE_QUANTIZER = 11,   /* reserved: mean, rotation seed, scale */
+    AK_IMAGE_DOC_STATE = 64,   /* struct of the engine: counts, LSN */
+    AK_IMAGE_DOC_IDS = 65,     /* 16 bytes per row */
+    AK_IMAGE_DOC_TIMES = 66,   /* i64 µs per row */
     AK_IMAGE_DOC_TEXT_AT = 67, /* {u64 at; u32 external_len; u32 metadata_len} per row */
-    AK_IMAGE_DOC_TEXT = 68,   /* external ids and metadata, bytes */
-    AK_IMAGE_DOC_MAP = 69     /* reserved: the id table as stored */
+    AK_IMAGE_DOC_TEXT = 68,    /* external ids and metadata, bytes */
+    AK_IMAGE_DOC_MAP = 69      /* reserved: the id table as stored */
 };
 
 struct ak_image_writer;

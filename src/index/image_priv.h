@@ -19,11 +19,11 @@ struct ak_image_header {
     uint32_t align_shift; /* sections and table begin at multiples of 1 << align_shift */
     uint64_t file_len;
     uint64_t toc_at;
-    uint64_t toc_len;     /* entries and block checksums; the table ends the file */
+    uint64_t toc_len; /* entries and block checksums; the table ends the file */
     uint32_t sections;
     uint32_t toc_crc;
     uint8_t zero[12];
-    uint32_t crc;         /* of the 60 bytes before it */
+    uint32_t crc; /* of the 60 bytes before it */
 };
 
 struct ak_image_entry {
@@ -32,7 +32,7 @@ struct ak_image_entry {
     uint64_t stride;
     uint64_t rows;
     uint64_t at;
-    uint64_t len;   /* stride · rows */
+    uint64_t len;         /* stride · rows */
     uint32_t block_first; /* index of its first block checksum */
     uint32_t block_count; /* ⌈len / AK_IMAGE_BLOCK⌉ */
 };

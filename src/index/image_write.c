@@ -27,15 +27,15 @@ struct ak_image_writer {
     char *buffer;      /* file: bytes [at - buffered, at) not written yet */
     size_t buffered;
     struct ak_buf *blob;
-    size_t blob_at;    /* where the image begins in it */
+    size_t blob_at; /* where the image begins in it */
     uint32_t align_shift;
-    uint64_t at;       /* bytes of the image so far */
+    uint64_t at; /* bytes of the image so far */
     struct ak_buf entries;
     struct ak_buf crcs;
     struct ak_image_entry open;
     bool is_open;
-    uint64_t written;  /* of the open section */
-    uint32_t crc;      /* of its present block */
+    uint64_t written; /* of the open section */
+    uint32_t crc;     /* of its present block */
     enum ak_rc failed;
 };
 
@@ -255,10 +255,9 @@ enum ak_rc ak_image_write(struct ak_image_writer *writer, const void *p, size_t 
     }
     AK_ASSERT(writer->is_open);
     if (len > writer->open.len - writer->written) {
-        return fail_for_good(writer, ak_fail(err, AK_INTERNAL,
-                                             "section %u of an image gets more than %llu bytes",
-                                             writer->open.kind,
-                                             (unsigned long long)writer->open.len));
+        return fail_for_good(
+            writer, ak_fail(err, AK_INTERNAL, "section %u of an image gets more than %llu bytes",
+                            writer->open.kind, (unsigned long long)writer->open.len));
     }
     for (size_t done = 0; done < len;) {
         uint64_t room = AK_IMAGE_BLOCK - writer->written % AK_IMAGE_BLOCK;
@@ -282,8 +281,7 @@ enum ak_rc ak_image_end(struct ak_image_writer *writer, struct ak_err *err)
     if (writer->written != writer->open.len) {
         return fail_for_good(writer, ak_fail(err, AK_INTERNAL,
                                              "section %u of an image got %llu bytes, not %llu",
-                                             writer->open.kind,
-                                             (unsigned long long)writer->written,
+                                             writer->open.kind, (unsigned long long)writer->written,
                                              (unsigned long long)writer->open.len));
     }
     if (writer->written % AK_IMAGE_BLOCK) {

@@ -42,9 +42,9 @@ static enum ak_rc check_options(const struct ak_index_options *options, struct a
     return AK_OK;
 }
 
-/* Estimated from runs on one processor: a scanned row costs about row_ns below, a row met on a walk a third more, and some 30
- * ns of a walk's steps fall on each of them whatever its size. A walk sees about ten rows per row
- * it keeps; keeping a pool of many thousands sorted begins to show. */
+/* Estimated from runs on one processor: a scanned row costs about row_ns below, a row met on a walk
+ * a third more, and some 30 ns of a walk's steps fall on each of them whatever its size. A walk
+ * sees about ten rows per row it keeps; keeping a pool of many thousands sorted begins to show. */
 uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,
                             uint64_t eligible)
 {
@@ -216,7 +216,7 @@ static bool fits(const struct ak_index *index, uint64_t rows, bool graph)
            words <= index->dead.cap && words <= index->linked.cap && words <= index->unlinked.cap &&
            (!graph || (get(&index->graph_rows) + 1 >= rows && rows <= index->links.cap &&
                        rows <= index->levels.cap && rows <= index->upper_at.cap &&
-                       get(&index->upper_rows) + 2 * AK_LEVEL_MAX <= index->upper.cap));
+                       get(&index->upper_rows) + 2 * (uint64_t)AK_LEVEL_MAX <= index->upper.cap));
 }
 
 /* Room for rows [0, rows), of which `more` are new. The gate is closed only when something must

@@ -26,9 +26,9 @@ struct ak_index_options {
     uint32_t dimension;
     enum ak_metric metric;
     struct ak_index_params params;
-    uint64_t seed;           /* levels come from a hash of slot and seed */
-    struct ak_epoch *epoch;  /* required; outlives the index */
-    uint32_t exact_below;    /* live rows up to which searches are exact; 0: chosen by dimension */
+    uint64_t seed;          /* levels come from a hash of slot and seed */
+    struct ak_epoch *epoch; /* required; outlives the index */
+    uint32_t exact_below;   /* live rows up to which searches are exact; 0: chosen by dimension */
 };
 
 AK_MUST enum ak_rc ak_index_open(const struct ak_index_options *options, struct ak_index **index,
@@ -46,7 +46,8 @@ void ak_index_close(struct ak_index *index); /* no other call may be under way; 
 AK_MUST enum ak_rc ak_index_thaw(struct ak_index *index, struct ak_err *err);
 /* The slot that the next add() will use: a freed one or the first past the end. */
 uint32_t ak_index_next_slot(const struct ak_index *index);
-/* Room for `more` adds: they cannot fail after it, short of the machine running out of memory pages. */
+/* Room for `more` adds: they cannot fail after it, short of the machine running out of memory
+ * pages. */
 AK_MUST enum ak_rc ak_index_reserve(struct ak_index *index, uint32_t more, struct ak_err *err);
 /* Store f32[dimension] (checked by the caller). AK_NOMEM, AK_TOO_BIG (slots used up). */
 AK_MUST enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *slot,
@@ -62,8 +63,8 @@ uint64_t ak_index_pending(const struct ak_index *index);
 uint32_t ak_index_build_some(struct ak_index *index, uint32_t max);
 /* Removed rows that repair has not dealt with: what it would free. */
 uint64_t ak_index_tombstones(const struct ak_index *index);
-/* Rewire around all present tombstones and free their slots; one at a time (a second call returns at
- * once). Re-links rows that would be left without incoming links. */
+/* Rewire around all present tombstones and free their slots; one at a time (a second call returns
+ * at once). Re-links rows that would be left without incoming links. */
 AK_MUST enum ak_rc ak_index_repair(struct ak_index *index, struct ak_err *err);
 
 /* --- Readers --- */
@@ -83,13 +84,14 @@ struct ak_index_query {
     bool exact;            /* scan everything */
 };
 
-struct ak_index_effort {   /* what a search cost, for metrics and tests */
+struct ak_index_effort { /* what a search cost, for metrics and tests */
     uint64_t distances;
     uint64_t hops;
     bool was_exact;
 };
 
-/* hits[k] gets min(k, live allowed rows) results; *count how many. `effort` may be NULL. AK_NOMEM. */
+/* hits[k] gets min(k, live allowed rows) results; *count how many. `effort` may be NULL. AK_NOMEM.
+ */
 AK_MUST enum ak_rc ak_index_search(struct ak_index *index, const struct ak_index_query *query,
                                    struct ak_hit *hits, uint32_t *count,
                                    struct ak_index_effort *effort, struct ak_err *err);
@@ -112,11 +114,12 @@ float ak_index_score(const struct ak_index *index, const float *query, uint32_t 
 /* Fix the state that the next write() calls describe: rows, tombstones, pending list; slots are not
  * reused and builders wait until unfreeze. Called under the owner's writer lock. */
 AK_MUST enum ak_rc ak_index_freeze(struct ak_index *index, struct ak_err *err);
-/* Write the sections of the frozen state; adds and removes may go on meanwhile. Builders resume after
- * the links are written. */
+/* Write the sections of the frozen state; adds and removes may go on meanwhile. Builders resume
+ * after the links are written. */
 AK_MUST enum ak_rc ak_index_write(struct ak_index *index, struct ak_image_writer *writer,
                                   struct ak_err *err);
-/* The frozen state, valid until unfreeze: rows, and the bitmap of rows that are live (rows/64 words). */
+/* The frozen state, valid until unfreeze: rows, and the bitmap of rows that are live (rows/64
+ * words). */
 uint64_t ak_index_frozen_slots(const struct ak_index *index);
 const uint64_t *ak_index_frozen_live(const struct ak_index *index);
 void ak_index_unfreeze(struct ak_index *index);
@@ -125,10 +128,10 @@ void ak_index_unfreeze(struct ak_index *index);
 
 struct ak_index_report {
     uint64_t live, tombstones, free_slots, pending;
-    uint64_t unreachable;   /* live linked rows that no walk from the entry point meets */
+    uint64_t unreachable; /* live linked rows that no walk from the entry point meets */
     double mean_degree;
 };
-/* Every invariant of hnsw.c: AK_CORRUPT names the first broken one and the slot. No writer or builder
- * may run. */
+/* Every invariant of hnsw.c: AK_CORRUPT names the first broken one and the slot. No writer or
+ * builder may run. */
 AK_MUST enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *report,
                                   struct ak_err *err);

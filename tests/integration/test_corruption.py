@@ -194,8 +194,7 @@ def check_server_on_damaged_image(copy, image, place):
     answer = client.post("/collections/c/search", {"vector": vector(7), "k": 3})
     if answer.status != 200:
         status(answer, 404 if place == "gone" else 500)
-        message = answer.json()["error"]["message"]
-        assert image.name in message or "'c'" in message, f"{place}: {message}"
+        assert image.name in answer.json()["error"]["message"], f"{place}: {answer}"
     assert answer.status != 200 or not isinstance(place, str), f"an image that is {place} was searched"
     found = status(client.post("/collections/other/search", {"vector": [1, 2], "k": 3}), 200).json()["results"]
     equal(len(found), 1, "hits in the other collection")
@@ -209,7 +208,7 @@ def test_a_damaged_image_is_told_and_takes_no_other_collection_with_it():
         add_other_collection(pathlib.Path(made.dir, "made"))
         size = next(pathlib.Path(made.dir, "made", "db", "collections").glob("*.akx")).stat().st_size
         rng = random.Random(11)
-        for place in [0, 9, 40, "cut", "empty", "gone"] + [rng.randrange(4096, size) for _ in range(10)]:
+        for place in [0, 9, 40, "cut", "empty", "gone"] + [rng.randrange(4096, size) for _ in range(12)]:
             copy = made.copy()
             image = next((copy / "db" / "collections").glob("*.akx"))
             damage_image(image, place)
@@ -217,7 +216,7 @@ def test_a_damaged_image_is_told_and_takes_no_other_collection_with_it():
             wanted = (3,) if place == "gone" else (CORRUPT,) if isinstance(place, str) or place < 4096 else (0, CORRUPT)
             assert told.returncode in wanted, f"{place}: {told}"
             if told.returncode:
-                assert image.name in told.stderr or "'c'" in told.stderr, f"{place}: {told}"
+                assert image.name in told.stderr, f"{place}: {told}"
             check_server_on_damaged_image(copy, image, place)
             shutil.rmtree(copy)
 
@@ -236,6 +235,24 @@ def test_a_damaged_catalog_is_refused_by_name():
                 flip(catalog, place, 64)
             refused(copy, "/catalog.db")
             shutil.rmtree(copy)
+
+
+def test_a_lost_catalog_is_refused_and_nothing_is_taken_for_garbage():
+    for clean in (True, False):
+        with Folder(clean=clean) as made:
+            for way in ("gone", "empty"):
+                copy = made.copy()
+                for path in (copy / "db").glob("catalog.db*"):
+                    path.unlink()
+                if way == "empty":
+                    (copy / "db" / "catalog.db").touch()
+                refused(copy, "/catalog.db' is missing or empty")
+                restored = made.copy()
+                for path in (restored / "db").glob("catalog.db*"):
+                    shutil.copy(path, copy / "db")
+                server = starts(copy)
+                equal(status(server.client().post("/collections/c/count", {}), 200).json()["count"], 5000)
+                server.stop()
 
 
 def test_no_damage_of_the_catalog_crashes_the_program():

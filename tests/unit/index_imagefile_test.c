@@ -236,8 +236,8 @@ TEST(image, a_section_with_too_few_or_too_many_bytes_cannot_be_committed)
         CHECK_OK(ak_image_create_file(ak_fs_posix(), path, &writer, &err));
         CHECK_OK(ak_image_begin(writer, AK_IMAGE_LEVELS, 2, 3, &err));
         CHECK_OK(ak_image_write(writer, "12345", 5, &err));
-        CHECK_RC(AK_INTERNAL, more ? ak_image_write(writer, "67", 2, &err)
-                                   : ak_image_end(writer, &err));
+        CHECK_RC(AK_INTERNAL,
+                 more ? ak_image_write(writer, "67", 2, &err) : ak_image_end(writer, &err));
         CHECK_RC(AK_INTERNAL, ak_image_put(writer, AK_IMAGE_LINKS, 1, 1, "x", &err));
         CHECK_RC(AK_INTERNAL, ak_image_commit(writer, NULL, &err));
         CHECK(!exists(path_in_dir("odd.akx")) && !exists(path_in_dir("odd.akx.tmp")));
@@ -330,7 +330,7 @@ TEST(image, a_table_that_leads_astray_is_refused_even_under_right_checksums)
     memcpy(&header, good.p, sizeof header);
 #define IN_HEADER(field) offsetof(struct ak_image_header, field), sizeof header.field
 #define IN_ENTRY(i, field)                                                                         \
-    (size_t)header.toc_at + (i) * sizeof(struct ak_image_entry) +                                  \
+    (size_t) header.toc_at + (i) * sizeof(struct ak_image_entry) +                                 \
         offsetof(struct ak_image_entry, field),                                                    \
         sizeof((struct ak_image_entry *)0)->field
     const struct {
