@@ -177,8 +177,14 @@ static enum ak_rc open_database(struct server *server, struct ak_err *err)
     };
     rc = ak_service_open(&service, &server->service, err);
     if (rc == AK_OK) {
-        /* The folder is ours now, so the note of its port is too. */
-        rc = ak_serve_write_port(server->config.data_dir, ak_http_port(server->http), err);
+        /* The folder is ours now, so the note of its port is too. A full disk has no room for it,
+         * and is no reason not to serve. */
+        struct ak_err note;
+        if (ak_serve_write_port(server->config.data_dir, ak_http_port(server->http), &note) !=
+            AK_OK) {
+            ak_log_warn(server->log, "serve", "commands must be told the port with --url: %s",
+                        note.text);
+        }
     }
     ak_mutex_lock(&server->lock);
     server->engine = engine;
@@ -204,9 +210,7 @@ static void open_thread(void *arg)
 /* Everything acknowledged is on disk after this, whatever the durability. */
 static enum ak_rc flush_log(struct server *server, struct ak_err *err)
 {
-    struct ak_engine_stats stats;
-    ak_engine_stats(server->engine, &stats);
-    return ak_engine_commit(server->engine, stats.wal.end, err);
+    return ak_engine_sync(server->engine, err);
 }
 
 static void stop_thread(void *arg)

@@ -16,6 +16,16 @@
 
 /* --- builders --- */
 
+void ak_collection_keep_links(struct ak_collection *collection)
+{
+    struct ak_directory *dir = &collection->engine->directory;
+    struct ak_wal_stats stats;
+    ak_wal_stats(collection->engine->wal, &stats);
+    ak_mutex_lock(&dir->lock);
+    ak_directory_mark_dirty(dir, collection->entry, stats.end, 0);
+    ak_mutex_unlock(&dir->lock);
+}
+
 void ak_builders_want(struct ak_collection *collection)
 {
     struct ak_builders *builders = &collection->engine->builders;
@@ -75,19 +85,6 @@ static void pause_builder(struct ak_builders *builders)
     ak_mutex_unlock(&builders->lock);
 }
 
-/* Links were made or repaired that the image in use lacks: the collection counts as dirty, with
- * nothing in the log, so that the next checkpoint (at the latest that of an orderly end) keeps the
- * work. */
-static void keep_links(struct ak_collection *collection)
-{
-    struct ak_directory *dir = &collection->engine->directory;
-    struct ak_wal_stats stats;
-    ak_wal_stats(collection->engine->wal, &stats);
-    ak_mutex_lock(&dir->lock);
-    ak_directory_mark_dirty(dir, collection->entry, stats.end, 0);
-    ak_mutex_unlock(&dir->lock);
-}
-
 /* Link a share; false: there is no more to do, or it cannot be done now. */
 static bool build_share(struct ak_engine *engine, struct ak_collection *collection)
 {
@@ -103,8 +100,8 @@ static bool build_share(struct ak_engine *engine, struct ak_collection *collecti
     if (more && !built) {
         pause_builder(&engine->builders);
     }
-    if (!more && built) {
-        keep_links(collection);
+    if (!more && built) { /* whoever links the last row sees that none is left */
+        ak_collection_keep_links(collection);
     }
     return more;
 }
@@ -245,7 +242,7 @@ static void repair(struct ak_engine *engine)
         rc = ak_index_repair(collection->index, &err);
     }
     if (rc == AK_OK) {
-        keep_links(collection);
+        ak_collection_keep_links(collection);
         ak_mutex_lock(&collection->lock);
         rc = ak_docs_compact(&collection->docs, collection->index, &err);
         ak_mutex_unlock(&collection->lock);

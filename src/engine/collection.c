@@ -88,15 +88,12 @@ static enum ak_rc open_image(struct ak_collection *collection, struct ak_err *er
     return ak_image_open_blob(bytes, len, &collection->image, err);
 }
 
-static enum ak_rc load_checkpoint(struct ak_collection *collection, struct ak_err *err)
+static enum ak_rc load_sections(struct ak_collection *collection, struct ak_err *err)
 {
     struct ak_index_options options = index_options(collection);
     const struct ak_checkpoint *checkpoint = &collection->entry->checkpoint;
     uint64_t lsn = 0;
-    enum ak_rc rc = open_image(collection, err);
-    if (rc == AK_OK) {
-        rc = ak_index_load(&options, collection->image, &collection->index, err);
-    }
+    enum ak_rc rc = ak_index_load(&options, collection->image, &collection->index, err);
     if (rc == AK_OK) {
         rc = ak_docs_load(&collection->docs, collection->engine->epoch, collection->image,
                           ak_index_slots(collection->index), &lsn, err);
@@ -108,6 +105,21 @@ static enum ak_rc load_checkpoint(struct ak_collection *collection, struct ak_er
             "image (LSN %llu, %llu documents) is not the one the catalog names (%llu, %llu)",
             (unsigned long long)lsn, (unsigned long long)ak_index_live(collection->index),
             (unsigned long long)checkpoint->lsn, (unsigned long long)checkpoint->documents);
+    }
+    return rc;
+}
+
+static enum ak_rc load_checkpoint(struct ak_collection *collection, struct ak_err *err)
+{
+    const struct ak_entry *entry = collection->entry;
+    enum ak_rc rc = open_image(collection, err);
+    if (rc == AK_OK && (rc = load_sections(collection, err)) != AK_OK) {
+        char path[AK_IMAGE_PATH_MAX] = "in the catalog";
+        if (!entry->checkpoint.tiny) {
+            ak_collection_image_path(collection->engine, &entry->info.id,
+                                     entry->checkpoint.generation, path);
+        }
+        return ak_wrap(err, rc, "image %.300s", path);
     }
     return rc;
 }

@@ -118,12 +118,48 @@ static enum ak_rc remove_garbage(struct ak_engine *engine, struct ak_err *err)
     return rc;
 }
 
+static bool note_entry(void *ctx, struct ak_str name)
+{
+    (void)name;
+    *(bool *)ctx = true;
+    return false;
+}
+
+/* Without its catalog, everything in the folder would be garbage: then nothing is touched. A new
+ * folder gets its catalog before anything else (open_catalog), also on the disk. */
+static enum ak_rc check_catalog_is_there(struct ak_engine *engine, const char *path,
+                                         struct ak_err *err)
+{
+    static const char *const folders[] = {"collections", "wal"};
+    uint64_t size = 0;
+    enum ak_rc rc = ak_fs_stat(engine->fs, path, &size, err);
+    if ((rc == AK_OK && size > 0) || (rc != AK_OK && rc != AK_NOT_FOUND)) {
+        return rc;
+    }
+    bool holds_data = false;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        char folder[AK_IMAGE_PATH_MAX];
+        sub_path(engine, folders[i], folder);
+        rc = ak_fs_list(engine->fs, folder, note_entry, &holds_data, err);
+        if (rc != AK_OK && rc != AK_NOT_FOUND) {
+            return rc;
+        }
+    }
+    return holds_data ? ak_fail(err, AK_CORRUPT,
+                                "'%s' is missing or empty, but '%s' holds collections or log: put "
+                                "the catalog back; nothing was changed",
+                                path, engine->dir)
+                      : AK_OK;
+}
+
 static enum ak_rc open_catalog(struct ak_engine *engine, struct ak_err *err)
 {
     char path[AK_IMAGE_PATH_MAX];
     enum ak_rc rc = AK_OK;
     sub_path(engine, "catalog.db", path);
-    if ((rc = ak_catalog_open(engine->fs, path, engine->log, &engine->catalog, err)) ||
+    if ((rc = check_catalog_is_there(engine, path, err)) ||
+        (rc = ak_catalog_open(engine->fs, path, engine->log, &engine->catalog, err)) ||
+        (rc = ak_fs_sync_dir(engine->fs, engine->dir, err)) ||
         (rc = ak_catalog_each(engine->catalog, add_row, engine, err)) ||
         (rc = ak_catalog_get(engine->catalog, "wal_from", 0, &engine->wal_from, err)) ||
         (rc = remove_garbage(engine, err))) {
@@ -520,6 +556,8 @@ void ak_collection_wait_linked(struct ak_collection *collection,
         }
         if (ak_index_build_some(collection->index, SHARE) == 0) {
             (void)usleep(NAP_US); /* the last rows are in the hands of other builders */
+        } else if (ak_index_pending(collection->index) == 0) {
+            ak_collection_keep_links(collection);
         }
     }
 }

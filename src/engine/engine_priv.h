@@ -209,6 +209,10 @@ struct ak_keeper {
 
 void ak_builders_start(struct ak_engine *engine);
 void ak_builders_stop(struct ak_engine *engine);
+/* Links were made or repaired that the image in use may lack: the collection counts as dirty, with
+ * nothing in the log, so that the next checkpoint (at the latest that of an orderly end) keeps the
+ * work. */
+void ak_collection_keep_links(struct ak_collection *collection);
 void ak_builders_want(struct ak_collection *collection); /* there are pending rows */
 AK_MUST enum ak_rc ak_keeper_start(struct ak_engine *engine, struct ak_err *err);
 void ak_keeper_stop(struct ak_engine *engine);

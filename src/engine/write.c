@@ -409,7 +409,7 @@ void ak_collection_help(struct ak_collection *collection)
         uint32_t built = ak_index_build_some(collection->index, SHARE);
         ak_series_add(collection->engine->m_linked, built);
         if (built < SHARE) {
-            break;
+            break; /* the builders have the rest, and keep the links */
         }
     }
 }
@@ -417,6 +417,13 @@ void ak_collection_help(struct ak_collection *collection)
 enum ak_rc ak_engine_commit(struct ak_engine *engine, ak_lsn upto, struct ak_err *err)
 {
     return ak_wal_commit(engine->wal, upto, err);
+}
+
+enum ak_rc ak_engine_sync(struct ak_engine *engine, struct ak_err *err)
+{
+    struct ak_wal_stats stats;
+    ak_wal_stats(engine->wal, &stats);
+    return ak_wal_sync(engine->wal, stats.end, err);
 }
 
 void ak_engine_commit_async(struct ak_engine *engine, struct ak_wal_commit *commit, ak_lsn upto)

@@ -181,7 +181,7 @@ def check_demo(shown):
         for word in words:
             assert re.search(rf"\b{word}\b", found[question]), f"{question}: no {word!r} in {found[question]}"
         assert re.search(r"\b[01]\.\d\d", found[question]), f"{question}: no score in {found[question]}"
-        assert re.search(r"\bm?s\b", found[question]), f"{question}: no time in {found[question]}"
+        assert re.search(r"in [\d.]+ (µs|ms|s)\b", found[question]), f"{question}: no time in {found[question]}"
     address = re.search(r"^akidb serve listens on http://127\.0\.0\.1:(\d+)", shown, re.M)
     assert address, f"no address in {shown}"
     last = shown.strip().split("\n")[-1]
