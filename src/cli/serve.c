@@ -19,6 +19,7 @@
 #include "service/service.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#define MMAP_BYTES (1 << 20) /* larger blocks go back to the system when they are freed */
 #define FDS_BESIDE_CONNECTIONS                                                                     \
     ((uint64_t)512) /* log segments, images, the catalog, standard streams */
 
@@ -207,10 +209,11 @@ static void open_thread(void *arg)
     tell(server);
 }
 
-/* Everything acknowledged is on disk after this, whatever the durability. */
+/* Everything acknowledged is on disk after this, whatever the durability, and nothing more is:
+ * under async a write answered between a mere sync and the exit would be lost. */
 static enum ak_rc flush_log(struct server *server, struct ak_err *err)
 {
-    return ak_engine_sync(server->engine, err);
+    return ak_engine_seal(server->engine, err);
 }
 
 static void stop_thread(void *arg)
@@ -327,6 +330,9 @@ static enum ak_rc serve(struct server *server, struct ak_err *err)
     const struct ak_config *config = &server->config;
     server->log = ak_log_open(STDERR_FILENO, (enum ak_log_level)config->log_level,
                               (enum ak_log_format)config->log_format);
+    /* Left to itself, malloc raises the threshold to 32 MiB after the first large bodies and
+     * answers, and keeps gigabytes of them in pieces. */
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
     raise_fd_limit(server);
     enum ak_rc rc = open_signals(server, err);
     if (rc != AK_OK) {

@@ -11,8 +11,9 @@
 
 #define BUILD_SHARE 64
 #define KEEPER_PERIOD_MS 1000
-#define REPAIR_MIN 256      /* tombstones worth a pass */
-#define LARGE_OPEN_MAX 8192 /* each maps a file: stay far from vm.max_map_count */
+#define FULL_PAUSE_MAX_MS 8000 /* between attempts on a full disk */
+#define REPAIR_MIN 256         /* tombstones worth a pass */
+#define LARGE_OPEN_MAX 8192    /* each maps a file: stay far from vm.max_map_count */
 
 /* --- builders --- */
 
@@ -254,14 +255,25 @@ static void repair(struct ak_engine *engine)
     ak_collection_unref(collection);
 }
 
-/* What fails is logged, counted, and tried again in a later pass. */
+/* What fails is logged, counted, and tried again in a later pass; on a full disk after a pause,
+ * since each attempt writes images until there is no room left. */
 static void checkpoint(struct ak_engine *engine,
                        bool (*wanted)(const struct ak_engine *, const struct ak_entry *))
 {
+    struct ak_keeper *keeper = &engine->keeper;
     struct ak_err err;
-    if (ak_checkpoint_dirty(engine, wanted, &err) != AK_OK) {
-        ak_log_debug(engine->log, "engine", "pass not complete: %s", err.text);
+    int64_t now_ns = ak_mono_ns(engine->clock);
+    if (now_ns < keeper->not_before_ns) {
+        return;
     }
+    enum ak_rc rc = ak_checkpoint_dirty(engine, wanted, &err);
+    if (rc != AK_NO_SPACE) {
+        keeper->pause_ms = 0;
+        return;
+    }
+    keeper->pause_ms = keeper->pause_ms ? 2 * keeper->pause_ms : KEEPER_PERIOD_MS;
+    keeper->pause_ms = keeper->pause_ms < FULL_PAUSE_MAX_MS ? keeper->pause_ms : FULL_PAUSE_MAX_MS;
+    keeper->not_before_ns = now_ns + keeper->pause_ms * 1000000;
 }
 
 static void keep(struct ak_engine *engine)

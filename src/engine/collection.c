@@ -74,7 +74,10 @@ static enum ak_rc open_image(struct ak_collection *collection, struct ak_err *er
     if (!entry->checkpoint.tiny) {
         char path[AK_IMAGE_PATH_MAX];
         ak_collection_image_path(engine, &entry->info.id, entry->checkpoint.generation, path);
-        return ak_image_open_file(engine->fs, path, &collection->image, err);
+        enum ak_rc rc = ak_image_open_file(engine->fs, path, &collection->image, err);
+        return rc == AK_NOT_FOUND
+                   ? ak_wrap(err, AK_CORRUPT, "the image that the catalog names is missing")
+                   : rc;
     }
     struct ak_buf blob;
     ak_buf_init(&blob, 0);

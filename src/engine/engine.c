@@ -88,16 +88,29 @@ static bool is_named(struct ak_engine *engine, struct ak_str name)
 struct sweep {
     struct ak_engine *engine;
     struct ak_buf names; /* NUL-separated: removed after the listing */
+    uint64_t named;      /* files that the catalog names */
 };
 
 static bool sweep_one(void *ctx, struct ak_str name)
 {
     struct sweep *sweep = ctx;
-    if (!is_named(sweep->engine, name)) {
+    if (is_named(sweep->engine, name)) {
+        sweep->named++;
+    } else {
         ak_buf_add_str(&sweep->names, name);
         ak_buf_add_char(&sweep->names, '\0');
     }
     return true;
+}
+
+static uint64_t count_image_files(const struct ak_directory *dir)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < dir->used; i++) {
+        const struct ak_entry *entry = dir->entries[i];
+        count += entry && entry->checkpoint.generation && !entry->checkpoint.tiny;
+    }
+    return count;
 }
 
 static enum ak_rc remove_garbage(struct ak_engine *engine, struct ak_err *err)
@@ -108,6 +121,14 @@ static enum ak_rc remove_garbage(struct ak_engine *engine, struct ak_err *err)
     ak_buf_init(&sweep.names, 0);
     sub_path(engine, "collections", folder);
     enum ak_rc rc = ak_fs_list(engine->fs, folder, sweep_one, &sweep, err);
+    if (rc == AK_OK && sweep.named < count_image_files(&engine->directory)) {
+        /* Then what looks like garbage may be that image under a damaged name. */
+        ak_log_error(engine->log, "engine",
+                     "an image that the catalog names is missing in '%s'; nothing there is removed",
+                     folder);
+        ak_buf_release(&sweep.names);
+        return AK_OK;
+    }
     for (size_t at = 0; rc == AK_OK && at < sweep.names.len;) {
         const char *name = sweep.names.p + at;
         (void)snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -125,41 +146,69 @@ static bool note_entry(void *ctx, struct ak_str name)
     return false;
 }
 
-/* Without its catalog, everything in the folder would be garbage: then nothing is touched. A new
- * folder gets its catalog before anything else (open_catalog), also on the disk. */
-static enum ak_rc check_catalog_is_there(struct ak_engine *engine, const char *path,
-                                         struct ak_err *err)
+static enum ak_rc holds_data(struct ak_engine *engine, bool *holds, struct ak_err *err)
 {
     static const char *const folders[] = {"collections", "wal"};
-    uint64_t size = 0;
-    enum ak_rc rc = ak_fs_stat(engine->fs, path, &size, err);
-    if ((rc == AK_OK && size > 0) || (rc != AK_OK && rc != AK_NOT_FOUND)) {
-        return rc;
-    }
-    bool holds_data = false;
+    *holds = false;
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         char folder[AK_IMAGE_PATH_MAX];
         sub_path(engine, folders[i], folder);
-        rc = ak_fs_list(engine->fs, folder, note_entry, &holds_data, err);
+        enum ak_rc rc = ak_fs_list(engine->fs, folder, note_entry, holds, err);
         if (rc != AK_OK && rc != AK_NOT_FOUND) {
             return rc;
         }
     }
-    return holds_data ? ak_fail(err, AK_CORRUPT,
-                                "'%s' is missing or empty, but '%s' holds collections or log: put "
-                                "the catalog back; nothing was changed",
-                                path, engine->dir)
-                      : AK_OK;
+    return AK_OK;
+}
+
+static enum ak_rc catalog_is_lost(const struct ak_engine *engine, const char *path,
+                                  struct ak_err *err)
+{
+    return ak_fail(err, AK_CORRUPT,
+                   "'%s' is missing or empty, but '%s' holds collections or log: put the catalog "
+                   "(with its -wal file) back; no data was removed",
+                   path, engine->dir);
+}
+
+/* Without its catalog everything in the folder would be garbage: then nothing is touched. */
+static enum ak_rc check_catalog_file(struct ak_engine *engine, const char *path, bool holds,
+                                     struct ak_err *err)
+{
+    uint64_t size = 0;
+    enum ak_rc rc = ak_fs_stat(engine->fs, path, &size, err);
+    if (rc == AK_NOT_FOUND || (rc == AK_OK && size == 0)) {
+        return holds ? catalog_is_lost(engine, path, err) : AK_OK;
+    }
+    return rc;
+}
+
+/* A catalog without this mark is new (or has lost its own log). It is set, durably, before anything
+ * else comes into the folder. */
+static enum ak_rc check_catalog_mark(struct ak_engine *engine, const char *path, bool holds,
+                                     struct ak_err *err)
+{
+    uint64_t made = 0;
+    enum ak_rc rc = ak_catalog_get(engine->catalog, "made", 0, &made, err);
+    if (rc != AK_OK || made) {
+        return rc;
+    }
+    if (holds) {
+        return catalog_is_lost(engine, path, err);
+    }
+    rc = ak_catalog_set(engine->catalog, "made", 1, err);
+    return rc == AK_OK ? ak_fs_sync_dir(engine->fs, engine->dir, err) : rc;
 }
 
 static enum ak_rc open_catalog(struct ak_engine *engine, struct ak_err *err)
 {
     char path[AK_IMAGE_PATH_MAX];
+    bool holds = false;
     enum ak_rc rc = AK_OK;
     sub_path(engine, "catalog.db", path);
-    if ((rc = check_catalog_is_there(engine, path, err)) ||
+    if ((rc = holds_data(engine, &holds, err)) ||
+        (rc = check_catalog_file(engine, path, holds, err)) ||
         (rc = ak_catalog_open(engine->fs, path, engine->log, &engine->catalog, err)) ||
-        (rc = ak_fs_sync_dir(engine->fs, engine->dir, err)) ||
+        (rc = check_catalog_mark(engine, path, holds, err)) ||
         (rc = ak_catalog_each(engine->catalog, add_row, engine, err)) ||
         (rc = ak_catalog_get(engine->catalog, "wal_from", 0, &engine->wal_from, err)) ||
         (rc = remove_garbage(engine, err))) {

@@ -106,8 +106,9 @@ bool ak_collection_is_behind(struct ak_collection *collection);
 void ak_collection_help(struct ak_collection *collection);
 
 AK_MUST enum ak_rc ak_engine_commit(struct ak_engine *engine, ak_lsn upto, struct ak_err *err);
-/* Wait until everything written so far is synced, whatever the durability. */
-AK_MUST enum ak_rc ak_engine_sync(struct ak_engine *engine, struct ak_err *err);
+/* The process is about to end: writes are refused from now on (AK_UNAVAILABLE), and all that came
+ * before is synced when it returns, whatever the durability. */
+AK_MUST enum ak_rc ak_engine_seal(struct ak_engine *engine, struct ak_err *err);
 void ak_engine_commit_async(struct ak_engine *engine, struct ak_wal_commit *commit, ak_lsn upto);
 
 /* --- Reading --- */

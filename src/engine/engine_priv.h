@@ -205,6 +205,8 @@ struct ak_keeper {
     struct ak_thread thread;
     bool stop;
     bool poked;
+    int64_t not_before_ns; /* after a full disk: no checkpoints until then; keeper.work */
+    int64_t pause_ms;
 };
 
 void ak_builders_start(struct ak_engine *engine);

@@ -419,11 +419,9 @@ enum ak_rc ak_engine_commit(struct ak_engine *engine, ak_lsn upto, struct ak_err
     return ak_wal_commit(engine->wal, upto, err);
 }
 
-enum ak_rc ak_engine_sync(struct ak_engine *engine, struct ak_err *err)
+enum ak_rc ak_engine_seal(struct ak_engine *engine, struct ak_err *err)
 {
-    struct ak_wal_stats stats;
-    ak_wal_stats(engine->wal, &stats);
-    return ak_wal_sync(engine->wal, stats.end, err);
+    return ak_wal_seal(engine->wal, err);
 }
 
 void ak_engine_commit_async(struct ak_engine *engine, struct ak_wal_commit *commit, ak_lsn upto)

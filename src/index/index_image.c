@@ -96,10 +96,14 @@ enum ak_rc ak_index_freeze(struct ak_index *index, struct ak_err *err)
     ak_gate_close(&index->gate);
     frozen->slots = get(&index->slots);
     frozen->entry = get(&index->entry);
-    /* A graph that ran out of memory as it began has rows for some slots, and nothing linked. */
-    if (get(&index->graph_rows) == frozen->slots) {
+    /* A graph that ran out of memory as it began has rows for some slots, and nothing linked. One
+     * with reserved rows has more than there are slots: what belongs to those stays out. */
+    uint64_t graph_rows = get(&index->graph_rows);
+    if (graph_rows >= frozen->slots) {
+        const uint32_t *upper_at = (const uint32_t *)(void *)ak_slab_base(&index->upper_at);
         frozen->graph_rows = frozen->slots;
-        frozen->upper_rows = get(&index->upper_rows);
+        frozen->upper_rows =
+            graph_rows > frozen->slots ? upper_at[frozen->slots] : get(&index->upper_rows);
     }
     frozen->live_count = get(&index->live);
     frozen->crowding = atomic_load_explicit(&index->crowding, memory_order_relaxed);

@@ -267,6 +267,9 @@ static enum ak_rc await_room(struct ak_wal *wal, size_t bytes, struct ak_err *er
         if (wal->failed) {
             return say_failed(wal, err);
         }
+        if (wal->sealed) {
+            return ak_fail(err, AK_UNAVAILABLE, "the log takes no more writes: the process ends");
+        }
         if (!fits_tail(wal, bytes) && !fits_spare(wal, bytes)) {
             enum ak_rc rc = await_spare(wal, bytes, err);
             if (rc != AK_OK) {
@@ -456,6 +459,15 @@ enum ak_rc ak_wal_commit(struct ak_wal *wal, ak_lsn upto, struct ak_err *err)
 enum ak_rc ak_wal_sync(struct ak_wal *wal, ak_lsn upto, struct ak_err *err)
 {
     return wait_for(wal, upto, true, err);
+}
+
+enum ak_rc ak_wal_seal(struct ak_wal *wal, struct ak_err *err)
+{
+    ak_mutex_lock(&wal->mutex);
+    wal->sealed = true;
+    ak_lsn end = wal->end;
+    ak_mutex_unlock(&wal->mutex);
+    return ak_wal_sync(wal, end, err);
 }
 
 /* ---- Release ---- */

@@ -84,6 +84,9 @@ AK_MUST enum ak_rc ak_wal_commit(struct ak_wal *wal, ak_lsn upto, struct ak_err 
 /* Wait until all records below `upto` are synced, whatever the durability: a checkpoint does this
  * before it makes durable anything that the records have changed. */
 AK_MUST enum ak_rc ak_wal_sync(struct ak_wal *wal, ak_lsn upto, struct ak_err *err);
+/* For an end without a close: appends are refused from now on (AK_UNAVAILABLE), and what came
+ * before is synced when it returns, whatever the durability. */
+AK_MUST enum ak_rc ak_wal_seal(struct ak_wal *wal, struct ak_err *err);
 
 /* Records below `lsn` are no longer needed: whole segments before it are recycled or removed. */
 void ak_wal_release_before(struct ak_wal *wal, ak_lsn lsn);

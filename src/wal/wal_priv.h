@@ -95,6 +95,7 @@ struct ak_wal {
     bool tick;             /* the writer's timeout has passed: flush what has gathered */
     bool closing;
     bool failed;
+    bool sealed;               /* the process is about to end: appends are refused */
     char why[AK_ERR_TEXT_MAX]; /* set once, with failed */
 
     ak_lsn end;                 /* next to be given */

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { THREADS = 4, KEYS = 300, BATCH = 24, DIMENSION = 24, COLLECTIONS = 3 };
+enum { THREADS = 4, KEYS = 3000, BATCH = 24, DIMENSION = 24, COLLECTIONS = 3 };
 
 /* Version of a document: 0 absent; odd numbers are deletions. */
 struct key_state {
@@ -137,6 +137,25 @@ static void write_keys(struct worker *w, const unsigned *keys, size_t count, boo
     }
     atomic_fetch_add(&w->shared->acknowledgements, 1);
     ak_collection_unref(collection);
+}
+
+/* Every document in its first version: enough of them that each collection has a graph. */
+static void fill(struct ak_engine *engine, struct shared *shared)
+{
+    for (unsigned t = 0; t < THREADS; t++) {
+        struct worker w = {.engine = engine, .shared = shared, .thread = t};
+        for (unsigned first = 0; first < KEYS; first += BATCH * COLLECTIONS) {
+            for (unsigned c = 0; c < COLLECTIONS; c++) {
+                unsigned keys[BATCH];
+                size_t count = 0;
+                for (unsigned k = first + c; k < KEYS && count < BATCH; k += COLLECTIONS) {
+                    keys[count++] = k;
+                }
+                write_keys(&w, keys, count, false);
+            }
+        }
+        atomic_store(&shared->batch_count[t], 0);
+    }
 }
 
 static void *write_forever(void *arg)
@@ -323,6 +342,7 @@ TEST(engine_kill, every_acknowledged_write_survives_kill_9_at_random_moments)
     ak_rand_seed(&rand, ak_test_seed());
     struct ak_engine *engine = open_engine(dir);
     make_collections(engine);
+    fill(engine, shared);
     ak_engine_close(engine);
     for (unsigned round = 0; round < rounds_wanted(200); round++) {
         useconds_t life_us = (useconds_t)(3000 + ak_rand_below(&rand, 120000));
@@ -347,6 +367,7 @@ TEST(engine_kill, every_acknowledged_write_survives_a_crash_at_each_named_point)
     ak_rand_seed(&rand, ak_test_seed());
     struct ak_engine *engine = open_engine(dir);
     make_collections(engine);
+    fill(engine, shared);
     ak_engine_close(engine);
     for (size_t p = 0; p < sizeof points / sizeof points[0]; p++) {
         for (int nth = 1; nth <= 4; nth++) {

@@ -34,6 +34,7 @@ static struct ak_index *open_lively(enum ak_metric metric, struct ak_epoch *epoc
         ak_index_remove(index, slot);
     }
     index_add_rows(index, v, 1600, 1700);
+    CHECK_OK(ak_index_reserve(index, 300, &err)); /* rows with a level that no slot has yet */
     return index;
 }
 

@@ -43,6 +43,26 @@ TEST(wal, a_new_log_is_empty_and_its_first_record_lies_above_zero)
     check_reopens(&options, 1);
 }
 
+TEST(wal, a_sealed_log_refuses_appends_and_has_synced_what_came_before)
+{
+    struct ak_err err;
+    struct ak_wal_options options = small_log(ak_fs_posix(), ak_test_dir());
+    options.durability = AK_DURABILITY_ASYNC;
+    struct ak_wal *wal = open_log(&options, 0, NULL);
+    struct ak_wal_stats stats;
+    ak_lsn lsn = 0;
+    ak_lsn next = 0;
+    for (uint64_t i = 0; i < 50; i++) {
+        CHECK_OK(record_append(wal, i, &lsn, &next, &err));
+    }
+    CHECK_OK(ak_wal_seal(wal, &err));
+    ak_wal_stats(wal, &stats);
+    CHECK(stats.durable >= next);
+    CHECK_RC(AK_UNAVAILABLE, record_append(wal, 50, &lsn, &next, &err));
+    ak_wal_close(wal);
+    check_reopens(&options, 50);
+}
+
 TEST(wal, records_across_many_segments_come_back_in_order_with_growing_lsns)
 {
     struct ak_err err;
