@@ -193,7 +193,7 @@ def check_server_on_damaged_image(copy, image, place):
     client = server.client()
     answer = client.post("/collections/c/search", {"vector": vector(7), "k": 3})
     if answer.status != 200:
-        status(answer, 404 if place == "gone" else 500)
+        status(answer, 500)
         assert image.name in answer.json()["error"]["message"], f"{place}: {answer}"
     assert answer.status != 200 or not isinstance(place, str), f"an image that is {place} was searched"
     found = status(client.post("/collections/other/search", {"vector": [1, 2], "k": 3}), 200).json()["results"]
@@ -213,7 +213,7 @@ def test_a_damaged_image_is_told_and_takes_no_other_collection_with_it():
             image = next((copy / "db" / "collections").glob("*.akx"))
             damage_image(image, place)
             told = verify(copy)
-            wanted = (3,) if place == "gone" else (CORRUPT,) if isinstance(place, str) or place < 4096 else (0, CORRUPT)
+            wanted = (CORRUPT,) if isinstance(place, str) or place < 4096 else (0, CORRUPT)
             assert told.returncode in wanted, f"{place}: {told}"
             if told.returncode:
                 assert image.name in told.stderr, f"{place}: {told}"
@@ -264,7 +264,7 @@ def test_no_damage_of_the_catalog_crashes_the_program():
             flip(copy / "db" / "catalog.db", at)
             told = verify(copy)
             assert 0 <= told.returncode <= CORRUPT, f"byte {at}: {told}"
-            assert told.returncode == 0 or told.stderr.startswith("akidb: "), f"byte {at}: {told}"
+            assert told.returncode == 0 or told.stderr.splitlines()[-1].startswith("akidb: "), f"byte {at}: {told}"
             shutil.rmtree(copy)
 
 
