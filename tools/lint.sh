@@ -26,7 +26,7 @@ c_files() {
 }
 
 scripts() { # by their first line, wherever they are
-    find tools tests examples bench deploy .ci -type f ! -path '*/corpus/*' 2>/dev/null | sort |
+    find tools tests examples bench .ci -type f ! -path '*/corpus/*' | sort |
         while read -r file; do
             case $(head -c 40 "$file" | head -n 1 | tr -d '\0') in
             '#!'*sh) echo "$file" ;;
