@@ -159,11 +159,9 @@ static enum ak_rc write_batch(struct folder *folder, struct ak_err *err)
         return rc;
     }
     folder->commit = write.commit;
+    ak_collection_help(folder->collection, folder->doc_count);
     folder->doc_count = 0;
     ak_arena_reset(&folder->arena);
-    while (ak_collection_is_behind(folder->collection)) {
-        ak_collection_help(folder->collection);
-    }
     folder->target.index_seconds += seconds_now() - logged;
     return AK_OK;
 }

@@ -186,7 +186,7 @@ static enum ak_rc upsert(struct ak_engine *engine, const char *name,
         rc = ak_collection_upsert(collection, docs, count, true, made, &write, err);
     }
     if (rc == AK_OK) {
-        ak_collection_help(collection);
+        ak_collection_help(collection, count);
         rc = ak_engine_commit(engine, write.commit, err);
     }
     for (size_t i = 0; rc == AK_OK && ids && i < count; i++) {

@@ -364,7 +364,7 @@ enum ak_rc ak_engine_open(const struct ak_engine_options *options, struct ak_eng
     engine->metrics = options->metrics;
     engine->wal_max_bytes = or_default(options->wal_max_bytes, 1ull << 30);
     engine->checkpoint_bytes = or_default(options->checkpoint_bytes, 64ull << 20);
-    engine->pending_max_bytes = or_default(options->pending_max_bytes, 128ull << 20);
+    engine->pending_max_bytes = or_default(options->pending_max_bytes, 96ull << 20);
     engine->idle_bytes = or_default(options->idle_bytes, 256ull << 20);
     engine->build_threads =
         options->build_threads ? options->build_threads : (unsigned)(cores > 0 ? cores : 1);

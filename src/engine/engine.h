@@ -37,7 +37,7 @@ struct ak_engine_options {
     uint64_t wal_segment_bytes; /* 0: 64 MiB */
     uint64_t wal_max_bytes;     /* retained log that forces checkpoints; 0: 1 GiB */
     uint64_t checkpoint_bytes;  /* a collection's log share that does; 0: 64 MiB */
-    uint64_t pending_max_bytes; /* unlinked rows of a collection before writers help; 0: 128 MiB */
+    uint64_t pending_max_bytes; /* unlinked rows of a collection before writers help; 0: 96 MiB */
     uint64_t idle_bytes;        /* memory for idle small collections kept open; 0: 256 MiB */
     unsigned build_threads;     /* 0: one per core */
 };
@@ -87,8 +87,8 @@ struct ak_write {
 };
 /* All or nothing. docs[i].id nil gets one made; ids[i] (may be NULL) receives it. Vectors are
  * f32[dimension]. Later duplicates within one call win. may_wait false: AK_CONFLICT instead of
- * waiting for another writer (call again from a thread that may block). AK_INVALID names the row;
- * AK_NO_SPACE; AK_NOMEM; AK_IO: the log has failed. */
+ * waiting for another writer or for rows to be moved (call again from a thread that may block).
+ * AK_INVALID names the row; AK_NO_SPACE; AK_NOMEM; AK_IO: the log has failed. */
 AK_MUST enum ak_rc ak_collection_upsert(struct ak_collection *collection,
                                         const struct ak_document *docs, size_t count, bool may_wait,
                                         struct ak_uuid *ids, struct ak_write *write,
@@ -102,8 +102,8 @@ AK_MUST enum ak_rc ak_collection_delete_matching(struct ak_collection *collectio
                                                  struct ak_write *write, struct ak_err *err);
 /* So many rows wait for linking that a writer should link some itself: not on a loop thread. */
 bool ak_collection_is_behind(struct ak_collection *collection);
-/* Link a share of them on this thread. */
-void ak_collection_help(struct ak_collection *collection);
+/* Link some of them on this thread, in proportion to the documents that it writes. */
+void ak_collection_help(struct ak_collection *collection, size_t written);
 
 AK_MUST enum ak_rc ak_engine_commit(struct ak_engine *engine, ak_lsn upto, struct ak_err *err);
 /* The process is about to end: writes are refused from now on (AK_UNAVAILABLE), and all that came

@@ -180,6 +180,10 @@ static enum ak_rc upsert_logged(struct ak_collection *collection, const struct a
         return rc;
     }
     rc = check_alive(collection, err);
+    if (rc == AK_OK && !may_wait &&
+        (!collection->thawed || !ak_index_has_room(collection->index, (uint32_t)count))) {
+        rc = ak_fail(err, AK_CONFLICT, "rows must move, and builders let go of them first");
+    }
     if (rc == AK_OK) {
         rc = make_room(collection, (uint32_t)count, text_bytes(docs, count), err);
     }
@@ -402,15 +406,19 @@ bool ak_collection_is_behind(struct ak_collection *collection)
     return ak_index_pending(collection->index) > pending_max(collection);
 }
 
-void ak_collection_help(struct ak_collection *collection)
+void ak_collection_help(struct ak_collection *collection, size_t written)
 {
     enum { SHARE = 32 };
-    while (ak_collection_is_behind(collection)) {
-        uint32_t built = ak_index_build_some(collection->index, SHARE);
+    /* Two for one: what waits gets less, and no call pays for the backlog of all others. */
+    size_t left = 2 * written;
+    while (left && ak_collection_is_behind(collection)) {
+        uint32_t share = left < SHARE ? (uint32_t)left : SHARE;
+        uint32_t built = ak_index_build_some(collection->index, share);
         ak_series_add(collection->engine->m_linked, built);
-        if (built < SHARE) {
+        if (built < share) {
             break; /* the builders have the rest, and keep the links */
         }
+        left -= share;
     }
 }
 

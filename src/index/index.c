@@ -270,6 +270,12 @@ void ak_index_pick_next(struct ak_index *index)
     index->next_is_freed = freed;
 }
 
+bool ak_index_has_room(const struct ak_index *index, uint32_t more)
+{
+    bool graph = get(&index->graph_rows) > 0 || get(&index->live) + more > index->exact_below;
+    return fits(index, get(&index->slots) + more, graph);
+}
+
 enum ak_rc ak_index_reserve(struct ak_index *index, uint32_t more, struct ak_err *err)
 {
     uint64_t rows = get(&index->slots) + more;

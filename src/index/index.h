@@ -49,6 +49,8 @@ uint32_t ak_index_next_slot(const struct ak_index *index);
 /* Room for `more` adds: they cannot fail after it, short of the machine running out of memory
  * pages. */
 AK_MUST enum ak_rc ak_index_reserve(struct ak_index *index, uint32_t more, struct ak_err *err);
+/* Would reserve(more) be quick: no row has to move, which waits for builders? */
+bool ak_index_has_room(const struct ak_index *index, uint32_t more);
 /* Store f32[dimension] (checked by the caller). AK_NOMEM, AK_TOO_BIG (slots used up). */
 AK_MUST enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *slot,
                                 struct ak_err *err);

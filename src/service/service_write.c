@@ -34,7 +34,7 @@ static void run_upsert(struct ak_op *op)
     struct ak_upsert_op *upsert = AK_OP_OF(op, struct ak_upsert_op, op);
     struct ak_engine *engine = op->service->engine;
     if (op->may_block) {
-        ak_collection_help(upsert->collection);
+        ak_collection_help(upsert->collection, upsert->count);
     }
     enum ak_rc rc = ak_collection_upsert(upsert->collection, upsert->docs, upsert->count,
                                          op->may_block, upsert->ids, &upsert->write, &op->err);
@@ -98,7 +98,7 @@ enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *doc
                          struct ak_err *err)
 {
     struct ak_write write = {0};
-    ak_collection_help(import->collection);
+    ak_collection_help(import->collection, count);
     enum ak_rc rc = ak_collection_upsert(import->collection, docs, count, true, NULL, &write, err);
     if (rc == AK_OK) {
         import->upserted += count;
