@@ -26,7 +26,7 @@ from support import (
 
 ROWS, EF, K = 100_000, 64, 10
 SECONDS = int(sys.argv[1]) if len(sys.argv) > 1 else 6
-PASSES = 2
+PASSES = 3
 
 
 def better(best, key, result):

@@ -12,7 +12,7 @@ from support import OUT, Server, clustered, load, program, run_json, save, say, 
 
 CLIENTS = 32
 SECONDS = int(sys.argv[1]) if len(sys.argv) > 1 else 8
-PASSES = 2
+PASSES = 3
 DIMENSION = 512
 ROWS = 100_000  # different documents; a run that is through begins again
 

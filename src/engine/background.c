@@ -21,6 +21,9 @@ void ak_collection_keep_links(struct ak_collection *collection)
 {
     struct ak_directory *dir = &collection->engine->directory;
     struct ak_wal_stats stats;
+    if (!atomic_load(&collection->engine->replayed)) {
+        return; /* what is opened during the replay is dirty by what is replayed */
+    }
     ak_wal_stats(collection->engine->wal, &stats);
     ak_mutex_lock(&dir->lock);
     ak_directory_mark_dirty(dir, collection->entry, stats.end, 0);

@@ -324,6 +324,7 @@ static enum ak_rc open_parts(struct ak_engine *engine, const struct ak_engine_op
     }
     ak_builders_start(engine);
     rc = open_log(engine, options, err);
+    atomic_store(&engine->replayed, rc == AK_OK);
     return rc == AK_OK ? ak_keeper_start(engine, err) : rc;
 }
 

@@ -244,6 +244,7 @@ struct ak_engine {
     struct ak_epoch *epoch;
     struct ak_catalog *catalog;
     struct ak_wal *wal;
+    _Atomic bool replayed; /* wal may be used by builders: pairs with its store in open_parts() */
     struct ak_file *lock_file;
     struct ak_directory directory;
     struct ak_builders builders;

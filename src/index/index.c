@@ -76,8 +76,10 @@ enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index
     made->degree = 2 * options->params.m;
     made->upper_degree = options->params.m;
     made->has_scales = options->metric != AK_METRIC_L2;
-    made->exact_below = options->exact_below ? options->exact_below
-                                             : ak_index_walk_cost(made, AK_INDEX_EF_TYPICAL, 0, 0);
+    /* Up to twice the price of a walk, a scan is worth it: it misses nothing and needs no links. */
+    made->exact_below = options->exact_below
+                            ? options->exact_below
+                            : 2 * ak_index_walk_cost(made, AK_INDEX_EF_TYPICAL, 0, 0);
     size_t row = ((size_t)options->dimension * sizeof(float) + 63) / 64 * 64;
     ak_slab_init(&made->vectors, row, true, options->epoch);
     ak_slab_init(&made->scales, sizeof(float), false, options->epoch);

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { THREADS = 4, KEYS = 3000, BATCH = 24, DIMENSION = 24, COLLECTIONS = 3 };
+enum { THREADS = 4, KEYS = 4500, BATCH = 24, DIMENSION = 256, COLLECTIONS = 3 };
 
 /* Version of a document: 0 absent; odd numbers are deletions. */
 struct key_state {
@@ -344,7 +344,7 @@ TEST(engine_kill, every_acknowledged_write_survives_kill_9_at_random_moments)
     make_collections(engine);
     fill(engine, shared);
     ak_engine_close(engine);
-    for (unsigned round = 0; round < rounds_wanted(200); round++) {
+    for (unsigned round = 0; round < rounds_wanted(60); round++) {
         useconds_t life_us = (useconds_t)(3000 + ak_rand_below(&rand, 120000));
         (void)round_of(dir, shared, ak_rand_u64(&rand), NULL, life_us);
         check_and_settle(dir, shared);
