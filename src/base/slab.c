@@ -27,9 +27,9 @@
 #include <unistd.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
-#define HEAP_MAX HUGE_PAGE            /* from here on a region */
-#define HEAP_MIN ((size_t)256)        /* bytes of the first block: a few small rows */
-#define REGION_MIN ((size_t)64 << 20) /* address space is cheap, moving rows is not */
+#define HEAP_MAX HUGE_PAGE           /* from here on a region */
+#define HEAP_MIN ((size_t)256)       /* bytes of the first block: a few small rows */
+#define REGION_MIN ((size_t)1 << 30) /* address space is cheap, moving rows is not */
 
 enum slab_home { HOME_NONE, HOME_HEAP, HOME_REGION, HOME_VIEW };
 

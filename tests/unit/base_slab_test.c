@@ -248,7 +248,7 @@ TEST(slab, rows_past_the_address_space_are_too_big)
 
 TEST(slab, a_failed_allocation_leaves_the_rows_as_they_were)
 {
-    const uint64_t steps[] = {1, 100, 200000, 20000000};
+    const uint64_t steps[] = {1, 100, 200000, 200000000};
     struct ak_epoch *epoch = ak_epoch_open();
     struct ak_slab slab;
     ak_slab_init(&slab, 16, false, epoch);
