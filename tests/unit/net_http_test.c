@@ -338,7 +338,7 @@ TEST(http, path_query_parameters_and_headers_are_views_of_the_request)
     struct ak_test_tcp tcp;
     struct ak_http_server *server = NULL;
     const struct ak_http_options options = {
-        .listen = "localhost:0", .loops = 1, .app.on_request = check_views};
+        .listen = "127.0.0.1:0", .loops = 1, .app.on_request = check_views};
     CHECK_OK(ak_http_open(&options, &server, &err));
     ak_test_tcp_open(&tcp, ak_http_port(server));
     CHECK(answers(&tcp,
