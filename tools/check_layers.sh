@@ -12,16 +12,17 @@ floors="
 2 index wal catalog objstore parquet trace auth net
 3 snapshot upload export
 4 engine
-5 tier
-6 service
-7 rest grpc console
-8 cli
+5 archive
+6 tier
+7 service mocks3
+8 rest grpc console
+9 cli
 "
 third_party="
 sqlite3.h catalog
 llhttp.h net
 nghttp2/ net
-openssl/ base net
+openssl/ base net objstore mocks3
 xxhash.h base
 curl/ httpc
 protobuf-c/ grpc

@@ -14,6 +14,11 @@ pkg-config            finds the libraries
 libssl-dev            TLS and SHA-256
 libsqlite3-dev        the catalog
 libxxhash-dev         hashing
+libcurl4-openssl-dev  the transport to S3
+libzstd-dev           compression of Parquet pages
+libsnappy-dev         compression of Parquet pages
+liblz4-dev            compression of Parquet pages
+zlib1g-dev            compression of Parquet pages
 node-llhttp           the C sources of the HTTP/1.1 parser
 curl                  make demo talks to the server with it
 ca-certificates       lets curl, git and pip check whom they talk to

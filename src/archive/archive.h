@@ -1,0 +1,97 @@
+/* archive.h — snapshots of live collections: durable jobs that create, restore, verify and delete
+ * them, a schedule, and retention.
+ *
+ * A job is a row in the catalog before anything else happens; the commit point of each kind is at
+ * the top of its file. After a crash the next open finishes or undoes what was begun: a snapshot is
+ * whole or not listed, and nothing is orphaned in the store or in the data folder.
+ *
+ * Threads: any call from any thread, open and close by one. A job runs on the archive's own
+ * threads; calls that "start" return when the job's row is durable.
+ */
+#pragma once
+#include "engine/engine.h"
+#include "snapshot/snapshot.h"
+
+struct ak_archive;
+
+struct ak_archive_options {
+    struct ak_engine *engine;     /* required; outlives the archive */
+    struct ak_objstore *store;    /* required; outlives the archive */
+    const struct ak_clock *clock; /* NULL: the system's */
+    struct ak_log *log;
+    struct ak_metrics *metrics;
+    unsigned threads;                     /* jobs at a time; 0: 2 */
+    struct ak_snapshot_options snapshots; /* defaults of format, compression, encoding */
+    uint64_t interval_s;   /* a snapshot of each changed collection so often; 0: never */
+    uint32_t retain_count; /* keep the newest so many of a collection; 0: all */
+    uint64_t retain_age_s; /* and none older than this; the newest always stays; 0: all */
+};
+
+/* Recovers the jobs of a former life, then starts the schedule. A store that is away delays the
+ * recovery and does not fail the open. */
+AK_MUST enum ak_rc ak_archive_open(const struct ak_archive_options *options,
+                                   struct ak_archive **archive, struct ak_err *err);
+/* Running jobs are stopped at their next safe point and go on at the next open. NULL is fine. */
+void ak_archive_close(struct ak_archive *archive);
+
+/* --- Jobs --- */
+
+enum ak_job_kind { AK_JOB_SNAPSHOT, AK_JOB_RESTORE, AK_JOB_SNAPSHOT_DELETE, AK_JOB_KIND_COUNT };
+enum ak_job_state { AK_JOB_RUNNING, AK_JOB_DONE, AK_JOB_FAILED };
+const char *ak_job_kind_name(enum ak_job_kind kind);    /* "snapshot" "restore" "snapshot_delete" */
+const char *ak_job_state_name(enum ak_job_state state); /* "running" "done" "failed" */
+
+struct ak_job {
+    struct ak_uuid id;
+    enum ak_job_kind kind;
+    enum ak_job_state state;
+    double progress;           /* 0..1 */
+    struct ak_uuid collection; /* of a restore: the one restored into, once it exists */
+    struct ak_uuid snapshot;
+    int64_t created_us, finished_us; /* finished_us 0 while it runs */
+    enum ak_rc rc;                   /* of a failed one */
+    struct ak_str error;             /* its text */
+    bool rebuilt; /* a restore that found no usable image and built the index from the documents */
+};
+/* Strings in the arena. AK_NOT_FOUND (finished jobs are kept for 24 h). */
+AK_MUST enum ak_rc ak_archive_job(struct ak_archive *archive, const struct ak_uuid *id,
+                                  struct ak_arena *arena, struct ak_job *job, struct ak_err *err);
+/* Newest first. */
+AK_MUST enum ak_rc ak_archive_jobs(struct ak_archive *archive, size_t limit, struct ak_arena *arena,
+                                   struct ak_job **jobs, size_t *count, struct ak_err *err);
+/* Wait until it is done or failed, at most timeout_ms (AK_TIMEOUT; the job goes on). Returns the
+ * job's own code. */
+AK_MUST enum ak_rc ak_archive_wait(struct ak_archive *archive, const struct ak_uuid *job,
+                                   int64_t timeout_ms, struct ak_err *err);
+
+/* --- Snapshots --- */
+
+/* Start a snapshot. options NULL: the archive's. *snapshot is its id. AK_NOT_FOUND; AK_INVALID: the
+ * collection is empty. */
+AK_MUST enum ak_rc ak_archive_create(struct ak_archive *archive, struct ak_str collection,
+                                     const struct ak_snapshot_options *options, struct ak_uuid *job,
+                                     struct ak_uuid *snapshot, struct ak_err *err);
+/* Start a restore. into empty: in place, the collection's present state is replaced at one instant
+ * once everything was fetched and verified; else a new collection of that name (AK_EXISTS). */
+AK_MUST enum ak_rc ak_archive_restore(struct ak_archive *archive, struct ak_str collection,
+                                      const struct ak_uuid *snapshot, struct ak_str into,
+                                      struct ak_uuid *job, struct ak_err *err);
+/* At once; durable on return. No error when it is gone already; AK_CONFLICT while a job uses it. */
+AK_MUST enum ak_rc ak_archive_delete(struct ak_archive *archive, struct ak_str collection,
+                                     const struct ak_uuid *snapshot, struct ak_err *err);
+AK_MUST enum ak_rc ak_archive_verify(struct ak_archive *archive, struct ak_str collection,
+                                     const struct ak_uuid *snapshot,
+                                     struct ak_snapshot_report *report, struct ak_err *err);
+AK_MUST enum ak_rc ak_archive_get(struct ak_archive *archive, struct ak_str collection,
+                                  const struct ak_uuid *snapshot, struct ak_arena *arena,
+                                  struct ak_snapshot_meta *meta, struct ak_err *err);
+/* Newest first; those made in [from_us, to_us) (0: unbounded) and of `format` when not NULL. */
+struct ak_archive_list {
+    int64_t from_us, to_us;
+    const enum ak_snapshot_format *format;
+    size_t limit; /* 0: all */
+};
+AK_MUST enum ak_rc ak_archive_list(struct ak_archive *archive, struct ak_str collection,
+                                   const struct ak_archive_list *filter, struct ak_arena *arena,
+                                   struct ak_snapshot_meta **list, size_t *count,
+                                   struct ak_err *err);
