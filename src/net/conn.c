@@ -44,6 +44,12 @@ static void socket_shut(struct ak_conn *conn)
     (void)shutdown(conn->io.fd, SHUT_WR);
 }
 
+static void socket_reset(struct ak_conn *conn)
+{
+    const struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 static void socket_close(struct ak_conn *conn)
 {
     ak_loop_remove(conn->nl->loop, &conn->io);
@@ -51,7 +57,7 @@ static void socket_close(struct ak_conn *conn)
 }
 
 const struct ak_conn_transport ak_conn_socket = {socket_read, socket_write, socket_shut,
-                                                 socket_close};
+                                                 socket_reset, socket_close};
 
 static int64_t now_ms(const struct ak_conn *conn)
 {
@@ -209,7 +215,7 @@ static bool read_some(struct ak_conn *conn)
 
 static void write_all(struct ak_conn *conn)
 {
-    while (conn->writable && conn->out_bytes) {
+    while (conn->writable && conn->out_bytes && !conn->broken) {
         struct iovec iov[IOV_MAX_USED];
         int count = conn->proto->gather(conn, iov, IOV_MAX_USED);
         size_t want = 0;
@@ -317,6 +323,10 @@ void ak_conn_run(struct ak_conn *conn)
         enum ak_input state = conn->proto->parse(conn);
         conn->proto->queue(conn);
         write_all(conn);
+        if (conn->broken && !conn->dead) {
+            conn->transport->reset(conn);
+            ak_conn_kill(conn);
+        }
         if (conn->dead) {
             break;
         }

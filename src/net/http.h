@@ -12,9 +12,12 @@
  * Errors found before the application is asked (malformed, too large, too slow) are answered as
  * {"error":{"code","message"}} like all others, and the connection is closed.
  *
+ * A response is whole (ak_http_respond) or flows from a thread that may wait (ak_http_begin, _send,
+ * _end): of any length in bounded memory, for the producer is held back while the client is slow.
+ *
  * Threads: callbacks run on a loop thread and must not block; ak_http_respond*() from any thread,
  * once per request. Memory: a request lives until its response is written; views obtained from it
- * are valid until ak_http_respond*() is called.
+ * are valid until ak_http_respond*() or ak_http_end() is called.
  */
 #pragma once
 #include "base/arena.h"
@@ -32,8 +35,8 @@ struct ak_http_app {
     void (*on_head)(void *ctx, struct ak_http_request *request);
     /* The whole body is in memory (not called for streams, nor when already answered). */
     void (*on_request)(void *ctx, struct ak_http_request *request);
-    /* The response is queued, or the client went away first (status 0): release what was attached.
-     * For metrics and the access log. */
+    /* The response is queued, or the client went away first (status 0), or the application broke
+     * off a flow (500): release what was attached. For metrics and the access log. */
     void (*on_done)(void *ctx, struct ak_http_request *request, int status, size_t bytes_in,
                     size_t bytes_out, double seconds);
 };
@@ -112,3 +115,26 @@ void ak_http_respond(struct ak_http_request *request, int status, const char *co
 /* {"error":{"code":…,"message":…}} with the status of the code; Retry-After: 1 when retryable 503.
  */
 void ak_http_respond_error(struct ak_http_request *request, enum ak_rc rc, const char *message);
+
+/* --- The response in pieces: begin, send…, end, each in turn from any thread but a loop's --- */
+
+/* Bytes that wait for the client while ak_http_send() takes more; beyond, it waits. */
+#define AK_HTTP_FLOW_MAX ((size_t)256 << 10)
+
+/* The head of a response whose length is not known yet. HTTP/1.1: chunked; HTTP/1.0: the end of the
+ * connection is the end of the body. Does not wait, also on a loop thread. true: an ak_http_end()
+ * is owed, and the request stays until then, whatever the client does. false: the server has
+ * answered already, or has no memory and says so: the request must not be named again. */
+AK_MUST bool ak_http_begin(struct ak_http_request *request, int status, const char *content_type,
+                           const char *extra_headers);
+/* Copies the bytes; waits while AK_HTTP_FLOW_MAX of them are unsent. Not on a loop thread. Pieces
+ * below some KiB are better gathered first. Of a HEAD request nothing is sent: look at the method
+ * to spare the work. AK_UNAVAILABLE: the client has gone (or reads nothing for write_timeout_ms),
+ * end it; AK_NOMEM. */
+AK_MUST enum ak_rc ak_http_send(struct ak_http_request *request, const void *p, size_t len,
+                                struct ak_err *err);
+/* Has the client gone? For a producer that computes long between two pieces. */
+bool ak_http_is_gone(struct ak_http_request *request);
+/* AK_OK: that was all of it. Otherwise the body is cut off in a way that the client cannot mistake
+ * for its end: the connection is reset. The request must not be named after this. */
+void ak_http_end(struct ak_http_request *request, enum ak_rc rc);

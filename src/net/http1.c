@@ -14,8 +14,11 @@
  * I2  [0, keep) of the read buffer belongs to requests that hold a reference to it; what lies
  * behind may be overwritten as soon as it is parsed. I3  the response that closes the connection is
  * the last in the list: nothing is parsed after it.
+ * I4  a response that flows is the last of the queued ones until its end is framed; conn->out_bytes
+ *     counts of it what was taken from its producer.
  */
 #include "net/http1_priv.h"
+#include <stdio.h>
 #include <string.h>
 
 static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -184,12 +187,24 @@ static void forget(struct ak_conn *conn, struct ak_http_request *request)
     ak_request_release(request);
 }
 
+/* A flow that is being written and may get more. */
+static bool is_flowing(const struct ak_http_request *request)
+{
+    return request->queued && request->flow && !request->flow->over;
+}
+
 void ak_h1_release_if_over(struct ak_conn *conn, struct ak_http_request *request)
 {
-    if (request->queued && request->out_at == request->out_total &&
+    if (request->queued && request->out_at == request->out_total && !is_flowing(request) &&
         request != ak_h1_of(conn)->current) {
         forget(conn, request);
     }
+}
+
+/* Close once the response is written: of a flow that is when it is over (take_flow). */
+static void close_after(struct ak_conn *conn, const struct ak_http_request *request)
+{
+    conn->closing |= request->queued && !is_flowing(request);
 }
 
 /* The body will not come to its end. true: nobody has answered, so the server may. */
@@ -222,7 +237,7 @@ enum ak_input ak_h1_reject(struct ak_conn *conn, struct ak_http_request *request
         ak_response_set_error(request, status, rc, message);
         request->ready = true;
     } else if (request->queued) { /* its answer left before the body went wrong */
-        conn->closing = true;
+        close_after(conn, request);
         ak_h1_release_if_over(conn, request);
     }
     return AK_INPUT_STOP;
@@ -258,7 +273,7 @@ static void eof_h1(struct ak_conn *conn)
         ak_request_done(request, 0, 0);
         forget(conn, request);
     } else {
-        conn->closing |= request->queued;
+        close_after(conn, request);
         ak_h1_release_if_over(conn, request);
     }
 }
@@ -275,6 +290,10 @@ static void release_h1(struct ak_conn *conn)
         struct ak_http_request *request = conn->first;
         bool is_over = request->queued || request->ready;
         ak_conn_remove(conn, request);
+        if (is_over && request->flow && !ak_flow_abandon(request)) {
+            request->conn = NULL; /* its producer's end will release it */
+            continue;
+        }
         if (!is_over && (request->handed || !give_up_body(request, AK_UNAVAILABLE))) {
             request->conn = NULL;
             continue;
@@ -291,7 +310,8 @@ static bool keeps_alive(const struct ak_conn *conn, const struct ak_http_request
 {
     const struct ak_h1 *h1 = ak_h1_of(conn);
     bool is_last = !request->next && (!h1->current || h1->current == request);
-    if (request->close || !request->keep_alive) {
+    bool has_no_end = request->flow && request->is_http_1_0; /* but that of the connection */
+    if (request->close || !request->keep_alive || has_no_end) {
         return false;
     }
     if (h1->current == request) { /* answered early: is the rest of the body worth reading? */
@@ -302,9 +322,64 @@ static bool keeps_alive(const struct ak_conn *conn, const struct ak_http_request
     return !(conn->nl->draining && is_last && conn->at == conn->fill);
 }
 
+/* Put what is to be sent next of a flow into `out` (its chunk's frame) and `answer`; all that was
+ * there is sent. The line that ends a chunk goes out with the next one's size. */
+static void take_flow(struct ak_conn *conn, struct ak_http_request *request)
+{
+    struct ak_net_flow *flow = request->flow;
+    bool end = false;
+    ak_flow_take(request, &end);
+    size_t body = request->answer.len;
+    if (end && flow->rc != AK_OK) {
+        conn->broken = true;
+        ak_request_done(request, 500, (size_t)flow->bytes);
+        return;
+    }
+    bool is_framed = !request->is_http_1_0 && request->method != AK_HTTP_HEAD && (body || end);
+    request->out = request->out_inline;
+    request->out_len = 0;
+    if (is_framed) {
+        request->out_len =
+            (size_t)snprintf(request->out_inline, sizeof request->out_inline, "%s%zx\r\n%s",
+                             flow->is_first ? "" : "\r\n", body, body ? "" : "\r\n");
+        flow->is_first = false;
+    }
+    request->out_at = 0;
+    request->out_total = request->out_len + body;
+    if (conn->out_bytes == 0) {
+        conn->write_since_ms = now_ms(conn);
+    }
+    conn->out_bytes += request->out_total;
+    if (end) {
+        flow->over = true;
+        conn->closing |= request->close;
+        ak_request_done(request, request->status, (size_t)flow->bytes);
+        ak_conn_run_soon(conn); /* what waited behind it has its turn */
+    }
+}
+
+/* Keep a flow going whose bytes so far are sent; the request may be gone afterwards. */
+static void refill(struct ak_conn *conn, struct ak_http_request *request)
+{
+    if (is_flowing(request) && request->out_at == request->out_total) {
+        take_flow(conn, request);
+    }
+    if (!conn->broken) {
+        ak_h1_release_if_over(conn, request);
+    }
+}
+
 static void queue_h1(struct ak_conn *conn)
 {
-    const struct ak_http_request *request = conn->unqueued;
+    struct ak_http_request *request = conn->unqueued;
+    struct ak_http_request *before = request ? request->prev : conn->last;
+    if (before && is_flowing(before)) {
+        refill(conn, before);
+        before = request ? request->prev : conn->last;
+        if (before && is_flowing(before)) {
+            return; /* what comes behind it waits until its end is known */
+        }
+    }
     if (conn->out_bytes == 0 && request && (request->ready || request->wants_interim)) {
         conn->write_since_ms = now_ms(conn);
     }
@@ -320,7 +395,11 @@ static void queue_h1(struct ak_conn *conn)
             if (ak_h1_of(conn)->current == next) {
                 stop(conn, true);
             }
-            conn->closing = true;
+            next->close = true;
+            close_after(conn, next);
+        }
+        if (next->flow) {
+            return;
         }
         ak_request_done(next, next->status, next->out_total - next->out_len);
     }
@@ -331,6 +410,12 @@ static void queue_h1(struct ak_conn *conn)
         front->interim_left = AK_NET_INTERIM_BYTES;
         conn->out_bytes += AK_NET_INTERIM_BYTES;
     }
+}
+
+static void flowed_h1(struct ak_conn *conn, struct ak_http_request *request)
+{
+    (void)request; /* the only one that flows is met by queue_h1() */
+    ak_conn_run_soon(conn);
 }
 
 static int add_iov(struct iovec *iov, int count, const char *p, size_t len)
@@ -381,7 +466,7 @@ static void sent_h1(struct ak_conn *conn, size_t len)
             part = len < rest ? len : rest;
             at->out_at += part;
             len -= part;
-            ak_h1_release_if_over(conn, at);
+            refill(conn, at);
         }
         at = next;
     }
@@ -435,6 +520,7 @@ const struct ak_conn_proto ak_http1_proto = {
     .parse = parse_h1,
     .eof = eof_h1,
     .queue = queue_h1,
+    .flowed = flowed_h1,
     .gather = gather_h1,
     .sent = sent_h1,
     .is_idle = is_idle_h1,

@@ -110,6 +110,8 @@ void ak_request_release(struct ak_http_request *request)
     }
     ak_buf_release(&request->body_buf);
     ak_buf_release(&request->answer);
+    ak_flow_free(request->flow);
+    request->flow = NULL;
     request->conn = NULL;
     if (atomic_load(&request->resume_posted)) {
         request->zombie = true; /* its resume post is in the queue and still names it */

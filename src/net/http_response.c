@@ -105,8 +105,8 @@ static bool reserve_head(struct ak_http_request *request, size_t variable)
     return request->out != NULL;
 }
 
-static bool set_head(struct ak_http_request *request, int status, const char *content_type,
-                     const char *extra_headers)
+bool ak_response_set_head(struct ak_http_request *request, int status, const char *content_type,
+                          const char *extra_headers)
 {
     struct ak_str type = ak_str_of(content_type);
     struct ak_str extra = ak_str_of(extra_headers);
@@ -127,7 +127,9 @@ static bool set_head(struct ak_http_request *request, int status, const char *co
         put(request, type.p, type.len);
         PUT(request, "\r\n");
     }
-    if (!request->no_content) {
+    if (request->flow && !request->is_http_1_0) {
+        PUT(request, "Transfer-Encoding: chunked\r\n");
+    } else if (!request->flow && !request->no_content) {
         PUT(request, "Content-Length: ");
         put_number(request, request->answer.len);
         PUT(request, "\r\n");
@@ -169,7 +171,7 @@ void ak_response_set_error(struct ak_http_request *request, int status, enum ak_
         ak_buf_clear(body);
     }
     const char *extra = status == 503 && ak_rc_is_retryable(rc) ? "Retry-After: 1\r\n" : NULL;
-    bool fits = set_head(request, status, AK_HTTP_JSON, extra);
+    bool fits = ak_response_set_head(request, status, AK_HTTP_JSON, extra);
     AK_ASSERT(fits); /* the longest of these is shorter than out_inline */
 }
 
@@ -183,7 +185,8 @@ static void on_respond_post(struct ak_loop_post *post)
     request->ready = true;
     if (request->conn) {
         ak_conn_run_soon(request->conn);
-    } else { /* the client went away while the application worked */
+    } else if (!request->flow || ak_flow_abandon(request)) {
+        /* the client went away while the application worked */
         ak_request_done(request, 0, 0);
         ak_request_release(request);
     }
@@ -191,7 +194,7 @@ static void on_respond_post(struct ak_loop_post *post)
 
 /* On its own loop a response is taken up by the run of the connection that is going on, or at the
  * end of the round; from elsewhere it is posted, and a burst of posts wakes the loop once. */
-static void hand_over(struct ak_http_request *request)
+void ak_response_hand_over(struct ak_http_request *request)
 {
     if (ak_loop_is_current(request->nl->loop) && request->conn) {
         request->ready = true;
@@ -222,16 +225,16 @@ void ak_http_respond(struct ak_http_request *request, int status, const char *co
     if (!is_whole) {
         ak_response_set_error(request, 503, AK_NOMEM,
                               "the answer is too large or there is no memory for it: ask for less");
-    } else if (!set_head(request, status, content_type, extra_headers)) {
+    } else if (!ak_response_set_head(request, status, content_type, extra_headers)) {
         ak_response_set_error(request, 503, AK_NOMEM, NULL);
     }
-    hand_over(request);
+    ak_response_hand_over(request);
 }
 
 void ak_http_respond_error(struct ak_http_request *request, enum ak_rc rc, const char *message)
 {
     if (ak_request_claim(request)) {
         ak_response_set_error(request, ak_rc_http_status(rc), rc, message);
-        hand_over(request);
+        ak_response_hand_over(request);
     }
 }

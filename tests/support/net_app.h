@@ -6,6 +6,8 @@
  *   /stream      counts the body: "bytes sum"         /paused      a stream paused at once until
  *   /slow        a stream paused at each chunk and    resume_paused(); else as /stream
  *                resumed by another thread            /error       503, retryable
+ *   /flow/N      N bytes from another thread          /flow-cut/N  the same, then a failure
+ *   /flow-now    a flow begun in on_head
  */
 #pragma once
 #include "base/clock.h"
@@ -42,6 +44,9 @@ struct app {
     size_t last_bytes_in;
     size_t last_bytes_out;
     uint64_t stream_bytes;
+    uint64_t flow_bytes; /* handed to ak_http_send() */
+    unsigned flows;      /* ended */
+    unsigned flows_gone;
     bool double_done;
 };
 
@@ -137,6 +142,47 @@ static inline void on_end(void *ctx, struct ak_http_request *request, enum ak_rc
     }
 }
 
+/* Byte i of what flows. */
+static inline char flow_byte(uint64_t i)
+{
+    return (char)('a' + i % 23);
+}
+
+static inline void flow(void *arg)
+{
+    struct ak_http_request *request = arg;
+    struct ak_str path = ak_http_path(request);
+    bool cut = ak_str_has_prefix(path, AK_STR("/flow-cut/"));
+    bool now = path_is(request, "/flow-now");
+    uint64_t size = 1000;
+    char piece[10007];
+    enum ak_rc rc = AK_OK;
+    if (!now) {
+        CHECK(ak_str_u64(ak_str_sub(path, cut ? 10 : 6, SIZE_MAX), UINT64_MAX, &size));
+        if (!ak_http_begin(request, 200, "text/plain", "X-Test: yes\r\n")) {
+            return;
+        }
+    }
+    uint64_t at = 0;
+    while (rc == AK_OK && at < size) {
+        size_t len = size - at < sizeof piece ? (size_t)(size - at) : sizeof piece;
+        for (size_t i = 0; i < len; i++) {
+            piece[i] = flow_byte(at + i);
+        }
+        rc = ak_http_send(request, piece, len, NULL);
+        at += len;
+        lock();
+        app.flow_bytes += len;
+        unlock();
+    }
+    CHECK(rc == AK_OK || rc == AK_NOMEM || ak_http_is_gone(request));
+    lock();
+    app.flows++;
+    app.flows_gone += rc == AK_UNAVAILABLE;
+    unlock();
+    ak_http_end(request, cut ? AK_CORRUPT : rc);
+}
+
 static inline void on_head(void *ctx, struct ak_http_request *request)
 {
     struct ticket *ticket = ak_zalloc(sizeof *ticket);
@@ -147,6 +193,11 @@ static inline void on_head(void *ctx, struct ak_http_request *request)
         ak_http_set_body_max(request, 10);
     } else if (path_is(request, "/early")) {
         answer_text(request, AK_STR("early"));
+    } else if (path_is(request, "/flow-now")) {
+        struct ak_err err;
+        if (ak_http_begin(request, 200, "text/plain", NULL)) {
+            CHECK(ak_pool_submit(app.pool, flow, request, &err) == AK_OK);
+        }
     } else if (path_is(request, "/stream") || path_is(request, "/slow") ||
                path_is(request, "/paused") || path_is(request, "/stream-small")) {
         ticket->is_slow = path_is(request, "/slow");
@@ -190,7 +241,11 @@ static inline void on_request(void *ctx, struct ak_http_request *request)
     lock();
     app.requests++;
     unlock();
-    if (path_is(request, "/later")) {
+    if (ak_str_has_prefix(ak_http_path(request), AK_STR("/flow"))) {
+        if (ak_pool_submit(app.pool, flow, request, &err) != AK_OK) {
+            ak_http_respond_error(request, AK_NOMEM, err.text);
+        }
+    } else if (path_is(request, "/later")) {
         CHECK(ak_pool_submit(app.pool, echo, request, &err) == AK_OK);
     } else if (path_is(request, "/hold")) {
         lock();
