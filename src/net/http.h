@@ -77,6 +77,9 @@ struct ak_str ak_http_path(const struct ak_http_request *request);  /* raw, with
 struct ak_str ak_http_query(const struct ak_http_request *request); /* raw, after '?' */
 /* Case-insensitive; .p is NULL when absent. */
 struct ak_str ak_http_header(const struct ak_http_request *request, struct ak_str name);
+/* The i-th header as it was sent, from 0; false: there are no more. */
+AK_MUST bool ak_http_header_at(const struct ak_http_request *request, size_t i, struct ak_str *name,
+                               struct ak_str *value);
 struct ak_str ak_http_body(const struct ak_http_request *request);
 struct ak_arena *ak_http_arena(struct ak_http_request *request); /* dies with the request */
 void ak_http_attach(struct ak_http_request *request, void *data);
@@ -109,6 +112,22 @@ void ak_http_resume(struct ak_http_request *request);
 /* Takes the bytes of `body` (left empty). extra_headers: "Name: value\r\n…" or NULL. */
 void ak_http_respond(struct ak_http_request *request, int status, const char *content_type,
                      struct ak_buf *body, const char *extra_headers);
+/* A body that stays its owner's, so nothing is copied. To HEAD only its length matters. */
+struct ak_http_view {
+    struct ak_str body;
+    /* Called once, from any thread, when the body is written or nobody wants it; may be NULL. */
+    void (*release)(void *ctx);
+    void *ctx;
+    /* For servers that play a bad network. */
+    uint64_t bytes_per_s; /* 0: as fast as the client takes it */
+    bool cuts;            /* after cut_at bytes of the body the connection is reset */
+    size_t cut_at;
+};
+void ak_http_respond_view(struct ak_http_request *request, int status, const char *content_type,
+                          const struct ak_http_view *view, const char *extra_headers);
+/* Instead of a response: what was answered before is written, then the connection is reset.
+ * on_done gets status 0. */
+void ak_http_abort(struct ak_http_request *request);
 /* {"error":{"code":…,"message":…}} with the status of the code; Retry-After: 1 when retryable 503.
  */
 void ak_http_respond_error(struct ak_http_request *request, enum ak_rc rc, const char *message);

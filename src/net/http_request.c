@@ -110,6 +110,7 @@ void ak_request_release(struct ak_http_request *request)
     }
     ak_buf_release(&request->body_buf);
     ak_buf_release(&request->answer);
+    ak_response_release_view(request);
     request->conn = NULL;
     if (atomic_load(&request->resume_posted)) {
         request->zombie = true; /* its resume post is in the queue and still names it */
@@ -212,6 +213,18 @@ struct ak_str ak_http_header(const struct ak_http_request *request, struct ak_st
         }
     }
     return AK_STR_NONE;
+}
+
+bool ak_http_header_at(const struct ak_http_request *request, size_t i, struct ak_str *name,
+                       struct ak_str *value)
+{
+    if (i >= request->field_count) {
+        return false;
+    }
+    const struct ak_net_field *field = &request->fields[i];
+    *name = (struct ak_str){request->head + field->name_at, field->name_len};
+    *value = (struct ak_str){request->head + field->value_at, field->value_len};
+    return true;
 }
 
 struct ak_str ak_http_body(const struct ak_http_request *request)

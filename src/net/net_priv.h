@@ -103,7 +103,15 @@ struct ak_http_request {
     bool wants_interim;   /* "100 Continue" is to be sent when its turn comes */
     uint8_t interim_left; /* unsent bytes of "100 Continue" */
     struct ak_buf answer;
-    char *out; /* the response's head: out_inline or arena */
+    struct ak_str content;      /* the body: of `answer`, or borrowed */
+    void (*release)(void *ctx); /* of what is borrowed; NULL: nothing is */
+    void *release_ctx;
+    uint64_t bytes_per_s; /* 0: not held back */
+    int64_t paced_from_ms;
+    bool cuts;     /* when out_total is written the connection is reset */
+    bool is_abort; /* there is no response at all */
+    size_t cut_at; /* of the body */
+    char *out;     /* the response's head: out_inline or arena */
     size_t out_len;
     size_t out_total; /* head and body bytes to send */
     size_t out_at;    /* of which are sent */
@@ -123,6 +131,8 @@ AK_MUST bool ak_request_claim(struct ak_http_request *request);
 /* Fill in an error response on the loop's thread; the request must be claimed. */
 void ak_response_set_error(struct ak_http_request *request, int status, enum ak_rc rc,
                            const char *message);
+/* What is borrowed goes back to its owner. */
+void ak_response_release_view(struct ak_http_request *request);
 /* The response's turn has come: date and connection headers. */
 void ak_response_finish_head(struct ak_http_request *request, bool close);
 
@@ -138,7 +148,8 @@ struct ak_conn_transport {
     /* As recv and sendmsg do: bytes, 0 at the end, -1 with errno. */
     ssize_t (*read)(struct ak_conn *conn, void *p, size_t len);
     ssize_t (*write)(struct ak_conn *conn, const struct iovec *iov, int count);
-    void (*shut)(struct ak_conn *conn); /* no more will be written */
+    void (*shut)(struct ak_conn *conn);  /* no more will be written */
+    void (*reset)(struct ak_conn *conn); /* the close that follows is to look like a failure */
     void (*close)(struct ak_conn *conn);
 };
 
@@ -193,12 +204,14 @@ struct ak_conn {
     int64_t write_since_ms;
     int64_t idle_since_ms;
     int64_t linger_until_ms;
+    int64_t pace_due_ms; /* when more of a response that is held back may leave; 0: none is */
 
     bool readable; /* the system may have bytes */
     bool half;     /* the peer has said that it ends, perhaps behind unread bytes */
     bool eof;
     bool writable;
-    bool closing; /* close when all is written */
+    bool closing;   /* close when all is written */
+    bool resetting; /* all is written that was to be: close with a reset */
     bool lingering;
     bool dead;
     bool running;
