@@ -221,6 +221,8 @@ def test_npy_files_of_both_widths_are_imported_with_their_documents():
         assert "astype('<f4')" in work.run("import", "-c", "full", "--data", "db", "double.npy", code=2)
         work.write("column.npy", npy(rows, "<f4", fortran=True))
         assert "Fortran" in work.run("import", "-c", "full", "--data", "db", "column.npy", code=2)
+        work.write("nan.npy", npy([[1.0, 0.5], [0.25, float("nan")]]))
+        equal(work.run("import", "-c", "full", "--data", "db", "nan.npy", code=2), "nan.npy row 1: number 1 is not finite")
         work.write("short.ndjson", "{}\n")
         assert "must be as many" in work.run("import", "-c", "full", "--data", "db", "full.npy", "--documents",
                                              "short.ndjson", code=2)
