@@ -170,8 +170,7 @@ static void read_action(struct ak_json *in, struct ak_mock_action *action)
             (void)ak_json_bool(in, &action->drops_answer);
         } else {
             ak_json_unknown_key(
-                in, key,
-                "latency_ms, status, code, reset_after, bytes_per_s, hang, drop_answer");
+                in, key, "latency_ms, status, code, reset_after, bytes_per_s, hang, drop_answer");
         }
     }
     if (action->code[0] && !action->status && !ak_json_failed(in)) {

@@ -5,8 +5,8 @@
  *               "bytes_per_s": 65536, "hang": true, "drop_answer": true},
  *    "skip": 2, "times": 3}
  *
- * Everything in `match` must fit; what is left out fits all. The first rule that fits and has some of
- * its `times` left decides, after it let `skip` requests pass.
+ * Everything in `match` must fit; what is left out fits all. The first rule that fits and has some
+ * of its `times` left decides, after it let `skip` requests pass.
  *
  * Threads: any. Memory: rules are copied; at most AK_MOCK_RULES_MAX.
  */
@@ -40,7 +40,8 @@ void ak_mock_rules_close(struct ak_mock_rules *rules); /* NULL is fine */
 /* Does a rule decide? It is counted then. */
 bool ak_mock_rules_match(struct ak_mock_rules *rules, const struct ak_mock_subject *subject,
                          struct ak_mock_action *action);
-/* One rule, or an array of them: all or none. Appends {"ids":[…]}. AK_INVALID says what is wrong. */
+/* One rule, or an array of them: all or none. Appends {"ids":[…]}. AK_INVALID says what is wrong.
+ */
 AK_MUST enum ak_rc ak_mock_rules_add(struct ak_mock_rules *rules, struct ak_str json,
                                      struct ak_buf *out, struct ak_err *err);
 /* Appends {"rules":[…]} with how often each decided. */
