@@ -36,15 +36,21 @@ static const struct ak_mock_part *part_of(const struct completion *all, uint64_t
     return low < all->part_count && all->parts[low].number == number ? &all->parts[low] : NULL;
 }
 
+static enum ak_mock_code check_order(struct ak_mock_call *call, const struct completion *all)
+{
+    for (size_t i = 1; i < all->wanted.count; i++) {
+        if (all->wanted.parts[i].number <= all->wanted.parts[i - 1].number) {
+            return ak_mock_fail(&call->fault, AK_MOCK_InvalidPartOrder,
+                                "The list of parts was not in ascending order. Parts must be "
+                                "ordered by part number.");
+        }
+    }
+    return AK_MOCK_OK;
+}
+
 static enum ak_mock_code check_part(struct ak_mock_call *call, struct completion *all, size_t i)
 {
     const struct ak_mock_named_part *named = &all->wanted.parts[i];
-    if (i && named->number <= all->wanted.parts[i - 1].number) {
-        return ak_mock_fail(
-            &call->fault, AK_MOCK_InvalidPartOrder,
-            "The list of parts was not in ascending order. Parts must be ordered by "
-            "part number.");
-    }
     const struct ak_mock_part *part = part_of(all, named->number);
     struct ak_str sum = AK_STR_NONE;
     if (part && named->sum_kind < AK_MOCK_CHECKSUMS) {
@@ -59,13 +65,21 @@ static enum ak_mock_code check_part(struct ak_mock_call *call, struct completion
                             "part's entity tag: part %llu",
                             (unsigned long long)named->number);
     }
-    if (i + 1 < all->wanted.count && part->item->size < AK_MOCK_PART_MIN) {
-        return ak_mock_fail(&call->fault, AK_MOCK_EntityTooSmall,
-                            "Your proposed upload is smaller than the minimum allowed size: part "
-                            "%u has %llu bytes, all but the last need 5242880",
-                            part->number, (unsigned long long)part->item->size);
-    }
     all->chosen[i] = *part;
+    return AK_MOCK_OK;
+}
+
+static enum ak_mock_code check_sizes(struct ak_mock_call *call, const struct completion *all)
+{
+    for (size_t i = 0; i + 1 < all->wanted.count; i++) {
+        const struct ak_mock_part *part = &all->chosen[i];
+        if (part->item->size < AK_MOCK_PART_MIN) {
+            return ak_mock_fail(&call->fault, AK_MOCK_EntityTooSmall,
+                                "Your proposed upload is smaller than the minimum allowed size: "
+                                "part %u has %llu bytes, all but the last need 5242880",
+                                part->number, (unsigned long long)part->item->size);
+        }
+    }
     return AK_MOCK_OK;
 }
 
@@ -75,13 +89,11 @@ static enum ak_mock_code choose_parts(struct ak_mock_call *call, struct completi
     if (!all->chosen) {
         return ak_mock_fail(&call->fault, AK_MOCK_SlowDown, "no memory for the list of parts");
     }
-    for (size_t i = 0; i < all->wanted.count; i++) {
-        enum ak_mock_code code = check_part(call, all, i);
-        if (code) {
-            return code;
-        }
+    enum ak_mock_code code = check_order(call, all);
+    for (size_t i = 0; !code && i < all->wanted.count; i++) {
+        code = check_part(call, all, i);
     }
-    return AK_MOCK_OK;
+    return code ? code : check_sizes(call, all);
 }
 
 static enum ak_mock_code begin_sums(struct ak_mock_call *call, struct completion *all)

@@ -184,6 +184,19 @@ void ak_mock_run_ListObjectsV2(struct ak_mock_call *call)
     ak_mock_reply_xml(call, 200, &out, NULL);
 }
 
+/* NextMarker is the last key or the last group, and does not say which: it is a group when the
+ * first delimiter behind the prefix is its end. */
+static bool is_group(const struct ak_mock_list_query *query, struct ak_str marker)
+{
+    if (!query->delimiter.len || !ak_str_has_prefix(marker, query->prefix)) {
+        return false;
+    }
+    struct ak_str rest = ak_str_sub(marker, query->prefix.len, SIZE_MAX);
+    const char *at =
+        rest.len ? memmem(rest.p, rest.len, query->delimiter.p, query->delimiter.len) : NULL;
+    return at && at + query->delimiter.len == rest.p + rest.len;
+}
+
 void ak_mock_run_ListObjects(struct ak_mock_call *call)
 {
     struct page page = {0};
@@ -191,10 +204,7 @@ void ak_mock_run_ListObjects(struct ak_mock_call *call)
     struct ak_str marker = or_empty(ak_mock_param_of(call, "marker"));
     enum ak_mock_code code = read_common(call, &page);
     page.query.after = marker;
-    /* NextMarker is the last key or the last group, and does not say which. */
-    page.query.after_is_group =
-        page.query.delimiter.len && ak_str_has_suffix(marker, page.query.delimiter) &&
-        marker.len > page.query.prefix.len && ak_str_has_prefix(marker, page.query.prefix);
+    page.query.after_is_group = is_group(&page.query, marker);
     (void)(code || (code = ak_mock_object_list(call->server->store, call->bucket, &page.query,
                                                call->arena, &page.list, &call->fault)));
     if (code) {
