@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 # Under asan: all programs. Under tsan: those that start threads, but for the ones that fork servers
 # to kill them (tsan cannot follow a fork of threads) or try thousands of disk images one by one.
-tsan_wanted='^tsan_(base_(epoch|file|log|pool|slab|sync)|metrics|index|wal|catalog|net|engine|service|rest|cli)_'
+tsan_wanted='^tsan_(base_(epoch|file|log|pool|slab|sync)|metrics|index|wal|catalog|net|engine|service|rest|mocks3|cli)_'
 tsan_unwanted='_(kill|powercut)_test$'
 timeout_s=1200
 
@@ -135,6 +135,27 @@ prepare_python() {
     return 1
 }
 
+# The packages of tests/npm/package.json in build/npm, made again when that file changes.
+prepare_npm() {
+    local wanted=tests/npm/package.json stamp
+    stamp=build/npm/stamp-$(sha256sum <"$wanted" | cut -c1-16)
+    if [ -e "$stamp" ] || ! command -v npm >/dev/null; then # without it the tests that need it skip
+        return 0
+    fi
+    echo "making build/npm with the packages of $wanted"
+    rm -rf build/npm
+    mkdir -p build/npm
+    cp "$wanted" build/npm/
+    if { npm install --prefix build/npm --no-audit --no-fund --no-package-lock --loglevel=error && touch "$stamp"; } \
+        >"$logs/npm.log" 2>&1; then
+        return 0
+    fi
+    tail -n 20 "$logs/npm.log"
+    failed=$((failed + 1))
+    failures+=("the packages of $wanted ($logs/npm.log)")
+    return 1
+}
+
 integration_programs() {
     local script
     for script in tests/integration/test_*; do
@@ -147,7 +168,7 @@ integration_programs() {
 
 step_integration() { # one after the other: they start servers and count on the machine's speed
     export AKIDB_BIN=$PWD/build/dev/akidb AKIDB_BUILD=$PWD/build/dev PYTHONUNBUFFERED=1
-    build dev && prepare_python && run_all 1 < <(integration_programs)
+    build dev && prepare_python && prepare_npm && run_all 1 < <(integration_programs)
 }
 
 step_asan() {

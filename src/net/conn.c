@@ -46,8 +46,8 @@ static void socket_shut(struct ak_conn *conn)
 
 static void socket_reset(struct ak_conn *conn)
 {
-    const struct linger now = {.l_onoff = 1, .l_linger = 0};
-    (void)setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
 
 static void socket_close(struct ak_conn *conn)
@@ -213,9 +213,10 @@ static bool read_some(struct ak_conn *conn)
     return false;
 }
 
-static void write_all(struct ak_conn *conn)
+static void write_some(struct ak_conn *conn)
 {
-    while (conn->writable && conn->out_bytes && !conn->broken) {
+    conn->pace_due_ms = 0;
+    while (conn->writable && conn->out_bytes) {
         struct iovec iov[IOV_MAX_USED];
         int count = conn->proto->gather(conn, iov, IOV_MAX_USED);
         size_t want = 0;
@@ -238,6 +239,15 @@ static void write_all(struct ak_conn *conn)
             conn->write_since_ms = now_ms(conn);
             conn->proto->sent(conn, (size_t)n);
         }
+    }
+}
+
+static void write_all(struct ak_conn *conn)
+{
+    write_some(conn);
+    if (conn->resetting && !conn->dead) {
+        conn->transport->reset(conn);
+        ak_conn_kill(conn);
     }
 }
 
@@ -271,6 +281,9 @@ static void set_timer(struct ak_conn *conn)
     if (conn->out_bytes && !conn->writable) {
         int64_t write_due = conn->write_since_ms + conn->nl->server->options.write_timeout_ms;
         due = due && due < write_due ? due : write_due;
+    }
+    if (conn->pace_due_ms) {
+        due = due && due < conn->pace_due_ms ? due : conn->pace_due_ms;
     }
     if (due) {
         ak_loop_timer_set(conn->nl->loop, &conn->timer, due - now_ms(conn));
@@ -323,10 +336,6 @@ void ak_conn_run(struct ak_conn *conn)
         enum ak_input state = conn->proto->parse(conn);
         conn->proto->queue(conn);
         write_all(conn);
-        if (conn->broken && !conn->dead) {
-            conn->transport->reset(conn);
-            ak_conn_kill(conn);
-        }
         if (conn->dead) {
             break;
         }

@@ -39,7 +39,8 @@ void ak_flow_take(struct ak_http_request *request, bool *end)
     *end = flow->end_seen && (request->answer.len == 0 || flow->rc != AK_OK);
     ak_cond_broadcast(&flow->room);
     ak_mutex_unlock(&flow->lock);
-    flow->bytes += request->answer.len;
+    request->content = ak_buf_str(&request->answer);
+    flow->bytes += request->content.len;
 }
 
 bool ak_flow_abandon(struct ak_http_request *request)

@@ -185,6 +185,14 @@ TEST(flow, the_server_s_end_cuts_what_is_not_read_in_time)
     ak_test_tcp_close(&tcp);
 }
 
+static unsigned app_dones(void)
+{
+    lock();
+    unsigned n = app.dones;
+    unlock();
+    return n;
+}
+
 TEST(flow, without_memory_it_is_an_answer_or_a_cut_and_never_a_shorter_body)
 {
     serve((struct ak_http_options){0});
@@ -194,14 +202,19 @@ TEST(flow, without_memory_it_is_an_answer_or_a_cut_and_never_a_shorter_body)
         struct ak_test_response response;
         struct ak_buf body = {0};
         ak_test_tcp_open(&tcp, app.port);
+        CHECK(ak_buf_reserve(&tcp.in, 2 << 20) && ak_buf_reserve(&body, 1 << 20));
+        unsigned before = app_dones();
         ak_fault_alloc_at(n);
         ak_test_tcp_send_text(&tcp, "GET /flow/600000 " HEAD "\r\n");
+        while (!ak_fault_alloc_fired() && app_dones() == before) {
+            (void)sched_yield();
+        }
+        fired = ak_fault_alloc_fired();
+        ak_fault_alloc_at(-1);
         bool is_answered = ak_test_tcp_response(&tcp, &response, true);
         bool flowed = is_answered && response.status == 200;
         CHECK(!is_answered || flowed || response.status == 503);
         bool all = flowed && ak_test_tcp_chunked(&tcp, &body);
-        fired = ak_fault_alloc_fired();
-        ak_fault_alloc_at(-1);
         CHECK(all ? is_whole(&body, 600000) : fired);
         if (is_answered) {
             ak_test_response_release(&response);
