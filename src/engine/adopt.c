@@ -308,9 +308,6 @@ static enum ak_rc quiet(struct ak_engine *engine, struct ak_catalog_row *row,
     }
     enum ak_rc rc = entry ? check_fits(&entry->info, &row->info, err)
                           : ak_fail(err, AK_NOT_FOUND, "the collection has been dropped");
-    if (rc == AK_OK && entry->in_doubt) {
-        rc = ak_fail(err, AK_IO, "the catalog has failed: restart the server");
-    }
     if (rc == AK_OK) {
         row->info = entry->info;
         row->checkpoint.generation = entry->checkpoint.generation + 1;
@@ -392,6 +389,17 @@ static enum ak_rc adopt_over(struct ak_engine *engine, struct ak_catalog_row *ro
     return rc;
 }
 
+static enum ak_rc take_over(struct ak_engine *engine, struct ak_catalog_row *row, const char *path,
+                            const struct ak_engine_adopt_options *options,
+                            struct ak_collection_info *adopted, struct ak_err *err)
+{
+    if (ak_catalog_is_failed(engine->catalog)) { /* I6 of checkpoint.c */
+        return ak_fail(err, AK_IO, "the catalog has failed: restart the server");
+    }
+    return options->replace ? adopt_over(engine, row, path, options, adopted, err)
+                            : adopt_new(engine, row, path, options, adopted, err);
+}
+
 enum ak_rc ak_engine_adopt(struct ak_engine *engine, const struct ak_collection_info *info,
                            const char *path, const struct ak_engine_adopt_options *options,
                            struct ak_collection_info *adopted, struct ak_err *err)
@@ -406,8 +414,7 @@ enum ak_rc ak_engine_adopt(struct ak_engine *engine, const struct ak_collection_
     }
     if (rc == AK_OK) {
         ak_mutex_lock(&engine->keeper.work);
-        rc = options->replace ? adopt_over(engine, &row, path, options, adopted, err)
-                              : adopt_new(engine, &row, path, options, adopted, err);
+        rc = take_over(engine, &row, path, options, adopted, err);
         ak_mutex_unlock(&engine->keeper.work);
     }
     if (rc != AK_OK) {

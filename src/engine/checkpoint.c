@@ -18,7 +18,8 @@
  *     above the dirty_from of any collection, and is durable before a segment goes.
  * I4  A file in collections/ that the catalog does not name is garbage: removed at the next open.
  * I5  An image file goes only under keeper.work, or with the last hold on it (hold.c).
- * I6  After a failed sync of the catalog nobody knows which image it names: no file is removed.
+ * I6  After a failed sync of the catalog nobody knows which image it names: no file is removed, and
+ *     none is written under a name that it may know.
  *
  * A crash before 4 leaves the old image and the log; after 4 the new image, a garbage file at most.
  */
@@ -125,6 +126,9 @@ static enum ak_rc write_image(struct ak_engine *engine, struct begun *begun, str
 static enum ak_rc begin(struct ak_engine *engine, struct begun *begun, struct ak_err *err)
 {
     struct ak_directory *dir = &engine->directory;
+    if (ak_catalog_is_failed(engine->catalog)) { /* I6: the next name may be taken already */
+        return ak_fail(err, AK_IO, "the catalog has failed: restart the server");
+    }
     enum ak_rc rc = freeze(engine, begun, err);
     if (rc != AK_OK) {
         return rc;
