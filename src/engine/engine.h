@@ -51,7 +51,8 @@ void ak_engine_close(struct ak_engine *engine);
 /* --- Collections --- */
 
 /* Name, dimension, metric, model and index of `spec` are used; id, state and time are made. *info
- * gets the whole, its strings borrowed from the engine until the collection is dropped. */
+ * gets the whole, its strings borrowed from the engine until the collection is dropped or
+ * replaced. */
 AK_MUST enum ak_rc ak_engine_create(struct ak_engine *engine, const struct ak_collection_info *spec,
                                     struct ak_collection_info *info, struct ak_err *err);
 /* By name, or by id in text form. Durable on return; references held elsewhere stay usable. */
@@ -68,6 +69,8 @@ struct ak_collection_summary {
     struct ak_collection_info info; /* strings in the caller's arena */
     uint64_t documents;
     bool open;
+    ak_lsn lsn;         /* everything logged for it below is in its newest image */
+    uint64_t wal_bytes; /* logged for it since; 0: the image holds its state */
 };
 /* Up to `limit` collections in name order after `after` (exclusive; empty: from the start). */
 AK_MUST enum ak_rc ak_engine_list(struct ak_engine *engine, struct ak_str after, size_t limit,

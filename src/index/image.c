@@ -36,6 +36,7 @@ struct ak_image {
     uint32_t sections;
     const uint32_t *crcs;
     uint64_t toc_at;
+    bool streams; /* pages are let go behind the reader */
 };
 
 const char *ak_image_kind_name(uint32_t kind)
@@ -361,6 +362,9 @@ static enum ak_rc check_entry(const struct ak_image *image, const struct ak_imag
                                    "the checksum of a block that begins here does not match", err);
         }
         at += len;
+        if (image->streams && (i % 16 == 15 || i + 1 == entry->block_count)) {
+            ak_image_let_go(image, entry->at, at);
+        }
     }
     return AK_OK;
 }
@@ -396,6 +400,29 @@ enum ak_rc ak_image_check_all(const struct ak_image *image, struct ak_err *err)
         end = entry->at + entry->len;
     }
     return rc == AK_OK ? check_zeros(image, end, image->toc_at, err) : rc;
+}
+
+void ak_image_stream(struct ak_image *image)
+{
+    image->streams = true;
+}
+
+void ak_image_let_go(const struct ak_image *image, uint64_t from, uint64_t to)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    from = (from + page - 1) / page * page;
+    to = to / page * page;
+    if (!image->file) {
+        return;
+    }
+    read_ahead(image, to, image->len);
+    if (from < to && to <= image->len) {
+        union {
+            const char *in;
+            void *out;
+        } at = {.in = image->bytes + from};
+        (void)madvise(at.out, (size_t)(to - from), MADV_DONTNEED); /* shared: nothing is lost */
+    }
 }
 
 int ak_image_fd(const struct ak_image *image)

@@ -39,6 +39,17 @@ AK_MUST enum ak_rc ak_index_open(const struct ak_index_options *options, struct 
 AK_MUST enum ak_rc ak_index_load(const struct ak_index_options *options,
                                  const struct ak_image *image, struct ak_index **index,
                                  struct ak_err *err);
+/* The rows of an image where they lie, without an index over them; views of the image. */
+struct ak_index_rows {
+    const char *vectors; /* f32[dimension] every `stride` bytes */
+    size_t stride;
+    uint64_t vectors_at; /* bytes from the beginning of the image */
+    uint64_t slots, live;
+    const uint64_t *dead; /* bitmap of slots that hold nothing; NULL: all are live */
+};
+AK_MUST enum ak_rc ak_index_rows_of(const struct ak_index_options *options,
+                                    const struct ak_image *image, struct ak_index_rows *rows,
+                                    struct ak_err *err);
 void ak_index_close(struct ak_index *index); /* no other call may be under way; NULL is fine */
 
 /* --- Writer --- */

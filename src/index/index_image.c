@@ -592,6 +592,53 @@ enum ak_rc ak_index_load(const struct ak_index_options *options, const struct ak
     return AK_OK;
 }
 
+static enum ak_rc dead_bits(const struct load *load, const uint64_t **dead, struct ak_err *err)
+{
+    struct ak_image_section section;
+    enum ak_rc rc =
+        ak_image_need(load->image, AK_IMAGE_DELETED, sizeof(uint64_t), load->words, &section, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    const uint64_t *words = section.p;
+    uint64_t count = 0;
+    for (uint64_t at = 0; at < load->words; at++) {
+        count += (uint64_t)__builtin_popcountll(ak_bits_clip(words[at], at, load->state.slots));
+    }
+    if (count != load->state.slots - load->state.live) {
+        return CORRUPT(err, "%llu rows are marked as removed, not %llu", (unsigned long long)count,
+                       (unsigned long long)(load->state.slots - load->state.live));
+    }
+    *dead = words;
+    return AK_OK;
+}
+
+enum ak_rc ak_index_rows_of(const struct ak_index_options *options, const struct ak_image *image,
+                            struct ak_index_rows *rows, struct ak_err *err)
+{
+    struct load load = {.image = image};
+    struct ak_image_section section = {0};
+    const uint64_t *dead = NULL;
+    size_t stride = ((size_t)options->dimension * sizeof(float) + 63) / 64 * 64;
+    enum ak_rc rc = read_state(&load, options, err);
+    const struct state *state = &load.state;
+    if (rc == AK_OK && state->slots) {
+        rc = ak_image_need(image, AK_IMAGE_VECTORS, stride, state->slots, &section, err);
+    }
+    if (rc == AK_OK && state->live < state->slots) {
+        rc = dead_bits(&load, &dead, err);
+    }
+    if (rc == AK_OK) {
+        *rows = (struct ak_index_rows){.vectors = section.p,
+                                       .stride = stride,
+                                       .vectors_at = section.file_at,
+                                       .slots = state->slots,
+                                       .live = state->live,
+                                       .dead = dead};
+    }
+    return rc;
+}
+
 /* --- Thawing --- */
 
 static enum ak_rc thaw_slabs(struct ak_index *index, struct ak_err *err)
