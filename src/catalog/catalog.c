@@ -73,6 +73,9 @@ static const char *const sql_text[SQL_COUNT] = {
                             " WHERE collection=?1 ORDER BY uuid DESC LIMIT 1",
     [SQL_SNAPSHOT_LAST] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots"
                           " ORDER BY created_us DESC LIMIT 1",
+    [SQL_SNAPSHOTS_OLDER] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots s"
+                            " WHERE created_us<?1 AND uuid<(SELECT max(uuid) FROM snapshots n"
+                            " WHERE n.collection=s.collection) ORDER BY created_us LIMIT ?2",
 };
 
 static enum ak_rc code_of(int sqlite_rc)

@@ -140,6 +140,11 @@ AK_MUST enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog,
                                               const struct ak_uuid *collection,
                                               struct ak_catalog_snapshot *snapshot,
                                               struct ak_err *err);
+/* Up to `cap` snapshots that are known, were created before that time, and are not the newest of
+ * their collection. */
+AK_MUST enum ak_rc ak_catalog_snapshots_older(struct ak_catalog *catalog, int64_t before_us,
+                                              struct ak_catalog_snapshot *snapshots, size_t cap,
+                                              size_t *count, struct ak_err *err);
 /* SQLite's own integrity check: AK_CORRUPT with its first finding. */
 AK_MUST enum ak_rc ak_catalog_check(struct ak_catalog *catalog, struct ak_err *err);
 const char *ak_catalog_sqlite_version(void); /* of the library in use: "3.40.1" */

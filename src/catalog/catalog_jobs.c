@@ -248,6 +248,21 @@ enum ak_rc ak_catalog_jobs_open(struct ak_catalog *catalog, ak_catalog_job_fn fn
     return rc;
 }
 
+static enum ak_rc read_snapshot(sqlite3_stmt *stmt, struct ak_catalog_snapshot *snapshot,
+                                struct ak_err *err)
+{
+    struct ak_catalog_snapshot row = {
+        .created_us = sqlite3_column_int64(stmt, 2),
+        .lsn = (uint64_t)sqlite3_column_int64(stmt, 3),
+        .bytes = (uint64_t)sqlite3_column_int64(stmt, 4),
+    };
+    if (!column_uuid(stmt, 0, &row.id) || !column_uuid(stmt, 1, &row.collection)) {
+        return ak_fail(err, AK_CORRUPT, "catalog: the row of a snapshot is damaged");
+    }
+    *snapshot = row;
+    return AK_OK;
+}
+
 enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog, const struct ak_uuid *collection,
                                       struct ak_catalog_snapshot *snapshot, struct ak_err *err)
 {
@@ -255,20 +270,31 @@ enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog, const struct a
     if (collection) {
         bind_uuid(stmt, 1, collection);
     }
-    enum ak_rc code = AK_OK;
     int rc = sqlite3_step(stmt);
-    struct ak_catalog_snapshot row;
-    if (rc == SQLITE_DONE) {
-        code = ak_fail(err, AK_NOT_FOUND, "no snapshot is known");
-    } else if (rc != SQLITE_ROW) {
-        code = ak_catalog_fail(catalog, rc, "look up a snapshot", err);
-    } else if (!column_uuid(stmt, 0, &row.id) || !column_uuid(stmt, 1, &row.collection)) {
-        code = ak_fail(err, AK_CORRUPT, "catalog: the row of a snapshot is damaged");
-    } else {
-        row.created_us = sqlite3_column_int64(stmt, 2);
-        row.lsn = (uint64_t)sqlite3_column_int64(stmt, 3);
-        row.bytes = (uint64_t)sqlite3_column_int64(stmt, 4);
-        *snapshot = row;
+    enum ak_rc code = rc == SQLITE_ROW    ? read_snapshot(stmt, snapshot, err)
+                      : rc == SQLITE_DONE ? ak_fail(err, AK_NOT_FOUND, "no snapshot is known")
+                                          : ak_catalog_fail(catalog, rc, "find a snapshot", err);
+    (void)sqlite3_reset(stmt);
+    ak_mutex_unlock(&catalog->db_lock);
+    return code;
+}
+
+enum ak_rc ak_catalog_snapshots_older(struct ak_catalog *catalog, int64_t before_us,
+                                      struct ak_catalog_snapshot *snapshots, size_t cap,
+                                      size_t *count, struct ak_err *err)
+{
+    enum ak_rc code = AK_OK;
+    int rc = SQLITE_ROW;
+    *count = 0;
+    sqlite3_stmt *stmt = begin_read(catalog, SQL_SNAPSHOTS_OLDER);
+    bind_u64(stmt, 1, (uint64_t)before_us);
+    bind_u64(stmt, 2, cap);
+    while (code == AK_OK && *count < cap && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        code = read_snapshot(stmt, &snapshots[*count], err);
+        *count += code == AK_OK;
+    }
+    if (code == AK_OK && rc != SQLITE_DONE && rc != SQLITE_ROW) {
+        code = ak_catalog_fail(catalog, rc, "find old snapshots", err);
     }
     (void)sqlite3_reset(stmt);
     ak_mutex_unlock(&catalog->db_lock);

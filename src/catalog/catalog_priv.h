@@ -37,6 +37,7 @@ enum catalog_sql {
     SQL_SNAPSHOT_DELETE,
     SQL_SNAPSHOT_NEWEST,
     SQL_SNAPSHOT_LAST,
+    SQL_SNAPSHOTS_OLDER,
     SQL_COUNT
 };
 
