@@ -101,6 +101,7 @@ TEST(flow, a_client_that_goes_away_stops_the_producer)
         struct ak_test_response response;
         ak_test_tcp_open(&tcp, app.port);
         ak_test_tcp_send_text(&tcp, "GET /flow/1000000000000 " HEAD "\r\n");
+        wait_for(&app.requests, i + 1);
         CHECK(i % 2 || ak_test_tcp_response(&tcp, &response, true));
         if (i % 2 == 0) {
             ak_test_response_release(&response);
