@@ -225,10 +225,16 @@ static enum ak_rc check_rows(const struct ak_import *import, const struct ak_doc
     return AK_OK;
 }
 
+struct taking {
+    struct ak_import *import;
+    bool failed; /* storing, not reading */
+};
+
 static enum ak_rc take_rows(void *ctx, const struct ak_document *rows, size_t count,
                             struct ak_err *err)
 {
-    struct ak_import *import = ctx;
+    struct taking *taking = ctx;
+    struct ak_import *import = taking->import;
     size_t row_bytes = ak_collection_info(import->collection)->dimension * sizeof(float);
     size_t most = IMPORT_BYTES / row_bytes + 1;
     most = most < IMPORT_ROWS ? most : IMPORT_ROWS;
@@ -241,6 +247,7 @@ static enum ak_rc take_rows(void *ctx, const struct ak_document *rows, size_t co
         rc = check_rows(import, rows + at, n, err);
         rc = rc == AK_OK ? ak_import_add(import, rows + at, n, err) : rc;
     }
+    taking->failed = rc != AK_OK;
     return rc;
 }
 
@@ -248,8 +255,13 @@ static void run_spool(struct ak_op *base)
 {
     struct ak_spool_op *op = AK_OP_OF(op, struct ak_spool_op, base);
     uint32_t dimension = ak_collection_info(op->import->collection)->dimension;
-    ak_op_done(base, ak_snapshot_import(op->spool->fs, op->spool->path, dimension, take_rows,
-                                        op->import, &base->err));
+    struct taking taking = {.import = op->import};
+    enum ak_rc rc = ak_snapshot_import(op->spool->fs, op->spool->path, dimension, take_rows,
+                                       &taking, &base->err);
+    if (rc == AK_CORRUPT && !taking.failed) { /* damage that was sent, not ours */
+        rc = ak_wrap(&base->err, AK_INVALID, "the Parquet file");
+    }
+    ak_op_done(base, rc);
 }
 
 void ak_service_spool_import(struct ak_service *service, struct ak_spool_op *op)
