@@ -365,13 +365,18 @@ static enum ak_rc say(struct s3_store *store, struct s3_series *series, struct a
         ak_buf_clear(&message);
     }
     struct ak_str text = ak_str_sub(ak_str_trim(ak_buf_str(&message)), 0, SHOWN_MESSAGE);
+    while (ak_str_has_suffix(text, AK_STR("."))) { /* ours goes on after it */
+        text.len--;
+    }
+    bool hides = series->meaning.rc == AK_FORBIDDEN && response->status / 100 == 4 &&
+                 response->status != 403; /* some say 404 or 400 for it */
     const char *advice = series->meaning.advice;
     int date_off = 0;
     if (series->meaning.repair == S3_REPAIR_CLOCK) {
         int64_t date_us = ak_s3_http_date_us(ak_httpc_header(response, "date"));
         date_off = (int)((ak_now_us(store->clock) - date_us) / 1000000);
     }
-    enum ak_rc rc = ak_fail(err, series->meaning.rc, "%d%s%s%s%.*s%s%s", response->status,
+    enum ak_rc rc = ak_fail(err, series->meaning.rc, "%s%d%s%s%s%.*s%s%s", hides ? "403, told as " : "", response->status,
                             series->code[0] ? " " : "", series->code, text.len ? ": " : "",
                             AK_STR_ARG(text), advice ? ": " : "", advice ? advice : "");
     if (date_off && err) {
