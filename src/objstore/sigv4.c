@@ -319,7 +319,8 @@ enum ak_rc ak_sigv4_sign(struct ak_sigv4 *signer, const struct ak_sigv4_keys *ke
     ak_buf_add_fmt(&text, "AWS4-HMAC-SHA256\n%s\n", date);
     ak_buf_add_str(&text, ak_buf_str(&scope));
     ak_buf_add_fmt(&text, "\n%s", hex);
-    rc = ak_buf_check(&text, err);
+    rc = ak_buf_check(&scope, err);
+    rc = rc == AK_OK ? ak_buf_check(&text, err) : rc;
     if (rc == AK_OK) {
         rc = day_key(signer, keys->secret, (struct ak_str){date, 8}, key, err);
     }
