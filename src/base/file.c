@@ -217,6 +217,22 @@ static enum ak_rc posix_rename(struct ak_fs *fs, const char *from, const char *t
     return AK_OK;
 }
 
+static enum ak_rc posix_link(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err)
+{
+    (void)fs;
+    if (linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0) {
+        return AK_OK;
+    }
+    int failed = errno;
+    /* EPERM: no hard links here, or not of this file (fs.protected_hardlinks). */
+    if (failed == EXDEV || failed == EPERM || failed == EMLINK || failed == EOPNOTSUPP ||
+        failed == ENOSYS) {
+        return ak_fail(err, AK_UNSUPPORTED, "'%s' cannot have a second name '%s': %s", from, to,
+                       strerror(failed));
+    }
+    return ak_fail_errno(err, failed, "link '%s' to '%s'", from, to);
+}
+
 static enum ak_rc posix_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     (void)fs;
@@ -238,6 +254,18 @@ static enum ak_rc posix_make_dir(struct ak_fs *fs, const char *path, struct ak_e
         failed = S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
     }
     return failed ? ak_fail_errno(err, failed, "make folder '%s'", path) : AK_OK;
+}
+
+static enum ak_rc posix_remove_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
+{
+    (void)fs;
+    if (rmdir(path) == 0) {
+        return AK_OK;
+    }
+    if (errno == ENOTEMPTY || errno == EEXIST) {
+        return ak_fail(err, AK_CONFLICT, "remove folder '%s': it is not empty", path);
+    }
+    return ak_fail_errno(err, errno, "remove folder '%s'", path);
 }
 
 static enum ak_rc posix_sync_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
@@ -313,8 +341,10 @@ struct ak_fs *ak_fs_posix(void)
     static const struct ak_fs_ops ops = {
         .open = posix_open,
         .rename = posix_rename,
+        .link = posix_link,
         .remove = posix_remove,
         .make_dir = posix_make_dir,
+        .remove_dir = posix_remove_dir,
         .sync_dir = posix_sync_dir,
         .list = posix_list,
         .stat = posix_stat,
@@ -335,6 +365,11 @@ enum ak_rc ak_fs_rename(struct ak_fs *fs, const char *from, const char *to, stru
     return fs->ops->rename(fs, from, to, err);
 }
 
+enum ak_rc ak_fs_link(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err)
+{
+    return fs->ops->link(fs, from, to, err);
+}
+
 enum ak_rc ak_fs_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     return fs->ops->remove(fs, path, err);
@@ -343,6 +378,11 @@ enum ak_rc ak_fs_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
 enum ak_rc ak_fs_make_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     return fs->ops->make_dir(fs, path, err);
+}
+
+enum ak_rc ak_fs_remove_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
+{
+    return fs->ops->remove_dir(fs, path, err);
 }
 
 enum ak_rc ak_fs_sync_dir(struct ak_fs *fs, const char *path, struct ak_err *err)

@@ -250,6 +250,21 @@ enum ak_rc ak_objstore_get_file(struct ak_objstore *store, struct ak_str key, st
     return wrap(store, rc, "download", key, err);
 }
 
+enum ak_rc ak_objstore_link_file(struct ak_objstore *store, struct ak_str key, struct ak_fs *fs,
+                                 const char *path, ak_objstore_progress progress, void *ctx,
+                                 struct ak_err *err)
+{
+    enum ak_rc rc = ak_objstore_check_key(key, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    rc = store->ops->link_file ? store->ops->link_file(store, key, fs, path, err) : AK_UNSUPPORTED;
+    if (rc == AK_UNSUPPORTED) {
+        rc = store->ops->get_file(store, key, fs, path, progress, ctx, err);
+    }
+    return wrap(store, rc, "download", key, err);
+}
+
 enum ak_rc ak_objstore_put_file(struct ak_objstore *store, struct ak_str key, struct ak_fs *fs,
                                 const char *path, ak_objstore_progress progress, void *ctx,
                                 struct ak_err *err)

@@ -72,6 +72,13 @@ AK_MUST enum ak_rc ak_objstore_get_file(struct ak_objstore *store, struct ak_str
                                         struct ak_fs *fs, const char *path,
                                         ak_objstore_progress progress, void *ctx,
                                         struct ak_err *err);
+/* get_file for a `path` whose bytes nobody will change (it may be mapped, renamed, removed): the
+ * dir store gives its object a second name there, where the file system can, which takes neither
+ * time nor space; all else is as for get_file. */
+AK_MUST enum ak_rc ak_objstore_link_file(struct ak_objstore *store, struct ak_str key,
+                                         struct ak_fs *fs, const char *path,
+                                         ak_objstore_progress progress, void *ctx,
+                                         struct ak_err *err);
 /* A local file as an object. The dir store links or clones it where the file system can: so the
  * file must not change afterwards. S3: several parts at once above 64 MiB. Memory: at most 64 MiB.
  */

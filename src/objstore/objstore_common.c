@@ -6,16 +6,48 @@
 
 /* --- A file that appears whole or not at all --- */
 
-enum ak_rc ak_objstore_target_open(struct ak_objstore_target *target, struct ak_fs *fs,
-                                   const char *path, uint64_t size, struct ak_err *err)
+static enum ak_rc target_init(struct ak_objstore_target *target, struct ak_fs *fs, const char *path,
+                              struct ak_err *err)
 {
     *target = (struct ak_objstore_target){.fs = fs, .path = path};
     ak_buf_init(&target->part, PATH_MAX);
     ak_buf_add_fmt(&target->part, "%s.part", path);
-    const char *part = ak_buf_cstr(&target->part);
-    enum ak_rc rc = ak_buf_check(&target->part, err);
+    (void)ak_buf_cstr(&target->part);
+    return ak_buf_check(&target->part, err);
+}
+
+/* What a crash has left. Never written over: it may be a second name of an object. */
+static void remove_leftover(struct ak_fs *fs, const char *part)
+{
+    struct ak_err ignored; /* most often there is none; the open that follows reports the rest */
+    (void)!ak_fs_remove(fs, part, &ignored);
+}
+
+/* Close and forget; the file is wherever it is. */
+static void target_release(struct ak_objstore_target *target)
+{
+    ak_file_close(target->file);
+    target->file = NULL;
+    ak_buf_release(&target->part);
+}
+
+void ak_objstore_target_abort(struct ak_objstore_target *target)
+{
+    if (target->file) {
+        struct ak_err ignored; /* the failure that led here is the one to report */
+        (void)!ak_fs_remove(target->fs, ak_buf_cstr(&target->part), &ignored);
+    }
+    target_release(target);
+}
+
+enum ak_rc ak_objstore_target_open(struct ak_objstore_target *target, struct ak_fs *fs,
+                                   const char *path, uint64_t size, struct ak_err *err)
+{
+    enum ak_rc rc = target_init(target, fs, path, err);
     if (rc == AK_OK) {
-        rc = ak_fs_open(fs, part, AK_OPEN_WRITE | AK_OPEN_CREATE | AK_OPEN_TRUNCATE, &target->file,
+        const char *part = ak_buf_cstr(&target->part);
+        remove_leftover(fs, part);
+        rc = ak_fs_open(fs, part, AK_OPEN_WRITE | AK_OPEN_CREATE | AK_OPEN_EXCLUSIVE, &target->file,
                         err);
     }
     if (rc == AK_OK && size > 0) {
@@ -27,40 +59,54 @@ enum ak_rc ak_objstore_target_open(struct ak_objstore_target *target, struct ak_
     return rc;
 }
 
-void ak_objstore_target_abort(struct ak_objstore_target *target)
+/* The part gets its name, and the name lasts. */
+static enum ak_rc target_place(struct ak_objstore_target *target, struct ak_err *err)
 {
-    if (target->file) {
-        ak_file_close(target->file);
-        target->file = NULL;
-        struct ak_err ignored; /* the failure that led here is the one to report */
-        (void)!ak_fs_remove(target->fs, ak_buf_cstr(&target->part), &ignored);
-    }
-    ak_buf_release(&target->part);
-}
-
-enum ak_rc ak_objstore_target_commit(struct ak_objstore_target *target, struct ak_err *err)
-{
-    enum ak_rc rc = ak_file_sync(target->file, err);
-    if (rc == AK_OK) {
-        rc = ak_fs_rename(target->fs, ak_buf_cstr(&target->part), target->path, err);
-    }
+    const char *part = ak_buf_cstr(&target->part);
+    struct ak_err ignored; /* the first failure is the one to report */
+    enum ak_rc rc = ak_fs_rename(target->fs, part, target->path, err);
     if (rc != AK_OK) {
-        ak_objstore_target_abort(target);
+        (void)!ak_fs_remove(target->fs, part, &ignored);
         return rc;
     }
-    ak_file_close(target->file);
-    target->file = NULL;
-    ak_buf_release(&target->part);
-    /* The folder, so that the name survives: the path up to its last '/'. */
+    /* The folder: the path up to its last '/'. */
     const char *slash = strrchr(target->path, '/');
     size_t len = slash ? (size_t)(slash - target->path) : 0;
     char *folder = !slash ? ak_strdup_n(".", 1) : ak_strdup_n(target->path, len > 0 ? len : 1);
     rc = ak_fs_sync_dir(target->fs, folder, err);
     ak_free(folder);
-    if (rc != AK_OK) {
-        struct ak_err ignored; /* a name that may not survive is no name */
+    if (rc != AK_OK) { /* a name that may not survive is no name */
         (void)!ak_fs_remove(target->fs, target->path, &ignored);
     }
+    return rc;
+}
+
+enum ak_rc ak_objstore_target_commit(struct ak_objstore_target *target, struct ak_err *err)
+{
+    enum ak_rc rc = ak_file_sync(target->file, err);
+    if (rc != AK_OK) {
+        ak_objstore_target_abort(target);
+        return rc;
+    }
+    rc = target_place(target, err);
+    target_release(target);
+    return rc;
+}
+
+enum ak_rc ak_objstore_target_link(struct ak_objstore_target *target, struct ak_fs *fs,
+                                   const char *from, const char *path, struct ak_err *err)
+{
+    enum ak_rc rc = target_init(target, fs, path, err);
+    if (rc == AK_OK) {
+        remove_leftover(fs, ak_buf_cstr(&target->part));
+        rc = ak_fs_link(fs, from, ak_buf_cstr(&target->part), err);
+    }
+    if (rc == AK_OK) {
+        rc = target_place(target, err);
+        struct ak_err gone; /* as it should be, unless `path` had these very bytes */
+        (void)!ak_fs_remove(fs, ak_buf_cstr(&target->part), &gone);
+    }
+    target_release(target);
     return rc;
 }
 

@@ -3,8 +3,8 @@
  * A store embeds `struct ak_objstore` first and fills one table of operations. objstore.c checks
  * every argument before it gets here (key, options, limit), puts "store: verb 'key'" before the
  * message of a failure, and restores `out` after a failed get: an operation does neither. No
- * operation may be NULL; those at the end have an implementation by the others, to be named in the
- * table by a store that has nothing better.
+ * operation but link_file may be NULL; those at the end have an implementation by the others, to be
+ * named in the table by a store that has nothing better.
  *
  * Threads: operations are called from any thread, several at once; a writer by one at a time.
  */
@@ -30,6 +30,9 @@ struct ak_objstore_ops {
     enum ak_rc (*get_file)(struct ak_objstore *store, struct ak_str key, struct ak_fs *fs,
                            const char *path, ak_objstore_progress progress, void *ctx,
                            struct ak_err *err);
+    /* NULL or AK_UNSUPPORTED: get_file is called instead. */
+    enum ak_rc (*link_file)(struct ak_objstore *store, struct ak_str key, struct ak_fs *fs,
+                            const char *path, struct ak_err *err);
     /* Or ak_objstore_put_file_by_writer. */
     enum ak_rc (*put_file)(struct ak_objstore *store, struct ak_str key, struct ak_fs *fs,
                            const char *path, ak_objstore_progress progress, void *ctx,
@@ -91,7 +94,7 @@ AK_MUST enum ak_rc ak_objstore_tell(ak_objstore_progress progress, void *ctx, ui
 struct ak_objstore_target {
     struct ak_fs *fs;
     struct ak_file *file; /* write to it; NULL after commit and abort */
-    struct ak_buf part;   /* "<path>.part", which a crash may leave and the next try overwrites */
+    struct ak_buf part;   /* "<path>.part", which a crash may leave and the next try removes */
     const char *path;     /* borrowed until commit or abort */
 };
 /* Reserves `size` bytes, so that a full disk is met before anything is moved. */
@@ -99,6 +102,9 @@ AK_MUST enum ak_rc ak_objstore_target_open(struct ak_objstore_target *target, st
                                            const char *path, uint64_t size, struct ak_err *err);
 /* Sync, rename to `path`, sync of its folder; after a failure nothing is left. */
 AK_MUST enum ak_rc ak_objstore_target_commit(struct ak_objstore_target *target, struct ak_err *err);
+/* The whole of it, when `from` can have a second name: AK_UNSUPPORTED when it cannot. */
+AK_MUST enum ak_rc ak_objstore_target_link(struct ak_objstore_target *target, struct ak_fs *fs,
+                                           const char *from, const char *path, struct ak_err *err);
 void ak_objstore_target_abort(struct ak_objstore_target *target); /* fine after a failed open */
 
 /* --- Operations made of other operations --- */

@@ -345,7 +345,9 @@ static enum ak_rc cut_rename(struct ak_fs *fs, const char *from, const char *to,
     bool is_seen = locate(cut, from, &dirs[0], names[0]) && locate(cut, to, &dirs[1], names[1]);
     enum ak_rc rc = ak_fs_rename(cut->under, from, to, err);
     const struct entry *entry = is_seen ? find_entry(&cut->live, dirs[0], names[0]) : NULL;
-    if (rc == AK_OK && entry) {
+    const struct entry *old = is_seen ? find_entry(&cut->live, dirs[1], names[1]) : NULL;
+    /* Between two names of one file a rename does nothing (POSIX). */
+    if (rc == AK_OK && entry && !(old && old->node == entry->node)) {
         struct op *op = record(cut, OP_RENAME, entry->node);
         op->dir = dirs[0];
         op->name = ak_strdup_n(names[0], strlen(names[0]));
@@ -357,20 +359,69 @@ static enum ak_rc cut_rename(struct ak_fs *fs, const char *from, const char *to,
     return rc;
 }
 
-static enum ak_rc cut_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
+/* The bytes that a file has now, as the beginning of its node's story. */
+static void load_node(struct powercut *cut, uint32_t node, const char *path)
+{
+    struct ak_buf bytes;
+    struct ak_err err;
+    ak_buf_init(&bytes, 0);
+    if (ak_fs_read_all(ak_fs_posix(), path, AK_BUF_MAX_DEFAULT, &bytes, &err) != AK_OK) {
+        give_up("read", path);
+    }
+    size_t len = 0;
+    cut->nodes[node].bytes = (unsigned char *)ak_buf_take(&bytes, &len);
+    cut->nodes[node].size = len;
+}
+
+/* A file from outside of the folder under test counts as durable, as all that is there. */
+static enum ak_rc cut_link(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err)
+{
+    struct powercut *cut = cut_of(fs);
+    uint32_t dirs[2] = {0};
+    char names[2][NAME_MAX + 1];
+    (void)pthread_mutex_lock(&cut->mutex);
+    bool is_inside = locate(cut, from, &dirs[0], names[0]);
+    bool is_seen = locate(cut, to, &dirs[1], names[1]);
+    enum ak_rc rc = ak_fs_link(cut->under, from, to, err);
+    if (rc == AK_OK && is_seen) {
+        const struct entry *entry = is_inside ? find_entry(&cut->live, dirs[0], names[0]) : NULL;
+        uint32_t node = entry ? entry->node : add_node(cut, false);
+        if (!entry) {
+            load_node(cut, node, from);
+        }
+        record_entry(cut, OP_LINK, dirs[1], names[1], node);
+    }
+    (void)pthread_mutex_unlock(&cut->mutex);
+    return rc;
+}
+
+static enum ak_rc remove_entry(struct ak_fs *fs, const char *path,
+                               enum ak_rc (*remove_fn)(struct ak_fs *, const char *,
+                                                       struct ak_err *),
+                               struct ak_err *err)
 {
     struct powercut *cut = cut_of(fs);
     uint32_t dir = 0;
     char name[NAME_MAX + 1];
     (void)pthread_mutex_lock(&cut->mutex);
     bool is_seen = locate(cut, path, &dir, name);
-    enum ak_rc rc = ak_fs_remove(cut->under, path, err);
+    enum ak_rc rc = remove_fn(cut->under, path, err);
     const struct entry *entry = is_seen ? find_entry(&cut->live, dir, name) : NULL;
     if (rc == AK_OK && entry) {
         record_entry(cut, OP_UNLINK, dir, name, entry->node);
     }
     (void)pthread_mutex_unlock(&cut->mutex);
     return rc;
+}
+
+static enum ak_rc cut_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
+{
+    return remove_entry(fs, path, ak_fs_remove, err);
+}
+
+static enum ak_rc cut_remove_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
+{
+    return remove_entry(fs, path, ak_fs_remove_dir, err);
 }
 
 static enum ak_rc cut_make_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
@@ -452,15 +503,7 @@ static bool scan_entry(void *ctx, struct ak_str name)
         scan_dir(cut, node, path);
         return true;
     }
-    struct ak_buf bytes;
-    struct ak_err err;
-    ak_buf_init(&bytes, 0);
-    if (ak_fs_read_all(ak_fs_posix(), path, (size_t)st.st_size, &bytes, &err) != AK_OK) {
-        give_up("read", path);
-    }
-    size_t len = 0;
-    cut->nodes[node].bytes = (unsigned char *)ak_buf_take(&bytes, &len);
-    cut->nodes[node].size = len;
+    load_node(cut, node, path);
     return true;
 }
 
@@ -478,8 +521,10 @@ struct powercut *powercut_open(struct ak_fs *under, const char *dir)
     static const struct ak_fs_ops ops = {
         .open = cut_open,
         .rename = cut_rename,
+        .link = cut_link,
         .remove = cut_remove,
         .make_dir = cut_make_dir,
+        .remove_dir = cut_remove_dir,
         .sync_dir = cut_sync_dir,
         .list = cut_list,
         .stat = cut_stat,
