@@ -26,6 +26,10 @@ void ak_objstore_close(struct ak_objstore *store); /* NULL is fine; no call may 
 /* "dir '/var/lib/akidb/objects'", "s3 bucket 'b' at https://…": for messages. Borrowed. */
 const char *ak_objstore_name(const struct ak_objstore *store);
 
+/* AK_INVALID says what is wrong with the key. Every call below checks; this is for who must know
+ * before. */
+AK_MUST enum ak_rc ak_objstore_check_key(struct ak_str key, struct ak_err *err);
+
 struct ak_object {
     struct ak_str key;
     uint64_t size;

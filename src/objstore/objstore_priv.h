@@ -81,8 +81,6 @@ void ak_objstore_writer_abort(struct ak_objstore_writer *writer);
 
 /* --- Checks --- */
 
-/* The key as objstore.h has it; AK_INVALID says what is wrong with it. */
-AK_MUST enum ak_rc ak_objstore_check_key(struct ak_str key, struct ak_err *err);
 /* A key cut for messages, at a character's border: a long one would push the cause out of them. */
 struct ak_str ak_objstore_shown(struct ak_str key);
 /* Tell `progress` (may be NULL); AK_CONFLICT "cancelled" when it wants no more. */
