@@ -595,8 +595,9 @@ TEST(httpc, callers_share_the_connections_that_there_may_be)
     }
     struct ak_httpc *client = open_client(1);
     server_start(steps, 16);
+    const char *where = url("/");
     for (size_t i = 0; i < 4; i++) {
-        callers[i] = (struct caller){.client = client, .url = url("/")};
+        callers[i] = (struct caller){.client = client, .url = where};
         CHECK_OK(ak_thread_start(&threads[i], "caller", call_often, &callers[i], &err));
     }
     for (size_t i = 0; i < 4; i++) {
