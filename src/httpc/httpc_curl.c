@@ -385,10 +385,17 @@ static enum ak_rc conclude(struct call *call, CURLcode code, struct ak_err *err)
         transfer->response->failure = transfer->failure;
         return ak_fail(err, transfer->rc, "%s", transfer->err.text);
     }
-    if (code == CURLE_OK) {
+    if (code == CURLE_OK && transfer->head_told) {
         return AK_OK;
     }
+    if (code == CURLE_OK) { /* libcurl takes a head without its end for a whole one */
+        transfer->response->failure = AK_HTTPC_RECEIVE;
+        return ak_fail(err, AK_UNAVAILABLE, "the connection broke within the answer's head");
+    }
     struct meaning meaning = meaning_of(code);
+    if (code == CURLE_UNSUPPORTED_PROTOCOL && strstr(call->text, "HTTP/0.9")) {
+        meaning = (struct meaning){AK_HTTPC_PROTOCOL, AK_UNAVAILABLE}; /* of the answer, that is */
+    }
     const char *more =
         meaning.failure == AK_HTTPC_TRUST ? " (give the server's authority as a PEM file)" : "";
     transfer->response->failure = meaning.failure;

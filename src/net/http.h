@@ -22,6 +22,9 @@
 #include "base/str.h"
 #include "metrics/metrics.h"
 
+#define AK_NET_SMALL_BYTES                                                                         \
+    (64u << 10) /* a request that holds no more is never refused for memory */
+
 struct ak_http_server;
 struct ak_http_request;
 
@@ -48,9 +51,11 @@ struct ak_http_options {
     uint32_t connections_max;  /* 0: 20,000; more are answered 503 and closed */
     uint32_t pipeline_max;     /* requests of one connection under way; 0: 64 */
     size_t body_max;           /* default limit in bytes; 0: AK_BODY_MAX */
+    size_t memory_max; /* all bodies and answers held at one time; past it requests that hold more
+                        * than AK_NET_SMALL_BYTES are answered 503. 0: 1 GiB */
     struct ak_http_app app;
     struct ak_log *log;
-    struct ak_metrics *metrics; /* CONNECTIONS gauge; may be NULL */
+    struct ak_metrics *metrics; /* CONNECTIONS and MEMORY{requests} gauges; may be NULL */
 };
 
 AK_MUST enum ak_rc ak_http_open(const struct ak_http_options *options,
@@ -77,6 +82,9 @@ struct ak_str ak_http_path(const struct ak_http_request *request);  /* raw, with
 struct ak_str ak_http_query(const struct ak_http_request *request); /* raw, after '?' */
 /* Case-insensitive; .p is NULL when absent. */
 struct ak_str ak_http_header(const struct ak_http_request *request, struct ak_str name);
+/* The i-th header as it was sent, from 0; false: there are no more. */
+AK_MUST bool ak_http_header_at(const struct ak_http_request *request, size_t i, struct ak_str *name,
+                               struct ak_str *value);
 struct ak_str ak_http_body(const struct ak_http_request *request);
 struct ak_arena *ak_http_arena(struct ak_http_request *request); /* dies with the request */
 void ak_http_attach(struct ak_http_request *request, void *data);
@@ -109,6 +117,22 @@ void ak_http_resume(struct ak_http_request *request);
 /* Takes the bytes of `body` (left empty). extra_headers: "Name: value\r\n…" or NULL. */
 void ak_http_respond(struct ak_http_request *request, int status, const char *content_type,
                      struct ak_buf *body, const char *extra_headers);
+/* A body that stays its owner's, so nothing is copied. To HEAD only its length matters. */
+struct ak_http_view {
+    struct ak_str body;
+    /* Called once, from any thread, when the body is written or nobody wants it; may be NULL. */
+    void (*release)(void *ctx);
+    void *ctx;
+    /* For servers that play a bad network. */
+    uint64_t bytes_per_s; /* 0: as fast as the client takes it */
+    bool cuts;            /* after cut_at bytes of the body the connection is reset */
+    size_t cut_at;
+};
+void ak_http_respond_view(struct ak_http_request *request, int status, const char *content_type,
+                          const struct ak_http_view *view, const char *extra_headers);
+/* Instead of a response: what was answered before is written, then the connection is reset.
+ * on_done gets status 0. */
+void ak_http_abort(struct ak_http_request *request);
 /* {"error":{"code":…,"message":…}} with the status of the code; Retry-After: 1 when retryable 503.
  */
 void ak_http_respond_error(struct ak_http_request *request, enum ak_rc rc, const char *message);

@@ -80,7 +80,7 @@ static bool space_h1(struct ak_conn *conn, char **p, size_t *len)
         }
     }
     if (!ok) {
-        conn->proto->refuse(conn, 503, AK_NOMEM, NULL);
+        conn->proto->refuse(conn, 503, AK_NOMEM, AK_H1_NO_MEMORY);
     }
     return ok;
 }
@@ -186,7 +186,7 @@ static void forget(struct ak_conn *conn, struct ak_http_request *request)
 
 void ak_h1_release_if_over(struct ak_conn *conn, struct ak_http_request *request)
 {
-    if (request->queued && request->out_at == request->out_total &&
+    if (request->queued && request->out_at == request->out_total && !request->cuts &&
         request != ak_h1_of(conn)->current) {
         forget(conn, request);
     }
@@ -302,6 +302,13 @@ static bool keeps_alive(const struct ak_conn *conn, const struct ak_http_request
     return !(conn->nl->draining && is_last && conn->at == conn->fill);
 }
 
+/* The front response is one that is cut off, and all of it that may leave has left. */
+static void reset_if_cut(struct ak_conn *conn)
+{
+    const struct ak_http_request *front = conn->first;
+    conn->resetting = front && front->queued && front->cuts && front->out_at == front->out_total;
+}
+
 static void queue_h1(struct ak_conn *conn)
 {
     const struct ak_http_request *request = conn->unqueued;
@@ -312,7 +319,10 @@ static void queue_h1(struct ak_conn *conn)
         struct ak_http_request *next = conn->unqueued;
         bool close = !keeps_alive(conn, next);
         next->wants_interim = false;
-        ak_response_finish_head(next, close);
+        if (!next->is_abort) {
+            ak_response_finish_head(next, close);
+        }
+        next->paced_from_ms = now_ms(conn);
         next->queued = true;
         conn->unqueued = next->next;
         conn->out_bytes += next->out_total;
@@ -331,6 +341,7 @@ static void queue_h1(struct ak_conn *conn)
         front->interim_left = AK_NET_INTERIM_BYTES;
         conn->out_bytes += AK_NET_INTERIM_BYTES;
     }
+    reset_if_cut(conn);
 }
 
 static int add_iov(struct iovec *iov, int count, const char *p, size_t len)
@@ -346,6 +357,32 @@ static int add_iov(struct iovec *iov, int count, const char *p, size_t len)
     return count;
 }
 
+#define PACE_STEPS 50 /* a second: how finely a response that is held back is cut up */
+
+/* Bytes of the body that may leave now; when there are none, *due_ms is when there will be. */
+static size_t allowance(const struct ak_conn *conn, const struct ak_http_request *request,
+                        int64_t *due_ms)
+{
+    size_t at = request->out_at > request->out_len ? request->out_at - request->out_len : 0;
+    size_t rest = request->out_total - request->out_len - at;
+    if (!request->bytes_per_s || !rest) {
+        return rest;
+    }
+    double rate = (double)request->bytes_per_s;
+    double step = rate / PACE_STEPS > 1 ? rate / PACE_STEPS : 1;
+    double elapsed_s = (double)(now_ms(conn) - request->paced_from_ms) / 1e3;
+    double allowed = elapsed_s * rate - (double)at;
+    if (allowed >= (double)rest) {
+        return rest;
+    }
+    if (allowed < step && allowed < (double)rest) {
+        double next = (double)at + (step < (double)rest ? step : (double)rest);
+        *due_ms = request->paced_from_ms + (int64_t)(next / rate * 1e3) + 1;
+        return 0;
+    }
+    return (size_t)allowed;
+}
+
 static int gather_h1(struct ak_conn *conn, struct iovec *iov, int max)
 {
     int count = 0;
@@ -355,13 +392,16 @@ static int gather_h1(struct ak_conn *conn, struct iovec *iov, int max)
         if (!at->queued) {
             break;
         }
-        size_t body = at->out_total - at->out_len;
+        size_t body = allowance(conn, at, &conn->pace_due_ms);
         if (at->out_at < at->out_len) {
             count = add_iov(iov, count, at->out + at->out_at, at->out_len - at->out_at);
-            count = add_iov(iov, count, at->answer.p, body);
+            count = add_iov(iov, count, at->content.p, body);
         } else {
             size_t from = at->out_at - at->out_len;
-            count = add_iov(iov, count, body ? at->answer.p + from : NULL, body - from);
+            count = add_iov(iov, count, body ? at->content.p + from : NULL, body);
+        }
+        if (at->bytes_per_s || at->cuts) {
+            break; /* what follows waits for all of it */
         }
     }
     return count;
@@ -385,6 +425,7 @@ static void sent_h1(struct ak_conn *conn, size_t len)
         }
         at = next;
     }
+    reset_if_cut(conn);
 }
 
 /* --- Time --- */

@@ -129,7 +129,7 @@ static bool set_head(struct ak_http_request *request, int status, const char *co
     }
     if (!request->no_content) {
         PUT(request, "Content-Length: ");
-        put_number(request, request->answer.len);
+        put_number(request, request->content.len);
         PUT(request, "\r\n");
     }
     put(request, extra.p, extra.len);
@@ -138,9 +138,9 @@ static bool set_head(struct ak_http_request *request, int status, const char *co
 
 void ak_response_finish_head(struct ak_http_request *request, bool close)
 {
-    size_t len = 0;
-    const char *date = ak_net_loop_date(request->nl, &len);
-    put(request, date, len);
+    size_t date_len = 0;
+    const char *date = ak_net_loop_date(request->nl, &date_len);
+    put(request, date, date_len);
     if (close) {
         PUT(request, "Connection: close\r\n");
     } else if (request->is_http_1_0) {
@@ -148,7 +148,11 @@ void ak_response_finish_head(struct ak_http_request *request, bool close)
     }
     PUT(request, "\r\n");
     bool has_body = request->method != AK_HTTP_HEAD && !request->no_content;
-    request->out_total = request->out_len + (has_body ? request->answer.len : 0);
+    size_t len = has_body ? request->content.len : 0;
+    if (request->cuts && request->cut_at < len) {
+        len = request->cut_at;
+    }
+    request->out_total = request->out_len + len;
 }
 
 /* --- Errors --- */
@@ -157,6 +161,7 @@ void ak_response_set_error(struct ak_http_request *request, int status, enum ak_
                            const char *message)
 {
     struct ak_buf *body = &request->answer;
+    ak_response_release_view(request);
     ak_buf_release(body);
     ak_buf_init(body, 0);
     ak_buf_add_str(body, AK_STR("{\"error\":{\"code\":"));
@@ -168,6 +173,7 @@ void ak_response_set_error(struct ak_http_request *request, int status, enum ak_
     if (body->failed) { /* no memory even for this: the status must do */
         ak_buf_clear(body);
     }
+    request->content = ak_buf_str(body);
     const char *extra = status == 503 && ak_rc_is_retryable(rc) ? "Retry-After: 1\r\n" : NULL;
     bool fits = set_head(request, status, AK_HTTP_JSON, extra);
     AK_ASSERT(fits); /* the longest of these is shorter than out_inline */
@@ -218,14 +224,61 @@ void ak_http_respond(struct ak_http_request *request, int status, const char *co
         is_whole = !body->failed;
         request->answer = *body;
         *body = (struct ak_buf){.max = request->answer.max};
+        request->content = ak_buf_str(&request->answer);
     }
-    if (!is_whole) {
+    if (!ak_request_charge(request)) {
+        ak_response_set_error(request, 503, AK_NOMEM,
+                              "no memory for the answer beside the other requests: ask for less, "
+                              "or again later (server.memory_max)");
+    } else if (!is_whole) {
         ak_response_set_error(request, 503, AK_NOMEM,
                               "the answer is too large or there is no memory for it: ask for less");
     } else if (!set_head(request, status, content_type, extra_headers)) {
         ak_response_set_error(request, 503, AK_NOMEM, NULL);
     }
     hand_over(request);
+}
+
+void ak_response_release_view(struct ak_http_request *request)
+{
+    if (request->release) {
+        request->release(request->release_ctx);
+        request->release = NULL;
+    }
+    request->cuts = false;
+    request->bytes_per_s = 0;
+}
+
+void ak_http_respond_view(struct ak_http_request *request, int status, const char *content_type,
+                          const struct ak_http_view *view, const char *extra_headers)
+{
+    if (!ak_request_claim(request)) {
+        if (view->release) {
+            view->release(view->ctx);
+        }
+        return;
+    }
+    request->content = view->body;
+    request->release = view->release;
+    request->release_ctx = view->ctx;
+    request->bytes_per_s = view->bytes_per_s;
+    request->cuts = view->cuts;
+    request->cut_at = view->cut_at;
+    request->close |= view->cuts;
+    if (!set_head(request, status, content_type, extra_headers)) {
+        ak_response_set_error(request, 503, AK_NOMEM, NULL);
+    }
+    hand_over(request);
+}
+
+void ak_http_abort(struct ak_http_request *request)
+{
+    if (ak_request_claim(request)) {
+        request->cuts = true;
+        request->is_abort = true;
+        request->close = true;
+        hand_over(request);
+    }
 }
 
 void ak_http_respond_error(struct ak_http_request *request, enum ak_rc rc, const char *message)

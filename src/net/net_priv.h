@@ -103,7 +103,16 @@ struct ak_http_request {
     bool wants_interim;   /* "100 Continue" is to be sent when its turn comes */
     uint8_t interim_left; /* unsent bytes of "100 Continue" */
     struct ak_buf answer;
-    char *out; /* the response's head: out_inline or arena */
+    size_t charged;             /* of body_buf and answer, what the server's held_bytes counts */
+    struct ak_str content;      /* the body: of `answer`, or borrowed */
+    void (*release)(void *ctx); /* of what is borrowed; NULL: nothing is */
+    void *release_ctx;
+    uint64_t bytes_per_s; /* 0: not held back */
+    int64_t paced_from_ms;
+    bool cuts;     /* when out_total is written the connection is reset */
+    bool is_abort; /* there is no response at all */
+    size_t cut_at; /* of the body */
+    char *out;     /* the response's head: out_inline or arena */
     size_t out_len;
     size_t out_total; /* head and body bytes to send */
     size_t out_at;    /* of which are sent */
@@ -118,11 +127,16 @@ void ak_request_release(struct ak_http_request *request);
 AK_MUST bool ak_request_split_target(struct ak_http_request *request);
 /* on_done, once, when it is owed. */
 void ak_request_done(struct ak_http_request *request, int status, size_t bytes_out);
+/* Count what the buffers of the request hold now in the server's held_bytes. false: they have
+ * grown, are not small, and all together are over the limit: the request must be given up. */
+AK_MUST bool ak_request_charge(struct ak_http_request *request);
 /* true for the first caller: it is the one that answers. */
 AK_MUST bool ak_request_claim(struct ak_http_request *request);
 /* Fill in an error response on the loop's thread; the request must be claimed. */
 void ak_response_set_error(struct ak_http_request *request, int status, enum ak_rc rc,
                            const char *message);
+/* What is borrowed goes back to its owner. */
+void ak_response_release_view(struct ak_http_request *request);
 /* The response's turn has come: date and connection headers. */
 void ak_response_finish_head(struct ak_http_request *request, bool close);
 
@@ -138,7 +152,8 @@ struct ak_conn_transport {
     /* As recv and sendmsg do: bytes, 0 at the end, -1 with errno. */
     ssize_t (*read)(struct ak_conn *conn, void *p, size_t len);
     ssize_t (*write)(struct ak_conn *conn, const struct iovec *iov, int count);
-    void (*shut)(struct ak_conn *conn); /* no more will be written */
+    void (*shut)(struct ak_conn *conn);  /* no more will be written */
+    void (*reset)(struct ak_conn *conn); /* the close that follows is to look like a failure */
     void (*close)(struct ak_conn *conn);
 };
 
@@ -193,12 +208,14 @@ struct ak_conn {
     int64_t write_since_ms;
     int64_t idle_since_ms;
     int64_t linger_until_ms;
+    int64_t pace_due_ms; /* when more of a response that is held back may leave; 0: none is */
 
     bool readable; /* the system may have bytes */
     bool half;     /* the peer has said that it ends, perhaps behind unread bytes */
     bool eof;
     bool writable;
-    bool closing; /* close when all is written */
+    bool closing;   /* close when all is written */
+    bool resetting; /* all is written that was to be: close with a reset */
     bool lingering;
     bool dead;
     bool running;
@@ -252,7 +269,9 @@ struct ak_http_server {
     const struct ak_clock *clock;
     uint16_t port;
     struct ak_series *connections_series;
+    struct ak_series *memory_series;
     _Atomic uint32_t connections;
+    _Atomic size_t held_bytes; /* bodies and answers in memory; a plain count, pairs with nothing */
     uint32_t grace_ms;
     unsigned loop_count;
     _Atomic unsigned started; /* loops that have a thread, and so may be given connections */

@@ -56,7 +56,7 @@ static enum ak_rc check_place(struct fetching *f, const struct ak_httpc_response
     uint64_t len = 0;
     if (!f->is_partial) {
         if (!ak_str_u64(ak_httpc_header(response, "content-length"), INT64_MAX, &len)) {
-            return AK_OK; /* chunked: it ends where it ends */
+            return ak_fail(err, AK_UNSUPPORTED, "the server does not say how long the object is");
         }
         f->end = len;
         return AK_OK;

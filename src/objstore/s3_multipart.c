@@ -107,7 +107,8 @@ enum ak_rc ak_s3_multipart_part(struct s3_multipart *m, uint32_t part,
         return rc;
     }
     ak_buf_init(&query, QUERY_MAX);
-    ak_buf_add_fmt(&query, "partNumber=%u&uploadId=%s", part + 1, ak_buf_cstr(&m->upload_id));
+    ak_buf_add_fmt(&query, "partNumber=%u&uploadId=%.*s", part + 1,
+                   AK_STR_ARG(ak_buf_str(&m->upload_id)));
     const struct s3_call call = {.operation = "upload_part",
                                  .method = "PUT",
                                  .key = m->key,

@@ -376,9 +376,10 @@ static enum ak_rc say(struct s3_store *store, struct s3_series *series, struct a
         int64_t date_us = ak_s3_http_date_us(ak_httpc_header(response, "date"));
         date_off = (int)((ak_now_us(store->clock) - date_us) / 1000000);
     }
-    enum ak_rc rc = ak_fail(err, series->meaning.rc, "%s%d%s%s%s%.*s%s%s", hides ? "403, told as " : "", response->status,
-                            series->code[0] ? " " : "", series->code, text.len ? ": " : "",
-                            AK_STR_ARG(text), advice ? ": " : "", advice ? advice : "");
+    enum ak_rc rc =
+        ak_fail(err, series->meaning.rc, "%s%d%s%s%s%.*s%s%s", hides ? "403, told as " : "",
+                response->status, series->code[0] ? " " : "", series->code, text.len ? ": " : "",
+                AK_STR_ARG(text), advice ? ": " : "", advice ? advice : "");
     if (date_off && err) {
         rc = ak_wrap(err, rc, "the clocks differ by %d s", date_off);
     }

@@ -111,30 +111,34 @@ static enum ak_rc dispatch(struct s3_writer *w, struct ak_err *err)
     return AK_OK;
 }
 
+static struct slot *free_slot(struct s3_writer *w)
+{
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (w->slots[i].state == FREE) {
+            return &w->slots[i];
+        }
+    }
+    return NULL;
+}
+
 /* A slot to fill; waits until one is free. */
 static enum ak_rc take_slot(struct s3_writer *w, struct ak_err *err)
 {
-    struct slot *slot = NULL;
     ak_mutex_lock(&w->mutex);
-    while (!slot) {
-        for (size_t i = 0; i < SLOTS && !slot; i++) {
-            slot = w->slots[i].state == FREE ? &w->slots[i] : NULL;
-        }
-        if (!slot) {
-            ak_cond_wait(&w->freed, &w->mutex);
-        }
+    struct slot *slot = free_slot(w);
+    for (; !slot; slot = free_slot(w)) {
+        ak_cond_wait(&w->freed, &w->mutex);
     }
-    slot->state = FILLING;
+    if (!slot->p) { /* 8 MiB, under a lock that only our own jobs take */
+        slot->p = ak_try_alloc(w->part_bytes);
+    }
+    if (slot->p) {
+        slot->state = FILLING;
+        w->filling = slot;
+    }
     ak_mutex_unlock(&w->mutex);
-    slot->p = slot->p ? slot->p : ak_try_alloc(w->part_bytes);
-    if (!slot->p) {
-        ak_mutex_lock(&w->mutex);
-        slot->state = FREE;
-        ak_mutex_unlock(&w->mutex);
-        return ak_fail(err, AK_NOMEM, "no memory for a part of %zu bytes", w->part_bytes);
-    }
-    w->filling = slot;
-    return AK_OK;
+    return w->filling ? AK_OK
+                      : ak_fail(err, AK_NOMEM, "no memory for a part of %zu bytes", w->part_bytes);
 }
 
 static enum ak_rc writer_write(struct ak_objstore_writer *base, const void *p, size_t len,

@@ -67,6 +67,11 @@ static void skip_blanks(struct ak_xml *in)
     }
 }
 
+static bool may_begin_name(char c)
+{
+    return is_name_byte(c) && (c < '0' || c > '9') && c != '-' && c != '.' && c != ':';
+}
+
 /* At a name: its local part in in->name. */
 static bool read_name(struct ak_xml *in)
 {
@@ -75,8 +80,7 @@ static bool read_name(struct ak_xml *in)
         in->at++;
     }
     size_t len = (size_t)(in->at - from);
-    if (len == 0 || len > AK_XML_NAME_MAX || (*from >= '0' && *from <= '9') || *from == '-' ||
-        *from == '.') {
+    if (len == 0 || len > AK_XML_NAME_MAX || !may_begin_name(*from)) {
         return false;
     }
     const char *colon = memrchr(from, ':', len);
@@ -85,7 +89,7 @@ static bool read_name(struct ak_xml *in)
         from = colon + 1;
     }
     in->name = (struct ak_str){from, len};
-    return len > 0;
+    return len > 0 && may_begin_name(*from);
 }
 
 /* --- Text --- */

@@ -99,6 +99,12 @@ static void mem_shut(struct ak_conn *conn)
     run->shut = true;
 }
 
+static void mem_reset(struct ak_conn *conn)
+{
+    const struct run *run = conn->transport_ctx;
+    AK_ASSERT(!run->closed && !run->shut);
+}
+
 static void mem_close(struct ak_conn *conn)
 {
     struct run *run = conn->transport_ctx;
@@ -106,7 +112,8 @@ static void mem_close(struct ak_conn *conn)
     run->closed = true;
 }
 
-static const struct ak_conn_transport memory = {mem_read, mem_write, mem_shut, mem_close};
+static const struct ak_conn_transport memory = {mem_read, mem_write, mem_shut, mem_reset,
+                                                mem_close};
 
 /* --- The application --- */
 
