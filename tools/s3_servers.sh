@@ -2,7 +2,7 @@
 # Brings the real S3 servers that the tests run against to this machine, once.
 #
 #   tools/s3_servers.sh build   what is missing; says what it does and how far it is
-#   tools/s3_servers.sh list    the servers that are here, one a line: name and program
+#   tools/s3_servers.sh list    the servers that are here, one a line: name, version and program
 #
 # With Go 1.24 or later: versitygw and MinIO, at the versions below, by go install into
 # ${AKIDB_TOOLS:-~/.cache/akidb/tools}; five to ten minutes each on two cores, and their caches
@@ -115,12 +115,13 @@ build() {
 }
 
 list() {
-    local name rest
-    while read -r name rest; do
-        [ -z "$name" ] || [ ! -x "$tools/$name" ] || echo "$name $tools/$name"
+    local name module package version
+    while read -r name module package version; do
+        [ -z "$name" ] || [ ! -x "$tools/$name" ] || echo "$name $version $tools/$name"
     done <<<"$go_servers"
     if has_ceph; then
-        echo "radosgw $(command -v radosgw)"
+        version=$(radosgw --version | cut -d' ' -f3)
+        echo "radosgw $version $(command -v radosgw)"
     fi
 }
 

@@ -46,23 +46,28 @@ def free_port():
 
 
 def programs():
-    """Name → program of every server on this machine."""
+    """Name → (version, program) of every server on this machine."""
     lines = subprocess.run([SCRIPT, "list"], check=True, capture_output=True, text=True).stdout.splitlines()
-    return dict(line.split(" ", 1) for line in lines)
+    here = {name: (version, program) for name, version, program in (line.split(" ", 2) for line in lines)}
+    akidb = os.environ.get("AKIDB_BIN", str(ROOT / "build" / "dev" / "akidb"))
+    if os.access(akidb, os.X_OK):
+        here["mock-s3"] = ("of this build", os.path.abspath(akidb))
+    return here
 
 
 def wanted():
-    """The servers to test against, built first where one is missing."""
+    """The real servers to test against, built first where one is missing. AKIDB_S3_SERVERS may name mock-s3 as well."""
     chosen = os.environ.get("AKIDB_S3_SERVERS", "").replace(",", " ").split()
-    if not chosen or any(name != "radosgw" for name in chosen):
+    if not chosen or any(name in ("versitygw", "minio") for name in chosen):
         built = subprocess.run([SCRIPT, "build"]).returncode == 0
     here = programs()
     missing = [name for name in chosen if name not in here]
     if missing:
         raise RuntimeError(f"AKIDB_S3_SERVERS names {missing}, which tools/s3_servers.sh list does not have")
-    if not chosen and not here:
+    real = sorted(name for name in here if name != "mock-s3")
+    if not chosen and not real:
         raise RuntimeError("no S3 server: " + ("none was built" if built else "tools/s3_servers.sh build failed"))
-    return chosen or sorted(here)
+    return chosen or real
 
 
 def sign(server, method, path, query, body):
@@ -94,7 +99,8 @@ class S3Server:
     region = REGION
     name = "?"
 
-    def __init__(self, program):
+    def __init__(self, version, program):
+        self.version = version
         self.program = program
         self.folder = tempfile.mkdtemp(prefix=f"akidb-{self.name}-")
         self.port = free_port()
@@ -296,15 +302,25 @@ class Radosgw(S3Server):
         self.spawn("rgw.out.log", self.program, "-c", self.conf, "-n", "client.rgw", "-f")
 
 
-CLASSES = {server.name: server for server in (Versitygw, Minio, Radosgw)}
+class Mock(S3Server):
+    """Our own, which tests that need no real server may use; started by name only."""
+
+    name = "mock-s3"
+
+    def launch(self):
+        self.spawn("server.log", self.program, "mock-s3", "--listen", self.host, "--access-key", self.access_key,
+                   "--secret-key", self.secret_key)
+
+
+CLASSES = {server.name: server for server in (Versitygw, Minio, Radosgw, Mock)}
 
 
 def start(name):
     """A context manager: the server runs within it."""
     here = programs()
     if name not in CLASSES or name not in here:
-        raise RuntimeError(f"there is no S3 server '{name}' here, but {sorted(here)}: run tools/s3_servers.sh build")
-    return CLASSES[name](here[name])
+        raise RuntimeError(f"there is no S3 server '{name}' here, but {sorted(here)}: tools/s3_servers.sh build")
+    return CLASSES[name](*here[name])
 
 
 def main():
