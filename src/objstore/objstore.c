@@ -147,7 +147,9 @@ static enum ak_rc wrap(struct ak_objstore *store, enum ak_rc rc, const char *ver
     if (rc == AK_OK) {
         return rc;
     }
-    return ak_wrap(err, rc, "%s: %s '%.*s'", store->name, verb, AK_STR_ARG(ak_objstore_shown(key)));
+    struct ak_str name = ak_objstore_shown(ak_str_of(store->name));
+    return ak_wrap(err, rc, "%.*s: %s '%.*s'", AK_STR_ARG(name), verb,
+                   AK_STR_ARG(ak_objstore_shown(key)));
 }
 
 /* --- Whole objects --- */
