@@ -212,7 +212,7 @@ enum ak_rc ak_s3_list(struct ak_objstore *base, struct ak_str prefix, struct ak_
     }
     ak_buf_init(&query, QUERY_MAX);
     ak_buf_init(&page.token, TOKEN_MAX);
-    ak_buf_init(&page.key, 4 * AK_OBJSTORE_KEY_MAX);
+    ak_buf_init(&page.key, (size_t)4 * AK_OBJSTORE_KEY_MAX);
     ak_buf_init(&page.etag, 1024);
     for (unsigned empty = 0; rc == AK_OK;) {
         struct ak_str last = page.last;

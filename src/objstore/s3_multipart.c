@@ -285,7 +285,7 @@ static void sweep(struct s3_store *store, struct ak_str xml)
     enum ak_xml_token token = AK_XML_START;
     struct leftover found;
     unsigned count = 0;
-    ak_buf_init(&found.key, 4 * AK_OBJSTORE_KEY_MAX);
+    ak_buf_init(&found.key, (size_t)4 * AK_OBJSTORE_KEY_MAX);
     ak_buf_init(&found.id, 1024);
     ak_buf_init(&found.begun, 64);
     ak_xml_init(&in, xml);
