@@ -278,18 +278,6 @@ static enum ak_rc collect(struct page *page, struct ak_err *err)
     return rc;
 }
 
-/* The part of a prefix up to its last '/' must be that of keys: a walk must not leave the root by
- * "..". */
-static bool can_have_keys(struct ak_str prefix)
-{
-    for (struct ak_str part; ak_str_split(prefix, '/', &part, &prefix);) {
-        if (part.len == 0 || ak_str_eq(part, AK_STR(".")) || ak_str_eq(part, AK_STR(".."))) {
-            return false;
-        }
-    }
-    return true;
-}
-
 enum ak_rc dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_str after,
                     size_t limit, struct ak_arena *arena, struct ak_object **objects, size_t *count,
                     struct ak_err *err)
@@ -303,7 +291,7 @@ enum ak_rc dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_st
     struct ak_buf last; /* the key that the next round goes on after */
     enum ak_rc rc = AK_OK;
     size_t n = 0;
-    bool more = can_have_keys(prefix);
+    bool more = true;
     ak_buf_init(&last, 2 * AK_OBJSTORE_KEY_MAX);
     ak_buf_add_str(&last, after);
     while (rc == AK_OK && more) {

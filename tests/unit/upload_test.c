@@ -402,7 +402,7 @@ TEST(upload, files_go_up_and_a_missing_one_is_a_dead_letter)
     struct ak_upload_progress progress = progress_of(&bed);
     CHECK_INT(progress.bytes_done, len);
     CHECK_INT(progress.objects_failed, 1);
-    CHECK_RC(AK_NOT_FOUND, ak_upload_close(bed.up, &err));
+    CHECK_RC(AK_INVALID, ak_upload_close(bed.up, &err));
     CHECK(strstr(err.text, "/nowhere/x"));
     CHECK_INT(told.dead_tags[0], 2);
     ak_buf_init(&out, 0);
