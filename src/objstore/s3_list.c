@@ -7,7 +7,7 @@
  * claims to be the last is believed when asking from its last key brings nothing more. Foreign keys
  * that are no keys of ours ("folder/") are passed over.
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 
 #define LIST_XML_MAX ((size_t)16 << 20) /* 1,000 keys of 1 KiB, each byte as %XX, and the rest */
 #define QUERY_MAX ((size_t)16 << 10)

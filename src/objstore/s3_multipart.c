@@ -6,7 +6,7 @@
  * after a Complete whose answer was lost, "no such upload" means that it happened, or that someone
  * aborted it, and the object's id tells which.
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 
 #define QUERY_MAX 4096
 #define COMPLETE_STALL_MS 120000 /* joining the parts takes a server a while */
