@@ -1,6 +1,6 @@
 /* httpc.c — requests and answers, whatever carries them. */
 #include "base/mem.h"
-#include "httpc_priv.h"
+#include "httpc/httpc_priv.h"
 #include <string.h>
 
 void ak_httpc_close(struct ak_httpc *client)

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sync.h"
-#include "httpc_priv.h"
+#include "httpc/httpc_priv.h"
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* httpc_fake.c — a client that asks a function instead of a network. */
 #include "base/mem.h"
-#include "httpc_priv.h"
+#include "httpc/httpc_priv.h"
 
 #define FAKE_CHUNK ((size_t)16 << 10) /* bodies arrive in pieces, as they do from a network */
 

@@ -10,7 +10,7 @@
  *   multipart    equal parts, which R2 requires; ETags are opaque and may be empty (Ceph)
  *   errors       by the table in s3_error.c: code, else status, else class
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 #include <stdlib.h>
 
 #define CONNECT_MS 5000

@@ -5,7 +5,7 @@
  */
 #include "base/mem.h"
 #include "base/sync.h"
-#include "s3_creds_priv.h"
+#include "objstore/s3_creds_priv.h"
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,9 +5,9 @@
  */
 #include "base/json.h"
 #include "base/mem.h"
-#include "s3_creds_priv.h"
-#include "s3xml.h"
-#include "sigv4.h"
+#include "objstore/s3_creds_priv.h"
+#include "objstore/s3xml.h"
+#include "objstore/sigv4.h"
 #include <string.h>
 
 #define STEP_MS 5000     /* of STS and a container's agent */

@@ -3,7 +3,7 @@
  * Servers differ in their codes for one and the same thing, so a code that the table does not have
  * falls back on its status, and a status on its class. A 503 asks to slow down; a 500 is bad luck.
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 
 #define NO AK_RETRY_NO
 #define SOON AK_RETRY_TRANSIENT

@@ -4,7 +4,7 @@
  * gave an ETag, so that two objects are never mixed. A try that brought bytes is progress: it
  * renews the count of retries and the deadline.
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 #include <stdio.h>
 
 #define RANGE_TEXT_MAX 64

@@ -2,13 +2,17 @@
  *
  * Keys come percent-encoded (encoding-type=url), because XML cannot carry every key; servers that
  * ignore that say so by leaving EncodingType out. Pages go on by continuation token, whatever
- * KeyCount says. Foreign keys that are no keys of ours ("folder/") are passed over.
+ * KeyCount says. MinIO counts keys before start-after against max-keys and then says that the list
+ * has ended (as of 2026-02): so pages by start-after are asked for in full size, and one that
+ * claims to be the last is believed when asking from its last key brings nothing more. Foreign keys
+ * that are no keys of ours ("folder/") are passed over.
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 
 #define LIST_XML_MAX ((size_t)16 << 20) /* 1,000 keys of 1 KiB, each byte as %XX, and the rest */
 #define QUERY_MAX ((size_t)16 << 10)
 #define TOKEN_MAX ((size_t)4 << 10)
+#define PAGE_MAX ((size_t)1000)
 #define EMPTY_PAGES_MAX 100 /* in a row: a server may pass over what was removed */
 
 struct page {
@@ -56,6 +60,9 @@ static void decode_key(struct ak_buf *key)
 static enum ak_rc add_entry(struct page *page, struct ak_err *err)
 {
     struct ak_str prefix = ak_str_of(page->store->prefix);
+    if (page->count == page->limit) {
+        return AK_OK;
+    }
     if (page->is_encoded) {
         decode_key(&page->key);
     }
@@ -72,7 +79,7 @@ static enum ak_rc add_entry(struct page *page, struct ak_err *err)
         return ak_fail(err, AK_UNSUPPORTED, "the server does not list keys in order");
     }
     page->last = key;
-    if (ak_objstore_check_key(key, NULL) == AK_OK && page->count < page->limit) {
+    if (ak_objstore_check_key(key, NULL) == AK_OK) {
         page->objects[page->count++] = (struct ak_object){
             .key = key, .size = page->size, .modified_us = page->modified_us, .etag = etag};
     }
@@ -165,7 +172,8 @@ static void make_query(const struct page *page, struct ak_str prefix, struct ak_
         ak_sigv4_encode(query, ak_buf_str(&page->token), false);
         ak_buf_add_char(query, '&');
     }
-    ak_buf_add_fmt(query, "encoding-type=url&list-type=2&max-keys=%zu", page->limit - page->count);
+    ak_buf_add_fmt(query, "encoding-type=url&list-type=2&max-keys=%zu",
+                   after.len ? PAGE_MAX : page->limit - page->count);
     if (root.len || prefix.len) {
         ak_buf_add_str(query, AK_STR("&prefix="));
         ak_sigv4_encode(query, root, false);
@@ -212,19 +220,22 @@ enum ak_rc ak_s3_list(struct ak_objstore *base, struct ak_str prefix, struct ak_
     }
     ak_buf_init(&query, QUERY_MAX);
     ak_buf_init(&page.token, TOKEN_MAX);
-    ak_buf_init(&page.key, 4 * AK_OBJSTORE_KEY_MAX);
+    ak_buf_init(&page.key, (size_t)4 * AK_OBJSTORE_KEY_MAX);
     ak_buf_init(&page.etag, 1024);
-    for (unsigned empty = 0; rc == AK_OK;) {
+    for (unsigned empty = 0;;) {
         struct ak_str last = page.last;
+        bool by_start = after.len && !page.truncated;
         make_query(&page, prefix, after, &query);
         rc = fetch_page(&page, &query, err);
-        empty = page.last.p == last.p ? empty + 1 : 0;
+        bool brought = page.last.p != last.p;
+        empty = brought ? 0 : empty + 1;
         if (rc == AK_OK && page.truncated && (page.token.len == 0 || empty > EMPTY_PAGES_MAX)) {
             rc = ak_fail(err, AK_UNSUPPORTED, "the server says there is more and gives nothing");
         }
-        if (!page.truncated || page.count >= limit) {
+        if (rc != AK_OK || page.count >= limit || (!page.truncated && !(by_start && brought))) {
             break;
         }
+        after = page.truncated ? after : page.last; /* is that really the end? */
     }
     if (rc == AK_OK) {
         *objects = page.objects;

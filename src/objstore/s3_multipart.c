@@ -6,7 +6,7 @@
  * after a Complete whose answer was lost, "no such upload" means that it happened, or that someone
  * aborted it, and the object's id tells which.
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 
 #define QUERY_MAX 4096
 #define COMPLETE_STALL_MS 120000 /* joining the parts takes a server a while */
@@ -285,7 +285,7 @@ static void sweep(struct s3_store *store, struct ak_str xml)
     enum ak_xml_token token = AK_XML_START;
     struct leftover found;
     unsigned count = 0;
-    ak_buf_init(&found.key, 4 * AK_OBJSTORE_KEY_MAX);
+    ak_buf_init(&found.key, (size_t)4 * AK_OBJSTORE_KEY_MAX);
     ak_buf_init(&found.id, 1024);
     ak_buf_init(&found.begun, 64);
     ak_xml_init(&in, xml);

@@ -4,7 +4,7 @@
  *   path          https://s3.REGION.amazonaws.com/BUCKET/key   http://h:9000/base/BUCKET/key
  *   virtual host  https://BUCKET.s3.REGION.amazonaws.com/key   http://BUCKET.h:9000/base/key
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 
 #define BUCKET_MAX 255
 

@@ -10,7 +10,7 @@
  * or another profile's role (source_profile) is refused by name rather than passed over.
  */
 #include "base/file.h"
-#include "s3_creds_priv.h"
+#include "objstore/s3_creds_priv.h"
 #include <string.h>
 
 #define FILE_MAX ((size_t)1 << 20)

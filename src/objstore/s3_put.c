@@ -4,7 +4,7 @@
  * and the next try is told 412, the object's id says whether it was our own write that won.
  */
 #include "base/uuid.h"
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 #include <stdio.h>
 
 enum ak_rc ak_s3_source_read(const struct s3_source *source, uint64_t at, void *p, size_t len,

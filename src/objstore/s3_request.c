@@ -6,7 +6,7 @@
  *   region       301, AuthorizationHeaderMalformed: what x-amz-bucket-region or <Region> says
  *   redirect     307 (three times): signed for the host of Location, for this request only
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 #include <openssl/evp.h>
 
 #define REDIRECTS_MAX 3

@@ -7,7 +7,7 @@
  * I1 `refs` counts the caller and the helpers that were submitted; the last one frees.
  * I2 After `over`, no helper touches anything but the work itself.
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 
 #define TELL_EVERY ((uint64_t)1 << 20)
 #define WAIT_MS 100

@@ -9,7 +9,7 @@
  * I2 A slot that is SENDING belongs to the job that sends it until the job sets it FREE, under the
  *    lock; `sending` counts them.
  */
-#include "s3_priv.h"
+#include "objstore/s3_priv.h"
 
 #define SLOTS 3
 

@@ -3,7 +3,7 @@
  * I1 `at` only grows and never passes `end`; every look ahead is checked against `end`.
  * I2 depth is the number of names in open[]; the end of an element must name the last of them.
  */
-#include "s3xml.h"
+#include "objstore/s3xml.h"
 #include <string.h>
 
 void ak_xml_init(struct ak_xml *in, struct ak_str text)

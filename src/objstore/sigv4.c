@@ -5,7 +5,7 @@
  *
  * The key depends on the day, so it is kept: four HMACs a day instead of four a request.
  */
-#include "sigv4.h"
+#include "objstore/sigv4.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include <openssl/hmac.h>

@@ -65,6 +65,7 @@ struct s3_fake {
     unsigned requests;
     unsigned etags;
     unsigned page_max; /* objects of a page; 0: 1000 */
+    unsigned loses; /* as MinIO: a page by start-after ends so much early and says it is the last */
     bool no_etags;
     bool no_conditions; /* ignores If-None-Match */
     bool plain_keys;    /* ignores encoding-type */
@@ -357,7 +358,8 @@ static inline void fake_list(const char *url, struct ak_httpc_reply *reply)
     ak_buf_init(&after, 0);
     ak_buf_init(&most, 0);
     (void)fake_parameter(url, "prefix", &prefix);
-    if (!fake_parameter(url, "continuation-token", &after)) {
+    bool by_token = fake_parameter(url, "continuation-token", &after);
+    if (!by_token) {
         (void)fake_parameter(url, "start-after", &after);
     }
     CHECK(fake_parameter(url, "max-keys", &most));
@@ -375,7 +377,7 @@ static inline void fake_list(const char *url, struct ak_httpc_reply *reply)
             continue;
         }
         more = count == max;
-        if (more) {
+        if (more || (!by_token && after.len && count + fake.loses == max && fake.loses)) {
             break;
         }
         count++;

@@ -240,10 +240,11 @@ TEST(httpc, a_request_is_sent_as_it_was_given_and_nothing_is_added)
     CHECK_INT(response.sent, 2000000);
     ak_httpc_close(client);
     ak_thread_join(&server.thread);
-    (void)snprintf(want, sizeof want,
-                   "PUT /k%%20%%2B/../%%41 HTTP/1.1\r\nHost: other.example\r\n"
-                   "User-Agent: akidb/%s\r\nX-A: 1 2\r\nX-Empty:\r\nContent-Length: 2000000\r\n\r\n",
-                   AKIDB_VERSION);
+    (void)snprintf(
+        want, sizeof want,
+        "PUT /k%%20%%2B/../%%41 HTTP/1.1\r\nHost: other.example\r\n"
+        "User-Agent: akidb/%s\r\nX-A: 1 2\r\nX-Empty:\r\nContent-Length: 2000000\r\n\r\n",
+        AKIDB_VERSION);
     CHECK_STR(ak_buf_cstr(&server.seen), want);
     CHECK(ak_str_eq(ak_buf_str(&server.body), ak_buf_str(&body)));
     server.thread.started = false;

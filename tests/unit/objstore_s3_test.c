@@ -513,6 +513,23 @@ TEST(s3, lists_in_order_by_pages_with_prefix_and_start)
     }
 }
 
+TEST(s3, a_server_that_ends_a_list_early_is_asked_whether_that_was_all)
+{
+    struct ak_err err;
+    struct ak_objstore *store = fake_open();
+    fake.page_max = 3;
+    fake.loses = 2;
+    for (char c = 'a'; c <= 'j'; c++) {
+        const char key[2] = {c, 0};
+        CHECK_OK(put(store, key, "x", &err));
+    }
+    check_list(store, "", "", 1000, "a|b|c|d|e|f|g|h|i|j|");
+    check_list(store, "", "c", 1000, "d|e|f|g|h|i|j|");
+    check_list(store, "", "c", 2, "d|e|");
+    check_list(store, "", "j", 2, "");
+    fake_done(store);
+}
+
 TEST(s3, keys_that_are_none_of_ours_are_passed_over_and_the_list_goes_on)
 {
     struct ak_objstore *store = fake_open();
