@@ -293,6 +293,9 @@ static enum ak_rc posix_list(struct ak_fs *fs, const char *path, ak_dir_fn fn, v
 {
     (void)fs;
     DIR *dir = opendir(path);
+    if (!dir && errno == ENOTDIR) {
+        return ak_fail(err, AK_NOT_FOUND, "'%s' is no folder", path);
+    }
     if (!dir) {
         return ak_fail_errno(err, errno, "open folder '%s'", path);
     }

@@ -120,8 +120,7 @@ static enum ak_rc path_of(const struct dir_store *store, struct ak_str key, bool
         add_part(path, part, is_folder || more);
     }
     if (path->too_long) {
-        return ak_fail(err, AK_INVALID, "the key has %zu bytes: its path below '%s' is too long",
-                       key.len, store->root);
+        return ak_fail(err, AK_INVALID, "the key has %zu bytes: its path is too long", key.len);
     }
     return AK_OK;
 }

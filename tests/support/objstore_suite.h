@@ -5,9 +5,10 @@
  *   static void suite_close(struct ak_objstore *)    // and the end of it
  *   #include "support/objstore_suite.h"
  *
- * Before the include, what a store cannot: static bool suite_allows_clash(void) (keys "a" and
- * "a/b" at once), static size_t suite_part_max(void) (bytes between two '/'), and how much to do:
- * OBJSTORE_SUITE_ROUNDS (random operations), OBJSTORE_SUITE_LARGE (bytes of the largest object).
+ * Before the include, what a store cannot: suite_clash() says what becomes of "a/b" when there is
+ * "a", suite_part_max() gives the most bytes between two '/', suite_key_max() those of a key;
+ * and how much to do: OBJSTORE_SUITE_ROUNDS (random operations), OBJSTORE_SUITE_LARGE (bytes of the
+ * largest object). SUITE_CAN_ALL_KEYS defines the three functions for a store that can all.
  * Each test has its own random prefix, so the store may be shared and need not be empty.
  */
 #pragma once
@@ -19,6 +20,31 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum suite_clash {
+    SUITE_CLASH_FINE,
+    /* MinIO: kept, but missing from listings; and a page that starts within "a/" misses keys when
+     * there are names beside it that begin with "a" (its listing counts them against max-keys). */
+    SUITE_CLASH_NOT_LISTED,
+    SUITE_CLASH_REFUSED /* the second one is (versitygw) */
+};
+static enum suite_clash suite_clash(void);
+static size_t suite_part_max(void);
+static size_t suite_key_max(void);
+
+#define SUITE_CAN_ALL_KEYS                                                                         \
+    static enum suite_clash suite_clash(void)                                                      \
+    {                                                                                              \
+        return SUITE_CLASH_FINE;                                                                   \
+    }                                                                                              \
+    static size_t suite_part_max(void)                                                             \
+    {                                                                                              \
+        return AK_OBJSTORE_KEY_MAX;                                                                \
+    }                                                                                              \
+    static size_t suite_key_max(void)                                                              \
+    {                                                                                              \
+        return AK_OBJSTORE_KEY_MAX;                                                                \
+    }
 
 #define STORE_TEST_OF(suite, name) TEST(suite, name)
 #define STORE_TEST(name) STORE_TEST_OF(OBJSTORE_SUITE, name)
@@ -261,15 +287,14 @@ STORE_TEST(odd_keys_are_kept_apart_and_listed_as_they_were_put)
     struct ak_object *objects = NULL;
     size_t count = 0;
     ak_arena_init(&arena, 0);
+    size_t expected = ODD_KEYS;
     for (size_t i = 0; i < ODD_KEYS; i++) {
-        put_bytes(store, odd_keys[i], ak_str_of(odd_keys[i]));
-        char clash[64]; /* ".tmp" and ".tmp/x" */
-        (void)snprintf(clash, sizeof clash, "%s", odd_keys[i]);
-        if (!suite_allows_clash() && strcmp(clash, ".tmp") == 0) {
+        if (strcmp(odd_keys[i], ".tmp/x") == 0 && suite_clash() != SUITE_CLASH_FINE) {
             CHECK_OK(ak_objstore_remove(store, key_of(".tmp"), &err));
+            expected--;
         }
+        put_bytes(store, odd_keys[i], ak_str_of(odd_keys[i]));
     }
-    size_t expected = ODD_KEYS - (suite_allows_clash() ? 0 : 1);
     CHECK_OK(ak_objstore_list(store, key_of(""), AK_STR(""), 1000, &arena, &objects, &count, &err));
     CHECK_INT(count, expected);
     for (size_t i = 0; i < count; i++) {
@@ -306,7 +331,7 @@ STORE_TEST(long_keys_are_usable_to_the_last_byte)
         kept++;
     }
     /* The longest of all: parts of 100 bytes. */
-    size_t len = AK_OBJSTORE_KEY_MAX - strlen(suite_base);
+    size_t len = suite_key_max() - strlen(suite_base);
     for (size_t n = 0; n < len; n++) {
         name[n] = n % 101 == 100 ? '/' : 'z';
     }
@@ -332,7 +357,7 @@ STORE_TEST(an_object_and_a_folder_of_others_may_have_one_name)
 {
     static const char *const names[] = {"fd", "fd/x", "fd/x/y", "fd.d", "fd.d/x", "fd-", "fd0"};
     struct ak_objstore *store = begin();
-    if (!suite_allows_clash()) {
+    if (suite_clash() == SUITE_CLASH_REFUSED) {
         put_bytes(store, "fd", AK_STR("file"));
         CHECK(ak_objstore_put(store, key_of("fd/x"), AK_STR("x"), NULL, &err) != AK_OK);
         check_object(store, key_of("fd"), AK_STR("file"));
@@ -348,6 +373,13 @@ STORE_TEST(an_object_and_a_folder_of_others_may_have_one_name)
         bool is_gone = strcmp(names[i], "fd/x") == 0 || strcmp(names[i], "fd.d") == 0;
         CHECK(is_there(store, key_of(names[i])) == !is_gone);
     }
+    struct ak_arena arena;
+    struct ak_object *objects = NULL;
+    size_t count = 0;
+    ak_arena_init(&arena, 0);
+    CHECK_OK(ak_objstore_list(store, key_of("f"), AK_STR(""), 10, &arena, &objects, &count, &err));
+    CHECK_INT(count, suite_clash() == SUITE_CLASH_FINE ? 5 : 4);
+    ak_arena_release(&arena);
     suite_close(store);
 }
 
@@ -419,15 +451,23 @@ static void check_pages(struct ak_objstore *store, char **names, const char *pre
         }
     }
     for (; at < LISTED; at++) {
-        CHECK(strncmp(names[at], prefix, strlen(prefix)) != 0 ||
-              (*after && strcmp(names[at], after) <= 0));
+        bool is_missing = strncmp(names[at], prefix, strlen(prefix)) == 0 &&
+                          (!*after || strcmp(names[at], after) > 0);
+        if (is_missing) {
+            ak_test_fail(__FILE__, __LINE__, "prefix '%s' after '%s' by %zu: '%s' is not listed",
+                         prefix, after, limit, names[at]);
+        }
     }
     ak_arena_release(&arena);
 }
 
 STORE_TEST(a_listing_gives_every_key_once_in_order_page_by_page)
 {
-    static const char *const parts[] = {"a", "b", "a-", "a0", "aa", "a.b", "ab"};
+    static const char *const close[] = {"a", "b", "a-", "a0", "aa", "a.b", "ab"};
+    static const char *const apart[] = {"aa", "bb", "ca", "da", "ea", "f.b", "gb"};
+    bool is_apart = suite_clash() == SUITE_CLASH_NOT_LISTED;
+    const char *const *parts = is_apart ? apart : close;
+    const char *dash = is_apart ? "_" : ""; /* no file begins as a folder does */
     struct ak_objstore *store = begin();
     char *names[LISTED];
     for (size_t i = 0; i < LISTED; i++) {
@@ -435,9 +475,9 @@ STORE_TEST(a_listing_gives_every_key_once_in_order_page_by_page)
         const char *x = parts[ak_rand_below(&suite_rand, 7)];
         const char *y = parts[ak_rand_below(&suite_rand, 7)];
         /* The number keeps them apart, and no key is another's folder. */
-        int len = i % 3 == 0   ? snprintf(text, sizeof text, "%s.%02zu", x, i)
-                  : i % 3 == 1 ? snprintf(text, sizeof text, "%s/%s.%02zu", x, y, i)
-                               : snprintf(text, sizeof text, "%s/%s/%s.%02zu", y, x, y, i);
+        int len = i % 3 == 0   ? snprintf(text, sizeof text, "%s%s.%02zu", dash, x, i)
+                  : i % 3 == 1 ? snprintf(text, sizeof text, "%s/%s%s.%02zu", x, dash, y, i)
+                               : snprintf(text, sizeof text, "%s/%s/%s%s.%02zu", y, x, dash, y, i);
         names[i] = ak_strdup_n(text, (size_t)len);
         put_bytes(store, names[i], AK_STR("x"));
     }
@@ -746,7 +786,7 @@ STORE_TEST(a_file_is_replaced_whole_and_the_object_keeps_its_bytes)
     check_object(store, key_of("object"), AK_STR("2"));
     CHECK_OK(ak_objstore_put_file(store, key_of("object"), fs, file_of("f"), NULL, NULL, &err));
     check_object(store, key_of("object"), AK_STR("from the store"));
-    CHECK_RC(AK_NOT_FOUND,
+    CHECK_RC(AK_INVALID,
              ak_objstore_put_file(store, key_of("none"), fs, file_of("none"), NULL, NULL, &err));
     CHECK(!is_there(store, key_of("none")));
     suite_close(store);
