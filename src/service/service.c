@@ -226,14 +226,17 @@ enum ak_rc ak_service_open(const struct ak_service_options *options, struct ak_s
     return AK_OK;
 }
 
-void ak_service_hurry(struct ak_service *service, bool hard)
+void ak_service_hurry(struct ak_service *service, uint32_t grace_ms)
 {
     if (service) {
-        atomic_store(&service->hurry, true);
-        if (hard) {
-            atomic_store(&service->hurry_hard, true);
-        }
+        atomic_store(&service->late_ns, ak_mono_ns(service->clock) + (int64_t)grace_ms * 1000000);
     }
+}
+
+bool ak_service_is_late(const struct ak_service *service)
+{
+    int64_t late_ns = atomic_load(&service->late_ns);
+    return late_ns != 0 && ak_mono_ns(service->clock) >= late_ns;
 }
 
 void ak_service_close(struct ak_service *service)

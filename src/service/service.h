@@ -32,10 +32,9 @@ AK_MUST enum ak_rc ak_service_open(const struct ak_service_options *options,
                                    struct ak_service **service, struct ak_err *err);
 /* Finishes what is queued and waits for every operation that was started. NULL is fine. */
 void ak_service_close(struct ak_service *service);
-/* The server is about to stop: operations that wait for a job end now, without it; imports of
- * Parquet and exports end with AK_UNAVAILABLE when their next piece is due and `hard`. Any thread.
- */
-void ak_service_hurry(struct ak_service *service, bool hard);
+/* The server is about to stop: operations that wait for a job end now, and leave it to go on; after
+ * grace_ms exports and imports of Parquet end with AK_UNAVAILABLE. NULL is fine. Any thread. */
+void ak_service_hurry(struct ak_service *service, uint32_t grace_ms);
 
 struct ak_op {
     void (*done)(struct ak_op *op, enum ak_rc rc); /* why it failed is in op->err */

@@ -24,8 +24,7 @@ struct ak_service {
     struct ak_snapshot_options snapshots;
     struct ak_uuid_maker ids; /* of spool files */
     atomic_uint exports;      /* under way */
-    atomic_bool hurry;        /* waiting for jobs is over */
-    atomic_bool hurry_hard;   /* and so are transfers */
+    _Atomic int64_t late_ns;  /* 0: not stopping; else when transfers end */
     struct ak_series *m_search_seconds, *m_upsert_seconds;
     struct ak_series *m_collections, *m_collections_open, *m_pending, *m_memory_process,
         *m_memory_collections, *m_wal_retained, *m_wal_state;
@@ -40,6 +39,8 @@ void ak_op_done(struct ak_op *op, enum ak_rc rc);
 /* Begin, then run(op) here when it `is_quick` or the thread may block, else on a worker. */
 void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
                  void (*run)(struct ak_op *op));
+/* Is the server stopping, and the time of grace over? */
+bool ak_service_is_late(const struct ak_service *service);
 /* Move an operation that has begun to a worker. */
 void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op));
 /* Begin, then run(op) on a thread that may wait for long, whatever op->may_block says. */

@@ -45,7 +45,7 @@ static enum ak_rc await_job(struct ak_snapshot_op *op, struct ak_archive *archiv
             op->is_over = true;
             return AK_OK;
         }
-        if (left <= 0 || atomic_load(&service->hurry)) {
+        if (left <= 0 || atomic_load(&service->late_ns) != 0) {
             return AK_OK;
         }
     }

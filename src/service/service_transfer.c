@@ -38,7 +38,7 @@ static enum ak_rc begin_once(struct ak_export_op *op)
 static enum ak_rc to_sink(void *ctx, const void *p, size_t len, struct ak_err *err)
 {
     struct ak_export_op *op = ctx;
-    if (atomic_load(&op->op.service->hurry_hard)) {
+    if (ak_service_is_late(op->op.service)) {
         return ak_fail(err, AK_UNAVAILABLE, "the server is stopping");
     }
     enum ak_rc rc = begin_once(op);
@@ -49,7 +49,7 @@ static bool go_on(void *ctx, double fraction)
 {
     struct ak_export_op *op = ctx;
     (void)fraction;
-    return !atomic_load(&op->op.service->hurry_hard) && !(op->begun && op->is_gone(op));
+    return !ak_service_is_late(op->op.service) && !(op->begun && op->is_gone(op));
 }
 
 static enum ak_rc read_held(void *ctx, uint64_t from, size_t count, struct ak_document *rows,
@@ -241,7 +241,7 @@ static enum ak_rc take_rows(void *ctx, const struct ak_document *rows, size_t co
     enum ak_rc rc = AK_OK;
     for (size_t at = 0; rc == AK_OK && at < count; at += most) {
         size_t n = count - at < most ? count - at : most;
-        if (atomic_load(&import->service->hurry_hard)) {
+        if (ak_service_is_late(import->service)) {
             return ak_fail(err, AK_UNAVAILABLE, "the server is stopping");
         }
         rc = check_rows(import, rows + at, n, err);
