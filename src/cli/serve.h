@@ -10,6 +10,11 @@
 
 /* The engine as configured; dir too. log, metrics, clock and fs are left out. */
 void ak_serve_engine_options(const struct ak_config *config, struct ak_engine_options *options);
+/* The engine of a folder that a command works on. AK_NOT_FOUND: there is none, unless it may be
+ * made; AK_CONFLICT: a server has it open. */
+AK_MUST enum ak_rc ak_serve_open_engine(const struct ak_config *config, const char *dir,
+                                        bool may_make, struct ak_log *log,
+                                        struct ak_engine **engine, struct ak_err *err);
 /* The object store of the configuration; `dir` is the data folder. AK_INVALID: what is missing.
  * With `lazy` a store that is away is no error. */
 AK_MUST enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, bool lazy,

@@ -66,6 +66,45 @@ void ak_serve_remove_port(const char *dir)
     }
 }
 
+/* --- A folder for a command --- */
+
+/* Reading commands must not leave an empty database behind a mistyped path. */
+static enum ak_rc check_exists(const char *dir, struct ak_err *err)
+{
+    char path[4096];
+    uint64_t size;
+    int len = snprintf(path, sizeof path, "%s/catalog.db", dir);
+    if (len >= (int)sizeof path) {
+        return ak_fail(err, AK_INVALID, "the path of the data folder is too long");
+    }
+    enum ak_rc rc = ak_fs_stat(ak_fs_posix(), path, &size, err);
+    if (rc == AK_NOT_FOUND) {
+        return ak_fail(err, rc, "%s is no data folder of AkiDB", dir);
+    }
+    return rc;
+}
+
+enum ak_rc ak_serve_open_engine(const struct ak_config *config, const char *dir, bool may_make,
+                                struct ak_log *log, struct ak_engine **engine, struct ak_err *err)
+{
+    enum ak_rc rc = may_make ? AK_OK : check_exists(dir, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    struct ak_engine_options options;
+    ak_serve_engine_options(config, &options);
+    options.dir = dir;
+    options.log = log;
+    rc = ak_engine_open(&options, engine, err);
+    uint16_t port;
+    if (rc == AK_CONFLICT && ak_serve_read_port(dir, &port)) {
+        return ak_fail(err, rc,
+                       "a server has %s open: leave --data out, or say --url http://127.0.0.1:%u",
+                       dir, port);
+    }
+    return rc;
+}
+
 /* --- The object store --- */
 
 enum { STORE_AUTO, STORE_DIR, STORE_S3 }; /* as config.def lists the words of objects.store */
