@@ -61,8 +61,10 @@ enum ak_rc ak_archive_remove_one(struct ak_archive *archive, const struct ak_uui
     struct ak_uuid id = job->row.id;
     job->row.collection = *collection;
     job->row.snapshot = *snapshot;
-    ak_archive_payload_write(job, err);
-    enum ak_rc rc = ak_archive_job_enter(archive, job, err);
+    enum ak_rc rc = ak_archive_payload_write(job, err);
+    if (rc == AK_OK) {
+        rc = ak_archive_job_enter(archive, job, err);
+    }
     if (rc != AK_OK) {
         ak_archive_job_free(job);
         return rc;
