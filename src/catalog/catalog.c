@@ -88,6 +88,7 @@ static enum ak_rc code_of(int sqlite_rc)
         return AK_NO_SPACE;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+    case SQLITE_ERROR: /* our statements are fixed: only a schema that is not ours refuses them */
         return AK_CORRUPT;
     case SQLITE_NOMEM:
         return AK_NOMEM;

@@ -143,6 +143,7 @@ static enum ak_rc open_http(struct server *server, struct ak_err *err)
         .body_timeout_ms = (uint32_t)config->server_body_timeout,
         .write_timeout_ms = (uint32_t)config->server_write_timeout,
         .connections_max = (uint32_t)config->server_connections_max,
+        .memory_max = config->server_memory_max,
         .body_max = (size_t)config->server_body_max,
         .app = ak_rest_app(server->rest),
         .log = server->log,

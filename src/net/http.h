@@ -22,6 +22,9 @@
 #include "base/str.h"
 #include "metrics/metrics.h"
 
+#define AK_NET_SMALL_BYTES                                                                         \
+    (64u << 10) /* a request that holds no more is never refused for memory */
+
 struct ak_http_server;
 struct ak_http_request;
 
@@ -48,9 +51,11 @@ struct ak_http_options {
     uint32_t connections_max;  /* 0: 20,000; more are answered 503 and closed */
     uint32_t pipeline_max;     /* requests of one connection under way; 0: 64 */
     size_t body_max;           /* default limit in bytes; 0: AK_BODY_MAX */
+    size_t memory_max; /* all bodies and answers held at one time; past it requests that hold more
+                        * than AK_NET_SMALL_BYTES are answered 503. 0: 1 GiB */
     struct ak_http_app app;
     struct ak_log *log;
-    struct ak_metrics *metrics; /* CONNECTIONS gauge; may be NULL */
+    struct ak_metrics *metrics; /* CONNECTIONS and MEMORY{requests} gauges; may be NULL */
 };
 
 AK_MUST enum ak_rc ak_http_open(const struct ak_http_options *options,

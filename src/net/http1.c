@@ -80,7 +80,7 @@ static bool space_h1(struct ak_conn *conn, char **p, size_t *len)
         }
     }
     if (!ok) {
-        conn->proto->refuse(conn, 503, AK_NOMEM, NULL);
+        conn->proto->refuse(conn, 503, AK_NOMEM, AK_H1_NO_MEMORY);
     }
     return ok;
 }

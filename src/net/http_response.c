@@ -219,7 +219,11 @@ void ak_http_respond(struct ak_http_request *request, int status, const char *co
         request->answer = *body;
         *body = (struct ak_buf){.max = request->answer.max};
     }
-    if (!is_whole) {
+    if (!ak_request_charge(request)) {
+        ak_response_set_error(request, 503, AK_NOMEM,
+                              "no memory for the answer beside the other requests: ask for less, "
+                              "or again later (server.memory_max)");
+    } else if (!is_whole) {
         ak_response_set_error(request, 503, AK_NOMEM,
                               "the answer is too large or there is no memory for it: ask for less");
     } else if (!set_head(request, status, content_type, extra_headers)) {

@@ -103,7 +103,8 @@ struct ak_http_request {
     bool wants_interim;   /* "100 Continue" is to be sent when its turn comes */
     uint8_t interim_left; /* unsent bytes of "100 Continue" */
     struct ak_buf answer;
-    char *out; /* the response's head: out_inline or arena */
+    size_t charged; /* of body_buf and answer, what the server's held_bytes counts */
+    char *out;      /* the response's head: out_inline or arena */
     size_t out_len;
     size_t out_total; /* head and body bytes to send */
     size_t out_at;    /* of which are sent */
@@ -118,6 +119,9 @@ void ak_request_release(struct ak_http_request *request);
 AK_MUST bool ak_request_split_target(struct ak_http_request *request);
 /* on_done, once, when it is owed. */
 void ak_request_done(struct ak_http_request *request, int status, size_t bytes_out);
+/* Count what the buffers of the request hold now in the server's held_bytes. false: they have
+ * grown, are not small, and all together are over the limit: the request must be given up. */
+AK_MUST bool ak_request_charge(struct ak_http_request *request);
 /* true for the first caller: it is the one that answers. */
 AK_MUST bool ak_request_claim(struct ak_http_request *request);
 /* Fill in an error response on the loop's thread; the request must be claimed. */
@@ -252,7 +256,9 @@ struct ak_http_server {
     const struct ak_clock *clock;
     uint16_t port;
     struct ak_series *connections_series;
+    struct ak_series *memory_series;
     _Atomic uint32_t connections;
+    _Atomic size_t held_bytes; /* bodies and answers in memory; a plain count, pairs with nothing */
     uint32_t grace_ms;
     unsigned loop_count;
     _Atomic unsigned started; /* loops that have a thread, and so may be given connections */

@@ -275,6 +275,8 @@ static inline void shut(uint32_t grace_ms)
     CHECK_INT(app.dones, app.heads);
     CHECK(!app.double_done);
     CHECK_INT(ak_series_value(ak_metrics_series(app.metrics, AK_METRIC_CONNECTIONS, NULL, 0)), 0);
+    const struct ak_str requests = AK_STR("requests");
+    CHECK_INT(ak_series_value(ak_metrics_series(app.metrics, AK_METRIC_MEMORY, &requests, 1)), 0);
     ak_pool_close(app.pool);
     ak_metrics_close(app.metrics);
     ak_cond_release(&app.changed);
