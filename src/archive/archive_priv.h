@@ -44,6 +44,7 @@ struct archive_job {
     bool is_settled;    /* how it ended is in `row`, which is still to be written */
     bool is_cleaning;   /* it has failed before: what it owes is removed */
     bool was_scheduled; /* by the schedule */
+    bool is_removed;    /* snapshot_delete: nothing is left in the store */
     struct ak_catalog_snapshot made;
     bool has_made, has_removed;
     _Atomic uint32_t progress_ppm; /* pairs with itself: only shown */

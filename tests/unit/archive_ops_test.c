@@ -75,7 +75,7 @@ TEST(archive, a_snapshot_that_is_damaged_throughout_changes_nothing)
 {
     struct world world;
     struct ak_job job;
-    struct ak_snapshot_report report;
+    struct ak_snapshot_report report = {0};
     world_open(&world, ak_test_dir());
     fill(&world, "docs", MANY, 1);
     struct ak_uuid snapshot = world_snapshot(&world, "docs");
