@@ -208,7 +208,9 @@ enum ak_rc ak_archive_wait(struct ak_archive *archive, const struct ak_uuid *id,
     if (rc == AK_OK && row.state == AK_CATALOG_JOB_FAILED) {
         rc = ak_fail(err, row.rc, "%.*s", AK_STR_ARG(row.error));
     } else if (rc == AK_OK && row.state == AK_CATALOG_JOB_RUNNING) {
-        rc = ak_fail(err, AK_UNAVAILABLE, "the server is stopping; the job goes on at its start");
+        rc = ak_fail(err, AK_UNAVAILABLE,
+                     "how the job ended is not recorded: the next start of the server goes on with "
+                     "it or undoes it");
     }
     ak_arena_release(&arena);
     return rc;

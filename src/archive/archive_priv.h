@@ -44,6 +44,7 @@ struct archive_job {
     bool is_settled;    /* how it ended is in `row`, which is still to be written */
     bool is_cleaning;   /* it has failed before: what it owes is removed */
     bool was_scheduled; /* by the schedule */
+    bool is_removed;    /* snapshot_delete: nothing is left in the store */
     struct ak_catalog_snapshot made;
     bool has_made, has_removed;
     _Atomic uint32_t progress_ppm; /* pairs with itself: only shown */
@@ -98,7 +99,8 @@ void ak_archive_job_queue(struct ak_archive *archive, struct archive_job *job);
 void ak_archive_job_leave(struct ak_archive *archive, struct archive_job *job); /* and free it */
 AK_MUST enum ak_rc ak_archive_job_put(struct ak_archive *archive, struct archive_job *job,
                                       struct ak_err *err);
-/* How it ended: the row is written now or by the next try. Gives JOB_ENDED or JOB_RETRY. */
+/* How it ended: the row is written now or by the next try. Gives JOB_ENDED, or JOB_RETRY, or
+ * JOB_STOPPED when the catalog takes no more. */
 enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archive_job *job,
                                        enum ak_rc rc, const struct ak_err *err, bool owes);
 /* Worth another try? Counts it. */
@@ -114,7 +116,7 @@ AK_MUST bool ak_archive_kind_parse(struct ak_str text, enum ak_job_kind *kind);
 
 /* --- payload.c: what a row keeps beside its columns, as JSON --- */
 
-void ak_archive_payload_write(struct archive_job *job, struct ak_err *err);
+AK_MUST enum ak_rc ak_archive_payload_write(struct archive_job *job, struct ak_err *err);
 AK_MUST enum ak_rc ak_archive_payload_read(struct archive_job *job, struct ak_err *err);
 
 /* --- create.c, restore.c, remove.c: one try of each kind --- */

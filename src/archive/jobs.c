@@ -191,6 +191,9 @@ enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archiv
     if (put == AK_OK) {
         return JOB_ENDED;
     }
+    if (ak_catalog_is_failed(archive->catalog)) {
+        return JOB_STOPPED; /* the next open goes by what the row says, which may be this or not */
+    }
     job->tries++;
     ak_log_warn(archive->log, "archive", "how a %s ended is not recorded yet: %s",
                 ak_job_kind_name(job->kind), local.text);
@@ -199,8 +202,10 @@ enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archiv
 
 enum ak_rc ak_archive_begin(struct ak_archive *archive, struct archive_job *job, struct ak_err *err)
 {
-    ak_archive_payload_write(job, err);
-    enum ak_rc rc = ak_archive_job_enter(archive, job, err);
+    enum ak_rc rc = ak_archive_payload_write(job, err);
+    if (rc == AK_OK) {
+        rc = ak_archive_job_enter(archive, job, err);
+    }
     if (rc != AK_OK) {
         ak_archive_job_free(job);
         return rc;
@@ -239,7 +244,7 @@ static enum job_outcome run_once(struct ak_archive *archive, struct archive_job 
     case AK_JOB_KIND_COUNT:
         break;
     }
-    AK_ASSERT(!"a verification is run by its caller");
+    AK_ASSERT(job->kind < AK_JOB_KIND_COUNT); /* a verification is run by its caller */
     return JOB_ENDED;
 }
 
@@ -280,46 +285,63 @@ static void count_result(struct ak_archive *archive, const struct archive_job *j
     }
 }
 
+/* It is out for those who wait for it, and in the list for those who wait for all. */
+static void let_old_ones_go(struct ak_archive *archive, struct archive_job *job)
+{
+    ak_mutex_lock(&archive->lock);
+    job->is_cleaning = true;
+    count_running(archive);
+    ak_cond_broadcast(&archive->changed);
+    ak_mutex_unlock(&archive->lock);
+    ak_archive_retain(archive, &job->row.collection);
+}
+
+static void queue_again(struct ak_archive *archive, struct archive_job *job, bool has_ended)
+{
+    ak_mutex_lock(&archive->lock);
+    if (has_ended) {
+        begin_cleaning(job);
+        count_running(archive);
+    }
+    job->not_before_ns = ak_mono_ns(archive->clock) + (has_ended ? 0 : pause_ns(archive, job));
+    job->state = JOB_QUEUED;
+    ak_cond_broadcast(&archive->changed);
+    ak_mutex_unlock(&archive->lock);
+}
+
 void ak_archive_job_run(struct ak_archive *archive, struct archive_job *job)
 {
-    struct ak_uuid collection = job->row.collection;
+    bool was_cleaning = job->is_cleaning;
     enum job_outcome outcome = run_once(archive, job);
-    bool is_new = outcome == JOB_ENDED && job->kind == AK_JOB_SNAPSHOT && job->row.rc == AK_OK;
-    if (outcome == JOB_ENDED) {
+    bool has_ended = outcome == JOB_ENDED;
+    if (has_ended) {
         ak_hold_release(job->hold);
         job->hold = NULL;
         count_result(archive, job);
     }
-    if (outcome == JOB_STOPPED || (outcome == JOB_ENDED && !job->row.owes)) {
-        ak_archive_job_leave(archive, job);
-    } else {
-        ak_mutex_lock(&archive->lock);
-        if (outcome == JOB_ENDED) {
-            begin_cleaning(job);
-            count_running(archive);
-        }
-        job->not_before_ns = ak_mono_ns(archive->clock) +
-                             (job->tries || outcome != JOB_ENDED ? pause_ns(archive, job) : 0);
-        job->state = JOB_QUEUED;
-        ak_cond_broadcast(&archive->changed);
-        ak_mutex_unlock(&archive->lock);
+    if (outcome == JOB_RETRY || (has_ended && job->row.owes)) {
+        queue_again(archive, job, has_ended);
+        return;
     }
-    if (is_new) {
-        ak_archive_retain(archive, &collection);
+    if (has_ended && !was_cleaning && job->kind == AK_JOB_SNAPSHOT && job->row.rc == AK_OK) {
+        let_old_ones_go(archive, job);
     }
+    ak_archive_job_leave(archive, job);
 }
 
-/* The first job that is due; *later: there are some that are not yet. Lock held. */
-static struct archive_job *next_due(struct ak_archive *archive, bool *later)
+/* The first job that is due; *wait_ms: until another may be, 0: there is none. Lock held. */
+static struct archive_job *next_due(struct ak_archive *archive, int64_t *wait_ms)
 {
     int64_t now_ns = ak_mono_ns(archive->clock);
-    *later = false;
+    *wait_ms = 0;
     for (struct archive_job *job = archive->first; job; job = job->next) {
         if (job->state == JOB_QUEUED) {
             if (job->not_before_ns <= now_ns) {
                 return job;
             }
-            *later = true;
+            int64_t ms = (job->not_before_ns - now_ns) / 1000000 + 1;
+            ms = ms < WAIT_MS ? ms : WAIT_MS;
+            *wait_ms = *wait_ms && *wait_ms < ms ? *wait_ms : ms;
         }
     }
     return NULL;
@@ -328,17 +350,17 @@ static struct archive_job *next_due(struct ak_archive *archive, bool *later)
 static void work(void *arg)
 {
     struct ak_archive *archive = arg;
-    bool later = false;
+    int64_t wait_ms = 0;
     ak_mutex_lock(&archive->lock);
     while (!archive->is_closing) {
-        struct archive_job *job = next_due(archive, &later);
+        struct archive_job *job = next_due(archive, &wait_ms);
         if (job) {
             job->state = JOB_RUNNING;
             ak_mutex_unlock(&archive->lock);
             ak_archive_job_run(archive, job);
             ak_mutex_lock(&archive->lock);
-        } else if (later) {
-            (void)ak_cond_wait_ms(&archive->changed, &archive->lock, WAIT_MS);
+        } else if (wait_ms) {
+            (void)ak_cond_wait_ms(&archive->changed, &archive->lock, wait_ms);
         } else {
             ak_cond_wait(&archive->changed, &archive->lock);
         }

@@ -15,7 +15,7 @@ static void put_bool(struct ak_buf *out, const char *key, bool value)
     ak_buf_add_fmt(out, ",\"%s\":%s", key, value ? "true" : "false");
 }
 
-void ak_archive_payload_write(struct archive_job *job, struct ak_err *err)
+enum ak_rc ak_archive_payload_write(struct archive_job *job, struct ak_err *err)
 {
     struct ak_buf out;
     ak_buf_init(&out, 0);
@@ -35,10 +35,15 @@ void ak_archive_payload_write(struct archive_job *job, struct ak_err *err)
         ak_buf_add_char(&out, '{');
     }
     ak_buf_add_char(&out, '}');
-    AK_ASSERT(ak_buf_check(&out, err) == AK_OK); /* less than a page */
-    job->row.payload = ak_arena_str(&job->strings, ak_buf_str(&out));
-    AK_ASSERT(job->row.payload.p);
+    enum ak_rc rc = ak_buf_check(&out, err);
+    struct ak_str payload =
+        rc == AK_OK ? ak_arena_str(&job->strings, ak_buf_str(&out)) : AK_STR_NONE;
     ak_buf_release(&out);
+    if (!payload.p) {
+        return ak_fail(err, AK_NOMEM, "a job's payload");
+    }
+    job->row.payload = payload;
+    return AK_OK;
 }
 
 static void read_field(struct ak_json *in, struct ak_str key, struct archive_job *job)

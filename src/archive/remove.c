@@ -15,9 +15,12 @@
 enum job_outcome ak_archive_remove_run(struct ak_archive *archive, struct archive_job *job)
 {
     struct ak_err err;
-    enum ak_rc rc =
-        ak_snapshot_remove(archive->store, &job->row.collection, &job->row.snapshot, &err);
+    enum ak_rc rc = AK_OK;
+    if (!job->is_removed) {
+        rc = ak_snapshot_remove(archive->store, &job->row.collection, &job->row.snapshot, &err);
+    }
     if (rc == AK_OK) {
+        job->is_removed = true;
         ak_crash_point("delete_after_remove");
         job->has_removed = true;
         enum job_outcome outcome = ak_archive_job_settle(archive, job, AK_OK, NULL, false);
@@ -61,8 +64,10 @@ enum ak_rc ak_archive_remove_one(struct ak_archive *archive, const struct ak_uui
     struct ak_uuid id = job->row.id;
     job->row.collection = *collection;
     job->row.snapshot = *snapshot;
-    ak_archive_payload_write(job, err);
-    enum ak_rc rc = ak_archive_job_enter(archive, job, err);
+    enum ak_rc rc = ak_archive_payload_write(job, err);
+    if (rc == AK_OK) {
+        rc = ak_archive_job_enter(archive, job, err);
+    }
     if (rc != AK_OK) {
         ak_archive_job_free(job);
         return rc;
@@ -77,7 +82,8 @@ enum ak_rc ak_archive_remove_one(struct ak_archive *archive, const struct ak_uui
     /* On this thread, which wants to know; what is left of it goes to the archive's threads. */
     enum ak_rc removed = ak_snapshot_remove(archive->store, collection, snapshot, &failure);
     if (removed == AK_OK) {
-        ak_archive_job_run(archive, job); /* finds nothing any more, and writes the row */
+        job->is_removed = true;
+        ak_archive_job_run(archive, job); /* writes the row */
         return ak_archive_wait(archive, &id, 0, err) == AK_TIMEOUT
                    ? ak_fail(err, AK_UNAVAILABLE, "the snapshot is gone, its job not recorded yet")
                    : AK_OK;

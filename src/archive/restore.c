@@ -98,8 +98,10 @@ static enum ak_rc from_documents(struct restore *restore, struct ak_err *err)
     uint64_t documents = 0;
     restore->built = 0;
     job->rebuilt = true;
-    ak_archive_payload_write(job, err);
-    enum ak_rc rc = ak_archive_job_put(archive, job, err);
+    enum ak_rc rc = ak_archive_payload_write(job, err);
+    if (rc == AK_OK) {
+        rc = ak_archive_job_put(archive, job, err);
+    }
     if (rc == AK_OK) {
         rc = ak_image_builder_open(archive->engine, &restore->info, &restore->builder, err);
     }
@@ -221,6 +223,10 @@ enum ak_rc ak_archive_restore(struct ak_archive *archive, struct ak_str collecti
     job->row.target = into.len ? ak_uuid_make(&archive->uuids) : source;
     job->into = into.len ? ak_arena_str(&job->strings, into) : AK_STR_NONE;
     struct ak_uuid made = job->row.id;
+    if (into.len && !job->into.p) {
+        ak_archive_job_free(job);
+        return ak_fail(err, AK_NOMEM, "a job's name");
+    }
     rc = ak_archive_begin(archive, job, err);
     if (rc == AK_OK) {
         *id = made;

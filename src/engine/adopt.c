@@ -125,7 +125,7 @@ static enum ak_rc check_candidate(struct candidate *candidate, uint64_t document
     }
     enum ak_rc rc = ak_docs_index(&candidate->docs, candidate->index, err); /* ids are unique */
     if (rc == AK_OK) {
-        rc = ak_index_check(candidate->index, &report, err);
+        rc = ak_index_check_graph(candidate->index, &report, err);
     }
     return rc == AK_OK ? check_documents(candidate, err) : rc;
 }

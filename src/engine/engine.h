@@ -9,7 +9,8 @@
  * the keeper checkpoints, repairs and releases log segments. After a crash the next open replays
  * what checkpoints do not cover; invariants and crash points are at the top of checkpoint.c.
  *
- * Folder: LOCK · catalog.db · wal/ · collections/<id>-<generation>.akx. One process at a time.
+ * Folder: LOCK · catalog.db · wal/ · collections/<id>-<generation>.akx (and <id>.staging
+ * while an image is taken over: hold.h). One process at a time.
  *
  * Threads: any call from any thread, open and close by one. Memory: see each call. No global state:
  * several engines (over different folders) may be open in one process.

@@ -343,7 +343,10 @@ static void read_ahead(const struct ak_image *image, uint64_t at, uint64_t end)
             void *out;
         } from = {.in = image->bytes + at};
         uint64_t len = end - at < 4 * AK_IMAGE_BLOCK ? end - at : 4 * AK_IMAGE_BLOCK;
-        (void)madvise(from.out, (size_t)len, MADV_WILLNEED);
+        /* Mapping a megabyte at once costs a tenth of the faults that it saves. */
+        if (!image->streams || madvise(from.out, (size_t)len, MADV_POPULATE_READ) != 0) {
+            (void)madvise(from.out, (size_t)len, MADV_WILLNEED);
+        }
     }
 }
 

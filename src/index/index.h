@@ -149,3 +149,7 @@ struct ak_index_report {
  * builder may run. */
 AK_MUST enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *report,
                                   struct ak_err *err);
+/* The same without encoding every vector again to compare it with its code, which takes most of the
+ * time: codes that are wrong cost recall, nothing else. */
+AK_MUST enum ak_rc ak_index_check_graph(const struct ak_index *index,
+                                        struct ak_index_report *report, struct ak_err *err);

@@ -201,7 +201,7 @@ TEST(engine_hold, holds_under_writers_and_checkpoints_do_not_change)
     for (int round = 0; round < 20 || atomic_load(&busy.rounds) < 10; round++) {
         static struct ak_document before[MANY];
         static struct ak_document after[MANY];
-        static float vectors[MANY][DOCS_DIMENSION];
+        static char vectors[MANY][DOCS_DIMENSION * sizeof(float)];
         struct ak_hold *hold = hold_of(engine, "docs");
         CHECK_INT(ak_hold_rows(hold), MANY);
         CHECK_OK(ak_hold_read(hold, 0, MANY, before, &err));
