@@ -13,7 +13,7 @@ static void fill(struct world *world, const char *name, unsigned count, unsigned
 TEST(archive, a_snapshot_comes_back_as_a_new_collection_bit_for_bit)
 {
     struct world world;
-    struct ak_job job;
+    struct ak_job job = {0};
     world_open(&world, ak_test_dir());
     fill(&world, "docs", MANY, 1);
     struct ak_uuid snapshot = world_snapshot(&world, "docs");
@@ -49,7 +49,7 @@ TEST(archive, a_restore_in_place_replaces_the_state_and_writes_go_on)
 TEST(archive, a_missing_or_damaged_image_is_built_anew_and_the_job_says_so)
 {
     struct world world;
-    struct ak_job job;
+    struct ak_job job = {0};
     world_open(&world, ak_test_dir());
     fill(&world, "docs", MANY, 1);
     struct ak_uuid snapshot = world_snapshot(&world, "docs");
@@ -74,7 +74,7 @@ TEST(archive, a_missing_or_damaged_image_is_built_anew_and_the_job_says_so)
 TEST(archive, a_snapshot_that_is_damaged_throughout_changes_nothing)
 {
     struct world world;
-    struct ak_job job;
+    struct ak_job job = {0};
     struct ak_snapshot_report report = {0};
     world_open(&world, ak_test_dir());
     fill(&world, "docs", MANY, 1);

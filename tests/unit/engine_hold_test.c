@@ -211,8 +211,9 @@ TEST(engine_hold, holds_under_writers_and_checkpoints_do_not_change)
         docs_checkpoint(engine, "docs");
         CHECK_OK(ak_hold_read(hold, 0, MANY, after, &err));
         for (int i = 0; i < MANY; i++) {
-            CHECK(ak_uuid_eq(&before[i].id, &after[i].id) &&
-                  memcmp(vectors[i], after[i].vector, sizeof vectors[i]) == 0);
+            const void *now = after[i].vector;
+            CHECK(ak_uuid_eq(&before[i].id, &after[i].id));
+            CHECK(memcmp(vectors[i], now, sizeof vectors[i]) == 0);
         }
         ak_hold_release(hold);
     }
