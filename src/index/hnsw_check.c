@@ -210,6 +210,9 @@ enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *
         rc = check_scales(&check, err);
     }
     if (rc == AK_OK) {
+        rc = ak_codes_check(index, err);
+    }
+    if (rc == AK_OK) {
         rc = count_unreachable(&check, &found, err);
     }
     ak_free(check.pending);

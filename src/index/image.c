@@ -44,14 +44,23 @@ const char *ak_image_kind_name(uint32_t kind)
         uint32_t kind;
         const char *name;
     } names[] = {
-        {AK_IMAGE_INDEX_STATE, "index state"}, {AK_IMAGE_VECTORS, "vectors"},
-        {AK_IMAGE_SCALES, "scales"},           {AK_IMAGE_LINKS, "links"},
-        {AK_IMAGE_LEVELS, "levels"},           {AK_IMAGE_UPPER, "upper links"},
-        {AK_IMAGE_DELETED, "deleted"},         {AK_IMAGE_FREE, "free"},
-        {AK_IMAGE_PENDING, "pending"},         {AK_IMAGE_CODES, "codes"},
-        {AK_IMAGE_QUANTIZER, "quantizer"},     {AK_IMAGE_DOC_STATE, "document state"},
-        {AK_IMAGE_DOC_IDS, "document ids"},    {AK_IMAGE_DOC_TIMES, "document times"},
-        {AK_IMAGE_DOC_TEXT_AT, "text places"}, {AK_IMAGE_DOC_TEXT, "texts"},
+        {AK_IMAGE_INDEX_STATE, "index state"},
+        {AK_IMAGE_VECTORS, "vectors"},
+        {AK_IMAGE_SCALES, "scales"},
+        {AK_IMAGE_LINKS, "links"},
+        {AK_IMAGE_LEVELS, "levels"},
+        {AK_IMAGE_UPPER, "upper links"},
+        {AK_IMAGE_DELETED, "deleted"},
+        {AK_IMAGE_FREE, "free"},
+        {AK_IMAGE_PENDING, "pending"},
+        {AK_IMAGE_CODES, "codes"},
+        {AK_IMAGE_CODE_TERMS, "code terms"},
+        {AK_IMAGE_QUANTIZER, "quantizer"},
+        {AK_IMAGE_DOC_STATE, "document state"},
+        {AK_IMAGE_DOC_IDS, "document ids"},
+        {AK_IMAGE_DOC_TIMES, "document times"},
+        {AK_IMAGE_DOC_TEXT_AT, "text places"},
+        {AK_IMAGE_DOC_TEXT, "texts"},
         {AK_IMAGE_DOC_MAP, "id table"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

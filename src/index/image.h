@@ -26,8 +26,9 @@ enum ak_image_kind {
     AK_IMAGE_DELETED = 7,      /* u64 bitmap: tombstones */
     AK_IMAGE_FREE = 8,         /* u64 bitmap: slots that hold nothing */
     AK_IMAGE_PENDING = 9,      /* u32 slots not linked yet */
-    AK_IMAGE_CODES = 10,       /* reserved: quantised rows */
-    AK_IMAGE_QUANTIZER = 11,   /* reserved: mean, rotation seed, scale */
+    AK_IMAGE_CODES = 10,       /* u8 rows, stride padded to 64 bytes */
+    AK_IMAGE_QUANTIZER = 11,   /* mean, rotation seed, step */
+    AK_IMAGE_CODE_TERMS = 12,  /* f32 per row */
     AK_IMAGE_DOC_STATE = 64,   /* struct of the engine: counts, LSN */
     AK_IMAGE_DOC_IDS = 65,     /* 16 bytes per row */
     AK_IMAGE_DOC_TIMES = 66,   /* i64 µs per row */

@@ -29,6 +29,7 @@ struct ak_index_options {
     uint64_t seed;          /* levels come from a hash of slot and seed */
     struct ak_epoch *epoch; /* required; outlives the index */
     uint32_t exact_below;   /* live rows up to which searches are exact; 0: chosen by dimension */
+    uint32_t codes_from;    /* live rows from which on byte codes are kept, if wanted; 0: 2,048 */
 };
 
 AK_MUST enum ak_rc ak_index_open(const struct ak_index_options *options, struct ak_index **index,

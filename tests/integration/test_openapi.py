@@ -107,10 +107,12 @@ def node(api):
 
 def collections(api):
     made = api.call("createCollection", 201, {"name": "c", "dimension": 3})
-    equal((made["metric"], made["index"]), ("cosine", {"m": 16, "ef_construction": 200, "ef_search": 64, "quantization": "none"}))
+    equal((made["metric"], made["index"]), ("cosine", {"m": 16, "ef_construction": 200, "ef_search": 64, "quantization": "u8"}))
     made = api.call("createCollection", 201, {"name": "naïve name", "dimension": 65535, "metric": "l2", "embedding_model": "m",
                                               "index": {"m": 8, "ef_construction": 16, "ef_search": 1, "quantization": None}})
     equal((made["name"], made["documents"], made["state"]), ("naïve name", 0, "ready"))
+    made = api.call("createCollection", 201, {"name": "floats", "dimension": 3, "index": {"quantization": "none"}})
+    equal(made["index"]["quantization"], "none")
     api.call("createCollection", 201, {"name": "d", "dimension": 3, "metric": "dot", "embedding_model": None, "index": None})
     api.call("createCollection", 400, UNKNOWN)
     api.call("createCollection", 409, {"name": "c", "dimension": 3}, valid=True)
