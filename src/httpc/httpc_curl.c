@@ -397,7 +397,7 @@ static enum ak_rc conclude(struct call *call, CURLcode code, struct ak_err *err)
         meaning = (struct meaning){AK_HTTPC_PROTOCOL, AK_UNAVAILABLE}; /* of the answer, that is */
     }
     const char *more =
-        meaning.failure == AK_HTTPC_TRUST ? " (give the server's authority as a PEM file)" : "";
+        meaning.failure == AK_HTTPC_TRUST ? " (name the PEM file of its authority in ca_file)" : "";
     transfer->response->failure = meaning.failure;
     return ak_fail(err, meaning.rc, "%s%s", call->text[0] ? call->text : curl_easy_strerror(code),
                    more);

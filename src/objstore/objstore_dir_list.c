@@ -115,7 +115,7 @@ static bool is_object(const struct folder *folder, struct ak_str key, struct ak_
     struct dir_path path;
     struct ak_err ignored;
     if (ak_objstore_check_key(key, &ignored) != AK_OK ||
-        dir_path_of_key(folder->page->store, key, &path, &ignored) != AK_OK) {
+        ak_dir_path_of_key(folder->page->store, key, &path, &ignored) != AK_OK) {
         return false;
     }
     return path.len == folder->path->len + 1 + name.len &&
@@ -129,7 +129,7 @@ static bool see_name(void *ctx, struct ak_str name)
     struct ak_buf *probe = folder->probe;
     ak_buf_clear(probe);
     ak_buf_add_str(probe, ak_buf_str(folder->key));
-    enum dir_name_kind kind = dir_name_decode(name, probe);
+    enum dir_name_kind kind = ak_dir_name_decode(name, probe);
     struct ak_str key = ak_buf_str(probe);
     if (probe->failed) {
         folder->no_memory = true;
@@ -164,13 +164,13 @@ static enum ak_rc enter(struct page *page, struct dir_path *path, struct ak_buf 
     size_t path_len = path->len;
     size_t key_len = key->len;
     enum ak_rc rc = AK_OK;
-    (void)dir_name_decode(name, key);
-    dir_path_add(path, name);
+    (void)ak_dir_name_decode(name, key);
+    ak_dir_path_add(path, name);
     rc = ak_buf_check(key, err);
     if (rc == AK_OK && !path->too_long && is_worth_entering(page, ak_buf_str(key))) {
         rc = walk(page, path, key, err);
     }
-    dir_path_cut(path, path_len);
+    ak_dir_path_cut(path, path_len);
     key->len = key_len;
     return rc;
 }
@@ -216,8 +216,8 @@ out:
     return rc;
 }
 
-enum ak_rc dir_stat(struct ak_file *file, struct ak_arena *arena, struct ak_object *object,
-                    struct ak_err *err)
+enum ak_rc ak_dir_stat(struct ak_file *file, struct ak_arena *arena, struct ak_object *object,
+                       struct ak_err *err)
 {
     struct stat st;
     if (fstat(ak_file_fd(file), &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -247,12 +247,12 @@ static enum ak_rc describe(struct dir_store *store, struct ak_str key, struct ak
 {
     struct dir_path path;
     struct ak_file *file = NULL;
-    enum ak_rc rc = dir_path_of_key(store, key, &path, err);
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &path, err);
     if (rc == AK_OK) {
         rc = ak_fs_open(store->fs, path.text, AK_OPEN_READ, &file, err);
     }
     if (rc == AK_OK) {
-        rc = dir_stat(file, arena, object, err);
+        rc = ak_dir_stat(file, arena, object, err);
     }
     ak_file_close(file);
     if (rc == AK_OK) {
@@ -275,7 +275,7 @@ static enum ak_rc collect(struct page *page, struct ak_err *err)
     ak_buf_add(&key, page->prefix.p, folders);
     enum ak_rc rc = ak_buf_check(&key, err);
     if (rc == AK_OK) {
-        rc = dir_path_of_folders(page->store, ak_str_sub(page->prefix, 0, folders), &path, err);
+        rc = ak_dir_path_of_folders(page->store, ak_str_sub(page->prefix, 0, folders), &path, err);
         /* No key so long has ever been put. */
         rc = rc == AK_INVALID ? AK_OK : rc == AK_OK ? walk(page, &path, &key, err) : rc;
     }
@@ -284,9 +284,9 @@ static enum ak_rc collect(struct page *page, struct ak_err *err)
     return rc;
 }
 
-enum ak_rc dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_str after,
-                    size_t limit, struct ak_arena *arena, struct ak_object **objects, size_t *count,
-                    struct ak_err *err)
+enum ak_rc ak_dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_str after,
+                       size_t limit, struct ak_arena *arena, struct ak_object **objects,
+                       size_t *count, struct ak_err *err)
 {
     struct ak_object *found = ak_arena_alloc(arena, limit * sizeof *found);
     if (!found) {
@@ -298,7 +298,7 @@ enum ak_rc dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_st
     enum ak_rc rc = AK_OK;
     size_t n = 0;
     bool more = true;
-    ak_buf_init(&last, 2 * AK_OBJSTORE_KEY_MAX);
+    ak_buf_init(&last, 0);
     ak_buf_add_str(&last, after);
     rc = ak_buf_check(&last, err);
     while (rc == AK_OK && more) {

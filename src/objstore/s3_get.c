@@ -142,11 +142,10 @@ static enum ak_rc fetch_try(struct s3_store *store, struct fetching *f, struct s
     return rc;
 }
 
-/* A server without ETags could mix two objects: then a broken whole get begins anew at its caller.
- */
+/* A server without ETags could mix two objects: what broke there begins anew at its caller. */
 static bool may_resume(const struct fetching *f)
 {
-    return f->at == f->fetch->from || f->etag.len > 0 || f->fetch->end != UINT64_MAX;
+    return f->at == f->fetch->from || f->etag.len > 0;
 }
 
 enum ak_rc ak_s3_fetch(struct s3_store *store, const struct s3_fetch *fetch, struct ak_err *err)

@@ -258,6 +258,38 @@ static enum ak_rc check_absent(struct s3_store *store, const struct s3_upload *u
     return rc == AK_OK ? ak_fail(err, AK_EXISTS, "there is one already") : AK_OK;
 }
 
+struct told { /* tells a stop of the caller's apart from a conflict at the server */
+    const struct s3_upload *upload;
+    bool stopped;
+};
+
+static bool tell(void *ctx, uint64_t done, uint64_t total)
+{
+    struct told *told = ctx;
+    const struct s3_upload *upload = told->upload;
+    told->stopped = upload->progress && !upload->progress(upload->ctx, done, total);
+    return !told->stopped;
+}
+
+/* An upload that met another one, or that someone aborted, is begun anew, once: S3 wants that after
+ * a conflict at its completion. */
+static enum ak_rc put_parts_twice(struct s3_store *store, const struct s3_upload *upload,
+                                  struct ak_err *err)
+{
+    struct told told = {.upload = upload};
+    struct s3_upload watched = *upload;
+    watched.progress = tell;
+    watched.ctx = &told;
+    enum ak_rc rc = upload->options->only_if_absent ? check_absent(store, upload, err) : AK_OK;
+    if (rc == AK_OK) {
+        rc = put_parts(store, &watched, err);
+    }
+    if (rc == AK_CONFLICT && !told.stopped) {
+        rc = put_parts(store, &watched, err);
+    }
+    return rc;
+}
+
 enum ak_rc ak_s3_upload(struct s3_store *store, const struct s3_upload *upload, struct ak_err *err)
 {
     int64_t start_ns = ak_mono_ns(ak_clock_system());
@@ -267,8 +299,7 @@ enum ak_rc ak_s3_upload(struct s3_store *store, const struct s3_upload *upload, 
         const void *both[] = {store, upload};
         rc = ak_s3_work_run(store, 1, put_whole, both, size, upload->progress, upload->ctx, err);
     } else {
-        rc = upload->options->only_if_absent ? check_absent(store, upload, err) : AK_OK;
-        rc = rc == AK_OK ? put_parts(store, upload, err) : rc;
+        rc = put_parts_twice(store, upload, err);
     }
     if (rc == AK_OK) {
         int64_t ns = ak_mono_ns(ak_clock_system()) - start_ns;

@@ -33,6 +33,7 @@ struct s3_writer {
     bool started;
     size_t part_bytes;
     uint32_t parts; /* handed to jobs */
+    int64_t start_ns;
     struct slot slots[SLOTS];
     struct slot *filling; /* NULL: none yet */
     struct ak_mutex mutex;
@@ -210,6 +211,8 @@ static enum ak_rc commit_parts(struct s3_writer *w, struct ak_err *err)
         rc = ak_s3_multipart_complete(&w->multipart, w->parts, w->options.only_if_absent, err);
     }
     if (rc == AK_OK) {
+        int64_t ns = ak_mono_ns(ak_clock_system()) - w->start_ns;
+        ak_series_observe(w->store->upload_seconds, (double)ns / 1e9);
         ak_series_add(w->store->upload_bytes, w->base.bytes);
     }
     return rc;
@@ -238,6 +241,7 @@ enum ak_rc ak_s3_create(struct ak_objstore *base, struct ak_str key,
     (void)err;
     ak_objstore_writer_init(&w->base, &writer_ops, base, key);
     w->store = store;
+    w->start_ns = ak_mono_ns(ak_clock_system());
     w->options = *options;
     if (options->content_type) {
         w->content_type = ak_strdup_n(options->content_type, strlen(options->content_type));

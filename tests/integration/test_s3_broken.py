@@ -170,6 +170,50 @@ def test_downloads_that_are_cut_at_random_bytes_arrive_whole():
         cut_until(server, "downloads", step)
 
 
+class TlsMinio(s3_servers.Minio):
+    """MinIO behind a certificate of its own; a folder is a bucket to it."""
+
+    def launch(self):
+        certs = os.path.join(self.folder, "certs")
+        os.makedirs(certs)
+        os.makedirs(os.path.join(self.folder, "data", self.bucket))
+        self.ca_file = os.path.join(certs, "public.crt")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-keyout", os.path.join(certs, "private.key"), "-out", self.ca_file, "-days", "2", "-subj",
+                        "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+        self.endpoint = f"https://{self.host}"
+        self.spawn("server.log", self.program, "server", "--certs-dir", certs, "--address", self.host,
+                   "--console-address", f"127.0.0.1:{s3_servers.free_port()}", os.path.join(self.folder, "data"),
+                   environment={"MINIO_ROOT_USER": self.access_key, "MINIO_ROOT_PASSWORD": self.secret_key,
+                                "MINIO_UPDATE": "off", "MINIO_BROWSER": "off"})
+
+    def make_bucket(self, bucket):
+        """It is there; this waits for the server."""
+        end = time.monotonic() + s3_servers.START_SECONDS
+        while tool(self, "list", "", check=False, ca_file=self.ca_file).returncode != 0:
+            if time.monotonic() > end:
+                raise RuntimeError("MinIO does not answer over TLS")
+            time.sleep(0.1)
+
+
+def test_a_certificate_is_trusted_by_its_authority_and_not_without():
+    found = s3_servers.programs().get("minio")
+    if not found:
+        print("     no MinIO here: not tested")
+        return
+    source = made("tls", 9_000_000, 8)
+    back = os.path.join(FOLDER, "back")
+    with TlsMinio(*found) as server:
+        refused = tool(server, "list", "", check=False)
+        assert refused.returncode == 1 and "certificate" in refused.stderr and "ca_file" in refused.stderr, refused.stderr
+        trusted = {"ca_file": server.ca_file, "multipart_bytes": 5 << 20}
+        tool(server, "put", source, "tls", **trusted)
+        tool(server, "put", source, "unsigned", unsigned_payload=1, **trusted)
+        for key in ("tls", "unsigned"):
+            tool(server, "get", key, back, **trusted)
+            assert same(source, back)
+
+
 if __name__ == "__main__":
     try:
         run(globals())

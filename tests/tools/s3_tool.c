@@ -5,8 +5,9 @@
  * KEY-0…; prints seconds and puts/s gets COUNT SIZE THREADS KEY  the same objects back, compared
  *
  * The store is what AKIDB_S3_ENDPOINT, _BUCKET, _REGION, _PREFIX, _ACCESS_KEY_ID,
- * _SECRET_ACCESS_KEY, _CA_FILE, _VIRTUAL_HOST, _MULTIPART_BYTES, _RETRIES_MAX, _STALL_MS,
- * _DEADLINE_MS and _CONNECTIONS say. Prints the error's code and text on stderr; exit 1 then.
+ * _SECRET_ACCESS_KEY, _CA_FILE, _VIRTUAL_HOST, _UNSIGNED_PAYLOAD, _MULTIPART_BYTES, _RETRIES_MAX,
+ * _STALL_MS, _DEADLINE_MS and _CONNECTIONS say. Prints the error's code and text on stderr; exit 1
+ * then.
  */
 #include "base/mem.h"
 #include "base/rand.h"
@@ -60,6 +61,7 @@ static enum ak_rc open_store(struct ak_log *log, struct ak_objstore **store, str
         .secret_access_key = setting("SECRET_ACCESS_KEY"),
         .ca_file = setting("CA_FILE"),
         .virtual_host = setting("VIRTUAL_HOST") != NULL,
+        .unsigned_payload = setting("UNSIGNED_PAYLOAD") != NULL,
         .multipart_bytes = number(setting("MULTIPART_BYTES"), 0),
         .retries_max = (uint32_t)number(setting("RETRIES_MAX"), 0),
         .stall_timeout_ms = (uint32_t)number(setting("STALL_MS"), 0),

@@ -15,6 +15,7 @@
 
 struct step {
     const char *answer; /* sent when the request has been read; NULL: nothing */
+    const char *early;  /* sent after read_max bytes; then the rest is read */
     size_t read_max;    /* breaks the connection after so many bytes of the body; 0: reads all */
     bool close;         /* afterwards */
     bool reset;         /* … with a reset */
@@ -66,10 +67,15 @@ static bool read_request(int fd, const struct step *step)
         length = strtoull(at + 16, NULL, 10);
     }
     bool whole = true;
+    bool said = false;
     while (whole && in.len - head < length) {
-        if (step->read_max && in.len - head >= step->read_max) {
+        if (step->read_max && in.len - head >= step->read_max && !step->early) {
             whole = false;
             break;
+        }
+        if (step->early && in.len - head >= step->read_max && !said) {
+            said = true;
+            (void)send(fd, step->early, strlen(step->early), MSG_NOSIGNAL);
         }
         ssize_t got = recv(fd, chunk, sizeof chunk, 0);
         whole = got > 0;
@@ -404,6 +410,28 @@ TEST(httpc, a_connection_that_breaks_while_a_body_is_sent_is_a_failure_and_no_an
     CHECK_RC(AK_UNAVAILABLE, ak_httpc_do(client, &request, &response, &err));
     CHECK(response.failure == AK_HTTPC_SEND || response.failure == AK_HTTPC_RECEIVE);
     CHECK_INT(response.status, 0);
+    server_stop();
+    ak_httpc_close(client);
+    ak_httpc_response_release(&response);
+}
+
+TEST(httpc, a_refusal_that_comes_while_a_body_is_sent_is_an_answer)
+{
+    const struct step steps[] = {{.read_max = 50000,
+                                  .early = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n"
+                                           "Connection: close\r\n\r\nno"}};
+    struct ak_err err;
+    struct source source = {.fail_at = 0};
+    struct ak_httpc_response response;
+    struct ak_httpc *client = open_client(0);
+    server_start(steps, 1);
+    ak_httpc_response_init(&response);
+    const struct ak_httpc_request request = {
+        .method = "PUT", .url = url("/"), .read = pattern, .body_len = 50000000, .ctx = &source};
+    CHECK_OK(ak_httpc_do(client, &request, &response, &err));
+    CHECK_INT(response.status, 403);
+    CHECK_STR(ak_buf_cstr(&response.body), "no");
+    CHECK(response.sent < 50000000);
     server_stop();
     ak_httpc_close(client);
     ak_httpc_response_release(&response);

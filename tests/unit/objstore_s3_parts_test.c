@@ -251,6 +251,32 @@ TEST(s3_parts, a_conditional_upload_in_parts_loses_to_one_that_is_there)
     fake_done(store);
 }
 
+TEST(s3_parts, an_upload_that_someone_aborted_is_begun_anew_once)
+{
+    struct ak_err err;
+    struct made made;
+    make_file(&made, 3 * PART);
+    struct ak_objstore *store = fake_open();
+    fake_add_rule((struct fake_rule){.method = "POST",
+                                     .part = "?uploadId=",
+                                     .kind = FAKE_ANSWER,
+                                     .status = 404,
+                                     .code = "NoSuchUpload"});
+    CHECK_OK(put_file(store, &made, &err));
+    check_same(&made, "k");
+    CHECK_INT(fake_open_uploads(), 0);
+    fake_add_rule((struct fake_rule){.method = "POST",
+                                     .part = "?uploadId=",
+                                     .times = 2,
+                                     .kind = FAKE_ANSWER,
+                                     .status = 409,
+                                     .code = "ConditionalRequestConflict"});
+    CHECK_RC(AK_CONFLICT, put_file(store, &made, &err));
+    CHECK_INT(fake_open_uploads(), 0);
+    ak_free(made.bytes);
+    fake_done(store);
+}
+
 TEST(s3_parts, servers_without_etags_are_served_too)
 {
     struct ak_err err;

@@ -571,8 +571,8 @@ TEST(s3, a_listing_that_makes_no_sense_is_refused)
         "<html>",
         "<html/>",
         "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
-        "<ListBucketResult><Contents><Key>b</Key></Contents><Contents><Key>a</Key></Contents>"
-        "</ListBucketResult>",
+        ("<ListBucketResult><Contents><Key>b</Key></Contents><Contents><Key>a</Key></Contents>"
+         "</ListBucketResult>"),
         "<ListBucketResult><Contents><Key>b</Key><Size>many</Size></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Key>b</Key>",
     };

@@ -1,5 +1,6 @@
 /* upload_test.c — batches, bounds, failures and dead letters of the uploader, over stores that
  * fail, wait or refuse. */
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/sync.h"
 #include "support/test.h"
@@ -429,6 +430,59 @@ TEST(upload, what_is_cancelled_before_it_began_is_a_dead_letter)
     CHECK_INT(told.dead, 50);
     CHECK_INT(told.attempts[3], 0);
     CHECK_INT(count_objects(&bed), 0);
+    bed_close(&bed);
+}
+
+TEST(upload, a_file_under_way_stops_when_it_is_cancelled_and_leaves_nothing)
+{
+    struct bed bed;
+    char path[1024];
+    size_t len = 9u << 20;
+    char *bytes = ak_zalloc(len);
+    (void)snprintf(path, sizeof path, "%s/file", ak_test_dir());
+    CHECK_OK(ak_fs_write_atomic(ak_fs_posix(), path, (struct ak_str){bytes, len}, &err));
+    bed_open(&bed, (struct ak_upload_options){0});
+    struct ak_objstore_fault_rule rule = {.nth = -1, .bytes_per_s = 20000000};
+    ak_objstore_fault_set(bed.fault, &rule);
+    CHECK_OK(ak_upload_put_file(bed.up, AK_STR("a"), ak_fs_posix(), path, (void *)1, &err));
+    while (ak_objstore_fault_calls(bed.fault, AK_OBJSTORE_OP_PUT) == 0) {
+        (void)usleep(100);
+    }
+    ak_upload_cancel(bed.up);
+    CHECK_RC(AK_CONFLICT, ak_upload_close(bed.up, &err));
+    CHECK(strstr(err.text, "cancelled"));
+    CHECK_INT(told.attempts[1], 1);
+    CHECK_INT(told.dead, 1);
+    CHECK_INT(count_objects(&bed), 0);
+    ak_free(bytes);
+    bed_close(&bed);
+}
+
+TEST(upload, a_want_of_memory_refuses_one_upload_and_loses_none)
+{
+    struct bed bed;
+    bed_open(&bed, (struct ak_upload_options){.attempts = 2, .delay_ms = 1});
+    size_t given = 0;
+    bool has_fired = true;
+    for (int64_t n = 0; has_fired; n++) {
+        char key[32];
+        char bytes[32];
+        int key_len = snprintf(key, sizeof key, "k/%04zu", given);
+        int len = snprintf(bytes, sizeof bytes, "bytes %zu", given);
+        ak_fault_alloc_at(n);
+        enum ak_rc rc =
+            ak_upload_put(bed.up, (struct ak_str){key, (size_t)key_len},
+                          (struct ak_str){bytes, (size_t)len}, (void *)(uintptr_t)given, &err);
+        CHECK(rc == AK_OK || rc == AK_NOMEM);
+        given += rc == AK_OK;
+        ak_upload_flush(bed.up);
+        has_fired = ak_fault_alloc_fired();
+        ak_fault_alloc_at(-1);
+    }
+    CHECK(given > 0);
+    CHECK_OK(ak_upload_close(bed.up, &err));
+    CHECK_INT(told.results, given);
+    CHECK_INT(count_objects(&bed), given);
     bed_close(&bed);
 }
 
