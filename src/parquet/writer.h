@@ -24,15 +24,15 @@ struct ak_parquet_sink {
 };
 
 struct ak_parquet_column {
-    const char *name; /* borrowed until the writer is closed; no two alike */
+    const char *name;          /* borrowed until the writer is closed; no two alike */
     enum ak_parquet_type type; /* not INT96 */
     struct ak_parquet_meaning meaning;
     uint32_t fixed_len; /* FIXED: bytes of a value */
     bool is_optional;   /* values may be null; not with is_list */
     bool is_list;       /* a list of `dimension` required values: (LIST) list.element */
     uint32_t dimension;
-    /* PLAIN (also the default); BYTE_STREAM_SPLIT: FLOAT, DOUBLE; DELTA_BINARY_PACKED: INT32, INT64;
-     * DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY: BYTE_ARRAY; RLE: BOOLEAN. */
+    /* PLAIN (also the default); BYTE_STREAM_SPLIT: FLOAT, DOUBLE; DELTA_BINARY_PACKED: INT32,
+     * INT64; DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY: BYTE_ARRAY; RLE: BOOLEAN. */
     enum ak_parquet_encoding encoding;
     /* Try a dictionary for each chunk; `encoding` where it would be larger than AK_PARQUET_DICT_MAX
      * or gain nothing. Not for BOOLEAN. */
@@ -42,9 +42,9 @@ struct ak_parquet_column {
 
 struct ak_parquet_write_options { /* all zero: uncompressed, V1, 1 MiB pages */
     enum ak_codec codec;
-    int level;             /* 0: the codec's default */
+    int level; /* 0: the codec's default */
     bool page_v2;
-    size_t page_bytes;     /* raw bytes of values in a page; 0: 1 MiB */
+    size_t page_bytes;      /* raw bytes of values in a page; 0: 1 MiB */
     const char *created_by; /* NULL: "akidb version …" */
     bool no_page_index;
     struct ak_pool *pool; /* NULL: this thread encodes alone. Not from a job of the same pool */
@@ -61,8 +61,8 @@ AK_MUST enum ak_rc ak_parquet_create(const struct ak_parquet_sink *sink,
 AK_MUST enum ak_rc ak_parquet_add_metadata(struct ak_parquet_writer *writer, struct ak_str key,
                                            struct ak_str value, struct ak_err *err);
 
-/* A row group of `rows` (≥ 1), then each column once, in order, then end. After a failure the writer
- * can only be closed. */
+/* A row group of `rows` (≥ 1), then each column once, in order, then end. After a failure the
+ * writer can only be closed. */
 AK_MUST enum ak_rc ak_parquet_begin_group(struct ak_parquet_writer *writer, uint64_t rows,
                                           struct ak_err *err);
 
@@ -73,7 +73,8 @@ struct ak_parquet_values {
         const struct ak_str *bytes; /* BYTE_ARRAY, FIXED */
     };
     const uint8_t *valid; /* [rows], 0: null; NULL: none is null */
-    /* Lists: the row's values, f32[dimension] and the like, valid until the call returns. Any thread. */
+    /* Lists: the row's values, f32[dimension] and the like, valid until the call returns. Any
+     * thread. */
     const void *(*row)(void *ctx, uint64_t row);
     void *ctx;
 };
