@@ -231,7 +231,7 @@ static bool put_values(const struct ak_chunk_in *in, uint64_t values_before,
         ak_buf_add_char(out, (char)in->dictionary->bits);
         ak_parquet_put_hybrid(out, in->dictionary->indexes + values_before, dense.count,
                               in->dictionary->bits);
-    } else if (dense.count) {
+    } else { /* also of none: the DELTA encodings have a head */
         put_encoded(column, dense, encoder, out);
     }
     return true;
