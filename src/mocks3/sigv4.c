@@ -493,7 +493,10 @@ enum ak_mock_code ak_sigv4_read(const struct ak_sigv4_request *request, struct a
                             "parameter, Signature query string parameter or the Authorization "
                             "header should be specified");
     }
-    if (value.p && ak_str_has_prefix(value, AK_STR(ALGORITHM " "))) {
+    struct ak_str scheme;
+    struct ak_str rest;
+    (void)ak_str_split(value, ' ', &scheme, &rest);
+    if (ak_str_eq(scheme, AK_STR(ALGORITHM))) {
         return read_header(request, value, auth, fault);
     }
     if (algorithm.p && ak_str_eq(algorithm, AK_STR(ALGORITHM))) {

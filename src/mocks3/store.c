@@ -309,6 +309,7 @@ enum ak_mock_code ak_mock_object_put(struct ak_mock_store *store, struct ak_mock
     struct ak_mock_item *old = NULL;
     struct ak_mock_item *item = ak_mock_item_new(store, fields);
     if (!item) {
+        ak_mock_sink_drop(sink);
         return ak_mock_fail(fault, AK_MOCK_SlowDown, "no memory for the object");
     }
     enum ak_mock_code code = ak_mock_sink_finish(sink, item, fault);
