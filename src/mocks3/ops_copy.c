@@ -22,7 +22,7 @@ static enum ak_mock_code read_source(struct ak_mock_call *call, struct ak_str *b
                             "this server keeps no versions: leave versionId out of "
                             "x-amz-copy-source");
     }
-    path = ak_uri_decode(path, false, call->arena);
+    path = ak_mock_uri_decode(path, false, call->arena);
     if (path.len && path.p[0] == '/') {
         path = ak_str_sub(path, 1, SIZE_MAX);
     }
@@ -136,7 +136,8 @@ static void copy_object(void *arg)
     }
     ak_mock_xml_begin(&out, "CopyObjectResult");
     ak_buf_add_fmt(&out, "<ETag>&quot;%.*s&quot;</ETag>", AK_STR_ARG(item->etag));
-    ak_xml_put_element(&out, "LastModified", ak_str_of(ak_mock_iso_date(item->modified_us, date)));
+    ak_mock_xml_put_element(&out, "LastModified",
+                            ak_str_of(ak_mock_iso_date(item->modified_us, date)));
     ak_mock_put_sum_elements(&out, item->sums, true);
     ak_buf_add_str(&out, AK_STR("</CopyObjectResult>"));
     ak_mock_item_unref(item);

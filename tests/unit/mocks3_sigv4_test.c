@@ -24,11 +24,11 @@ struct example {
 };
 
 static struct ak_arena arena;
-static struct ak_sigv4_field fields[HEADERS_MAX];
+static struct ak_mock_sigv4_field fields[HEADERS_MAX];
 
-static struct ak_sigv4_request request_of(const struct example *example)
+static struct ak_mock_sigv4_request request_of(const struct example *example)
 {
-    struct ak_sigv4_request request = {
+    struct ak_mock_sigv4_request request = {
         .method = ak_str_of(example->method),
         .path = ak_str_of(example->path),
         .query = ak_str_of(example->query),
@@ -37,7 +37,7 @@ static struct ak_sigv4_request request_of(const struct example *example)
     while (request.header_count < HEADERS_MAX && example->headers[request.header_count][0]) {
         const char *const *header = example->headers[request.header_count];
         fields[request.header_count++] =
-            (struct ak_sigv4_field){ak_str_of(header[0]), ak_str_of(header[1])};
+            (struct ak_mock_sigv4_field){ak_str_of(header[0]), ak_str_of(header[1])};
     }
     return request;
 }
@@ -50,24 +50,25 @@ static int64_t time_of(const char *text)
 }
 
 static enum ak_mock_code verify_at(const struct example *example, const char *secret,
-                                   const char *now, struct ak_sigv4_auth *auth,
-                                   uint8_t key[AK_SIGV4_KEY_BYTES], struct ak_mock_fault *fault)
+                                   const char *now, struct ak_mock_sigv4_auth *auth,
+                                   uint8_t key[AK_MOCK_SIGV4_KEY_BYTES],
+                                   struct ak_mock_fault *fault)
 {
-    struct ak_sigv4_request request = request_of(example);
+    struct ak_mock_sigv4_request request = request_of(example);
     ak_arena_release(&arena);
     ak_arena_init(&arena, 0);
     *fault = (struct ak_mock_fault){0};
-    enum ak_mock_code code = ak_sigv4_read(&request, &arena, auth, fault);
+    enum ak_mock_code code = ak_mock_sigv4_read(&request, &arena, auth, fault);
     return code ? code
-                : ak_sigv4_verify(&request, auth, ak_str_of(secret), time_of(now), &arena, key,
-                                  fault);
+                : ak_mock_sigv4_verify(&request, auth, ak_str_of(secret), time_of(now), &arena, key,
+                                       fault);
 }
 
 static enum ak_mock_code verify(const struct example *example)
 {
-    struct ak_sigv4_auth auth;
+    struct ak_mock_sigv4_auth auth;
     struct ak_mock_fault fault;
-    uint8_t key[AK_SIGV4_KEY_BYTES];
+    uint8_t key[AK_MOCK_SIGV4_KEY_BYTES];
     return verify_at(example, SECRET, "2013-05-24T00:05:00Z", &auth, key, &fault);
 }
 
@@ -180,12 +181,12 @@ TEST(sigv4, every_example_of_aws_is_accepted)
 
 TEST(sigv4, the_steps_are_those_that_aws_prints)
 {
-    struct ak_sigv4_auth auth;
+    struct ak_mock_sigv4_auth auth;
     struct ak_mock_fault fault;
-    uint8_t key[AK_SIGV4_KEY_BYTES];
+    uint8_t key[AK_MOCK_SIGV4_KEY_BYTES];
     CHECK_INT(verify_at(&put_object, SECRET, "2013-05-24T00:00:00Z", &auth, key, &fault), 0);
-    struct ak_sigv4_request request = request_of(&put_object);
-    struct ak_str canonical = ak_sigv4_canonical(&request, &auth, &arena);
+    struct ak_mock_sigv4_request request = request_of(&put_object);
+    struct ak_str canonical = ak_mock_sigv4_canonical(&request, &auth, &arena);
     CHECK_STR(canonical.p,
               "PUT\n/test%24file.text\n\ndate:Fri, 24 May 2013 00:00:00 GMT\n"
               "host:examplebucket.s3.amazonaws.com\n"
@@ -194,7 +195,7 @@ TEST(sigv4, the_steps_are_those_that_aws_prints)
               "x-amz-storage-class:REDUCED_REDUNDANCY\n\n"
               "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class\n"
               "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072");
-    struct ak_str to_sign = ak_sigv4_string_to_sign(&auth, canonical, &arena);
+    struct ak_str to_sign = ak_mock_sigv4_string_to_sign(&auth, canonical, &arena);
     CHECK_STR(to_sign.p, "AWS4-HMAC-SHA256\n20130524T000000Z\n" SCOPE "\n"
                          "9e0e90d9c76de8fa5b200d8c849cd5b8dc7a3be3951ddb7f6a76b4158342019d");
     CHECK(ak_str_eq(auth.access_key, AK_STR(ACCESS)));
@@ -206,26 +207,26 @@ static void check_chunks(const struct example *example, const char *const signat
 {
     static char a[65536];
     static const size_t sizes[] = {65536, 1024, 0};
-    struct ak_sigv4_auth auth;
+    struct ak_mock_sigv4_auth auth;
     struct ak_mock_fault fault;
-    uint8_t key[AK_SIGV4_KEY_BYTES];
-    char before[AK_SIGV4_TEXT];
+    uint8_t key[AK_MOCK_SIGV4_KEY_BYTES];
+    char before[AK_MOCK_SIGV4_TEXT];
     memset(a, 'a', sizeof a);
     CHECK_INT(verify_at(example, SECRET, "2013-05-24T00:00:00Z", &auth, key, &fault), 0);
     (void)snprintf(before, sizeof before, "%.*s", AK_STR_ARG(auth.signature));
     for (size_t i = 0; i < 3; i++) {
-        char hash[AK_SIGV4_TEXT];
-        char signature[AK_SIGV4_TEXT];
-        ak_sigv4_sha256((struct ak_str){a, sizes[i]}, hash);
-        ak_sigv4_chunk(key, &auth, false, ak_str_of(before), hash, signature);
+        char hash[AK_MOCK_SIGV4_TEXT];
+        char signature[AK_MOCK_SIGV4_TEXT];
+        ak_mock_sigv4_sha256((struct ak_str){a, sizes[i]}, hash);
+        ak_mock_sigv4_chunk(key, &auth, false, ak_str_of(before), hash, signature);
         CHECK_STR(signature, signatures[i]);
         memcpy(before, signature, sizeof before);
     }
     if (ak_str_has_suffix(auth.payload, AK_STR("-TRAILER"))) {
-        char hash[AK_SIGV4_TEXT];
-        char signature[AK_SIGV4_TEXT];
-        ak_sigv4_sha256(AK_STR("x-amz-checksum-crc32c:sOO8/Q==\n"), hash);
-        ak_sigv4_chunk(key, &auth, true, ak_str_of(before), hash, signature);
+        char hash[AK_MOCK_SIGV4_TEXT];
+        char signature[AK_MOCK_SIGV4_TEXT];
+        ak_mock_sigv4_sha256(AK_STR("x-amz-checksum-crc32c:sOO8/Q==\n"), hash);
+        ak_mock_sigv4_chunk(key, &auth, true, ak_str_of(before), hash, signature);
         CHECK_STR(signature, "d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435");
     }
     ak_arena_release(&arena);
@@ -275,9 +276,9 @@ TEST(sigv4, every_part_of_a_request_is_signed)
 TEST(sigv4, a_wrong_secret_is_answered_with_what_was_computed)
 {
     for (size_t i = 0; i < ALL; i++) {
-        struct ak_sigv4_auth auth;
+        struct ak_mock_sigv4_auth auth;
         struct ak_mock_fault fault;
-        uint8_t key[AK_SIGV4_KEY_BYTES];
+        uint8_t key[AK_MOCK_SIGV4_KEY_BYTES];
         CHECK_INT(verify_at(all[i], "another", "2013-05-24T00:00:00Z", &auth, key, &fault),
                   AK_MOCK_SignatureDoesNotMatch);
         CHECK(strstr(fault.detail.p, "<CanonicalRequest>") != NULL);
@@ -302,9 +303,9 @@ TEST(sigv4, requests_are_good_for_fifteen_minutes_and_urls_until_they_expire)
         {&presigned, "2013-05-23T23:44:59Z", AK_MOCK_AccessDenied},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct ak_sigv4_auth auth;
+        struct ak_mock_sigv4_auth auth;
         struct ak_mock_fault fault;
-        uint8_t key[AK_SIGV4_KEY_BYTES];
+        uint8_t key[AK_MOCK_SIGV4_KEY_BYTES];
         CHECK_INT(verify_at(cases[i].example, SECRET, cases[i].now, &auth, key, &fault),
                   cases[i].want);
         ak_arena_release(&arena);
@@ -375,17 +376,17 @@ TEST(sigv4, without_memory_a_request_is_refused_and_nothing_more)
     int64_t n = 0;
     bool fired = true;
     for (; fired; n++) {
-        struct ak_sigv4_auth auth;
+        struct ak_mock_sigv4_auth auth;
         struct ak_mock_fault fault = {0};
-        uint8_t key[AK_SIGV4_KEY_BYTES];
-        struct ak_sigv4_request request = request_of(&presigned);
+        uint8_t key[AK_MOCK_SIGV4_KEY_BYTES];
+        struct ak_mock_sigv4_request request = request_of(&presigned);
         ak_arena_release(&arena);
         ak_arena_init(&arena, 0);
         ak_fault_alloc_at(n);
-        enum ak_mock_code code = ak_sigv4_read(&request, &arena, &auth, &fault);
+        enum ak_mock_code code = ak_mock_sigv4_read(&request, &arena, &auth, &fault);
         code = code ? code
-                    : ak_sigv4_verify(&request, &auth, AK_STR(SECRET),
-                                      1369353600000000 /* 2013-05-24 */, &arena, key, &fault);
+                    : ak_mock_sigv4_verify(&request, &auth, AK_STR(SECRET),
+                                           1369353600000000 /* 2013-05-24 */, &arena, key, &fault);
         fired = ak_fault_alloc_fired();
         ak_fault_alloc_at(-1);
         CHECK(fired ? code != AK_MOCK_OK : code == AK_MOCK_OK);
@@ -406,9 +407,9 @@ TEST(uri, encoding_and_decoding_are_each_others_inverse)
         }
         struct ak_buf out;
         ak_buf_init(&out, 0);
-        ak_uri_encode(&out, (struct ak_str){bytes, len}, turn % 2);
+        ak_mock_uri_encode(&out, (struct ak_str){bytes, len}, turn % 2);
         ak_arena_init(&arena, 0);
-        struct ak_str back = ak_uri_decode(ak_buf_str(&out), true, &arena);
+        struct ak_str back = ak_mock_uri_decode(ak_buf_str(&out), true, &arena);
         CHECK(back.p && ak_str_eq(back, (struct ak_str){bytes, len}));
         for (size_t i = 0; i < out.len; i++) {
             CHECK(out.p[i] > ' ' && out.p[i] < 0x7f && out.p[i] != '+');

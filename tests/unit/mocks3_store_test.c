@@ -31,20 +31,20 @@ static struct entry *make_entries(void)
 }
 
 /* Everything from `from` on is listed in order. */
-static void check_order(const struct ak_keys *keys, const struct entry *entries, unsigned from)
+static void check_order(const struct ak_mock_keys *keys, const struct entry *entries, unsigned from)
 {
-    struct ak_keys_cursor cursor = ak_keys_seek(keys, entries[from].key);
+    struct ak_mock_keys_cursor cursor = ak_mock_keys_seek(keys, entries[from].key);
     for (unsigned i = from; i < ENTRIES; i++) {
         if (entries[i].in) {
-            CHECK(ak_keys_next(keys, &cursor) == &entries[i]);
+            CHECK(ak_mock_keys_next(keys, &cursor) == &entries[i]);
         }
     }
-    CHECK(ak_keys_next(keys, &cursor) == NULL);
+    CHECK(ak_mock_keys_next(keys, &cursor) == NULL);
 }
 
 TEST(keys, agree_with_a_plain_array_after_any_changes)
 {
-    struct ak_keys keys = {0};
+    struct ak_mock_keys keys = {0};
     struct entry *entries = make_entries();
     struct ak_rand rand;
     struct ak_err err;
@@ -55,60 +55,60 @@ TEST(keys, agree_with_a_plain_array_after_any_changes)
         void *old = NULL;
         bool adds = ak_rand_below(&rand, 40000) > turn; /* first it grows, then it shrinks */
         if (adds) {
-            CHECK_OK(ak_keys_put(&keys, entry, &old, &err));
+            CHECK_OK(ak_mock_keys_put(&keys, entry, &old, &err));
             CHECK(old == (entry->in ? entry : NULL));
         } else {
-            CHECK(ak_keys_remove(&keys, entry->key) == (entry->in ? entry : NULL));
+            CHECK(ak_mock_keys_remove(&keys, entry->key) == (entry->in ? entry : NULL));
         }
         count = count + (adds && !entry->in) - (!adds && entry->in);
         entry->in = adds;
-        CHECK(ak_keys_find(&keys, entry->key) == (adds ? entry : NULL));
+        CHECK(ak_mock_keys_find(&keys, entry->key) == (adds ? entry : NULL));
         CHECK_INT(keys.entries, count);
         if (turn % 1000 == 0) {
             check_order(&keys, entries, (unsigned)ak_rand_below(&rand, ENTRIES));
         }
     }
     check_order(&keys, entries, 0);
-    ak_keys_release(&keys);
+    ak_mock_keys_release(&keys);
     ak_free(entries);
 }
 
 TEST(keys, that_come_in_order_fill_their_blocks)
 {
-    struct ak_keys keys = {0};
+    struct ak_mock_keys keys = {0};
     struct entry *entries = make_entries();
     struct ak_err err;
     void *old = NULL;
     for (unsigned i = 0; i < ENTRIES; i++) {
-        CHECK_OK(ak_keys_put(&keys, &entries[i], &old, &err));
+        CHECK_OK(ak_mock_keys_put(&keys, &entries[i], &old, &err));
         entries[i].in = true;
     }
-    CHECK_INT(keys.count, (ENTRIES + AK_KEYS_BLOCK - 1) / AK_KEYS_BLOCK);
+    CHECK_INT(keys.count, (ENTRIES + AK_MOCK_KEYS_BLOCK - 1) / AK_MOCK_KEYS_BLOCK);
     check_order(&keys, entries, 0);
-    ak_keys_release(&keys);
+    ak_mock_keys_release(&keys);
     ak_free(entries);
 }
 
 TEST(keys, without_memory_nothing_changes)
 {
-    struct ak_keys keys = {0};
+    struct ak_mock_keys keys = {0};
     struct entry *entries = make_entries();
     struct ak_err err;
     void *old = NULL;
     for (unsigned i = 0; i < ENTRIES; i++) {
         ak_fault_alloc_at(0);
-        enum ak_rc rc = ak_keys_put(&keys, &entries[i * 7 % ENTRIES], &old, &err);
+        enum ak_rc rc = ak_mock_keys_put(&keys, &entries[i * 7 % ENTRIES], &old, &err);
         bool fired = ak_fault_alloc_fired();
         ak_fault_alloc_at(-1);
         CHECK_INT(rc, fired ? AK_NOMEM : AK_OK);
         if (fired) {
-            CHECK(ak_keys_find(&keys, entries[i * 7 % ENTRIES].key) == NULL);
-            CHECK_OK(ak_keys_put(&keys, &entries[i * 7 % ENTRIES], &old, &err));
+            CHECK(ak_mock_keys_find(&keys, entries[i * 7 % ENTRIES].key) == NULL);
+            CHECK_OK(ak_mock_keys_put(&keys, &entries[i * 7 % ENTRIES], &old, &err));
         }
         entries[i * 7 % ENTRIES].in = true;
     }
     check_order(&keys, entries, 0);
-    ak_keys_release(&keys);
+    ak_mock_keys_release(&keys);
     ak_free(entries);
 }
 

@@ -10,27 +10,27 @@ static struct ak_arena arena;
 static const char *events(const char *text)
 {
     static char out[1024];
-    struct ak_xml xml;
+    struct ak_mock_xml xml;
     size_t len = 0;
     ak_arena_release(&arena);
     ak_arena_init(&arena, 0);
-    ak_xml_init(&xml, ak_str_of(text), &arena);
+    ak_mock_xml_init(&xml, ak_str_of(text), &arena);
     for (;;) {
         struct ak_str value;
-        enum ak_xml_event event = ak_xml_next(&xml, &value);
-        const char *form = event == AK_XML_OPEN    ? "(%.*s "
-                           : event == AK_XML_TEXT  ? "\"%.*s\" "
-                           : event == AK_XML_CLOSE ? ") "
-                           : event == AK_XML_END   ? "."
-                                                   : "!";
+        enum ak_mock_xml_event event = ak_mock_xml_next(&xml, &value);
+        const char *form = event == AK_MOCK_XML_OPEN    ? "(%.*s "
+                           : event == AK_MOCK_XML_TEXT  ? "\"%.*s\" "
+                           : event == AK_MOCK_XML_CLOSE ? ") "
+                           : event == AK_MOCK_XML_END   ? "."
+                                                        : "!";
         char piece[256];
-        if (event == AK_XML_OPEN || event == AK_XML_TEXT) {
-            (void)snprintf(piece, sizeof piece, event == AK_XML_OPEN ? "(%.*s " : "\"%.*s\" ",
+        if (event == AK_MOCK_XML_OPEN || event == AK_MOCK_XML_TEXT) {
+            (void)snprintf(piece, sizeof piece, event == AK_MOCK_XML_OPEN ? "(%.*s " : "\"%.*s\" ",
                            AK_STR_ARG(value));
             form = piece;
         }
         len += (size_t)snprintf(out + len, sizeof out - len, "%s", form);
-        if (event == AK_XML_END || event == AK_XML_BAD) {
+        if (event == AK_MOCK_XML_END || event == AK_MOCK_XML_BAD) {
             ak_arena_release(&arena);
             return out;
         }
@@ -92,18 +92,18 @@ TEST(xml, what_is_no_document_is_bad)
 TEST(xml, texts_are_escaped_so_that_they_come_back)
 {
     struct ak_buf out = {0};
-    struct ak_xml xml;
+    struct ak_mock_xml xml;
     struct ak_str name;
     struct ak_str text;
     struct ak_str odd = AK_STR(" <a>&\"'\r\n\t\x01]]> \xc3\xa9 ");
-    ak_xml_put_element(&out, "k", odd);
+    ak_mock_xml_put_element(&out, "k", odd);
     CHECK(!memchr(out.p, 1, out.len) && !memchr(out.p, '\r', out.len));
     ak_arena_init(&arena, 0);
-    ak_xml_init(&xml, ak_buf_str(&out), &arena);
-    CHECK_INT(ak_xml_next(&xml, &name), AK_XML_OPEN);
-    CHECK(ak_xml_text(&xml, &text));
+    ak_mock_xml_init(&xml, ak_buf_str(&out), &arena);
+    CHECK_INT(ak_mock_xml_next(&xml, &name), AK_MOCK_XML_OPEN);
+    CHECK(ak_mock_xml_text(&xml, &text));
     CHECK(ak_str_eq(text, odd));
-    CHECK_INT(ak_xml_next(&xml, &name), AK_XML_END);
+    CHECK_INT(ak_mock_xml_next(&xml, &name), AK_MOCK_XML_END);
     ak_arena_release(&arena);
     ak_buf_release(&out);
 }
