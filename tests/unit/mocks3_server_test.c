@@ -117,7 +117,7 @@ static const char *const requests[] = {
     "DELETE /test/key" HEAD "\r\n",
     "GET /test?acl" HEAD "\r\n",
     "GET /_mock/state" HEAD "\r\n",
-    "POST /_mock/rules" HEAD "Content-Length: 74\r\n\r\n"
+    "POST /_mock/rules" HEAD "Content-Length: 73\r\n\r\n"
     "{\"action\":{\"latency_ms\":1},\"match\":{\"operation\":\"None\"},\"times\":1}       ",
     "DELETE /_mock/rules" HEAD "\r\n",
 };
