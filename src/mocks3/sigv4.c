@@ -154,12 +154,12 @@ static struct ak_str encode_anew(struct ak_str raw, struct ak_arena *arena)
 {
     struct ak_buf out;
     struct ak_str plain = ak_mock_uri_decode(raw, true, arena);
-    if (!plain.p) {
-        return AK_STR_NONE;
+    if (plain.len == 0) { /* nothing to encode, or malformed */
+        return plain;
     }
     ak_buf_init(&out, 4 * AK_TARGET_MAX);
     ak_mock_uri_encode(&out, plain, false);
-    return out.len ? to_arena(&out, arena) : AK_STR("");
+    return to_arena(&out, arena);
 }
 
 static bool put_query(struct ak_buf *out, struct ak_str query, bool is_presigned,
