@@ -214,7 +214,8 @@ static enum ak_mock_code begin_chunked(struct ak_mock_call *call)
         return ak_mock_fail(&call->fault, AK_MOCK_SlowDown, "no memory for the request");
     }
     ak_mock_chunked_init(call->chunked, &events);
-    ak_buf_init(&call->trailer_text, AK_MOCK_CHUNKED_TRAILERS_MAX * 2 * AK_MOCK_CHUNKED_LINE_MAX);
+    ak_buf_init(&call->trailer_text,
+                (size_t)2 * AK_MOCK_CHUNKED_TRAILERS_MAX * AK_MOCK_CHUNKED_LINE_MAX);
     if (call->auth.signature.len == AK_MOCK_SIGV4_TEXT - 1) {
         memcpy(call->chunk_before, call->auth.signature.p, AK_MOCK_SIGV4_TEXT - 1);
     }

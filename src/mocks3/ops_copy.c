@@ -59,8 +59,8 @@ static enum ak_mock_code take_headers(struct ak_mock_call *call, const struct co
 
 static enum ak_mock_code open_source(struct ak_mock_call *call, struct copy *copy)
 {
-    struct ak_str bucket;
-    struct ak_str key;
+    struct ak_str bucket = AK_STR_NONE;
+    struct ak_str key = AK_STR_NONE;
     enum ak_mock_code code = read_source(call, &bucket, &key);
     (void)(code ||
            (code = ak_mock_object_get(call->server->store, bucket, key, &copy->source, &copy->view,

@@ -102,6 +102,7 @@ static void put_object(struct ak_buf *out, const struct page *page, const struct
 
 static void put_entries(struct ak_buf *out, const struct page *page, bool with_owner)
 {
+    AK_ASSERT(page->list.entries);
     for (size_t i = 0; i < page->list.count; i++) {
         if (page->list.entries[i].item) {
             put_object(out, page, page->list.entries[i].item, with_owner);

@@ -160,7 +160,7 @@ static void put_item(const struct ak_mock_call *call, const struct ak_mock_item 
 {
     char date[AK_MOCK_DATE_MAX];
     struct ak_str mode = ak_mock_header_of(call, "x-amz-checksum-mode");
-    ak_buf_init(out, 2 * AK_HEADER_BYTES_MAX);
+    ak_buf_init(out, (size_t)2 * AK_HEADER_BYTES_MAX);
     ak_buf_add_fmt(out, "ETag: \"%.*s\"\r\nLast-Modified: %s\r\nAccept-Ranges: bytes\r\n",
                    AK_STR_ARG(item->etag), ak_mock_http_date(item->modified_us, date));
     if (span->is_part) {

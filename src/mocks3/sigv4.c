@@ -157,7 +157,7 @@ static struct ak_str encode_anew(struct ak_str raw, struct ak_arena *arena)
     if (plain.len == 0) { /* nothing to encode, or malformed */
         return plain;
     }
-    ak_buf_init(&out, 4 * AK_TARGET_MAX);
+    ak_buf_init(&out, (size_t)4 * AK_TARGET_MAX);
     ak_mock_uri_encode(&out, plain, false);
     return to_arena(&out, arena);
 }
@@ -231,7 +231,7 @@ struct ak_str ak_mock_sigv4_canonical(const struct ak_mock_sigv4_request *reques
                                       const struct ak_mock_sigv4_auth *auth, struct ak_arena *arena)
 {
     struct ak_buf out;
-    ak_buf_init(&out, 8 * (AK_TARGET_MAX + AK_HEADER_BYTES_MAX));
+    ak_buf_init(&out, (size_t)8 * (AK_TARGET_MAX + AK_HEADER_BYTES_MAX));
     ak_buf_add_str(&out, request->method);
     ak_buf_add_char(&out, '\n');
     bool ok = put_path(&out, request->path, arena);
@@ -591,7 +591,7 @@ static enum ak_mock_code mismatch(const struct ak_mock_sigv4_auth *auth, struct 
                                   struct ak_mock_fault *fault)
 {
     struct ak_buf out;
-    ak_buf_init(&out, 16 * (AK_TARGET_MAX + AK_HEADER_BYTES_MAX));
+    ak_buf_init(&out, (size_t)16 * (AK_TARGET_MAX + AK_HEADER_BYTES_MAX));
     put_xml(&out, "AWSAccessKeyId", auth->access_key);
     put_xml(&out, "StringToSign", to_sign);
     put_xml(&out, "SignatureProvided", auth->signature);

@@ -331,6 +331,7 @@ enum ak_mock_code ak_mock_part_list(struct ak_mock_store *store, struct ak_str b
         }
     }
     if (!code) {
+        AK_ASSERT(*parts);
         *count = upload->part_count;
         for (size_t i = 0; i < upload->part_count; i++) {
             (*parts)[i] = upload->parts[i];
