@@ -291,7 +291,7 @@ static bool keeps_alive(const struct ak_conn *conn, const struct ak_http_request
 {
     const struct ak_h1 *h1 = ak_h1_of(conn);
     bool is_last = !request->next && (!h1->current || h1->current == request);
-    if (request->close || !request->keep_alive) {
+    if (request->close || request->cuts || !request->keep_alive) {
         return false;
     }
     if (h1->current == request) { /* answered early: is the rest of the body worth reading? */

@@ -264,7 +264,6 @@ void ak_http_respond_view(struct ak_http_request *request, int status, const cha
     request->bytes_per_s = view->bytes_per_s;
     request->cuts = view->cuts;
     request->cut_at = view->cut_at;
-    request->close |= view->cuts;
     if (!set_head(request, status, content_type, extra_headers)) {
         ak_response_set_error(request, 503, AK_NOMEM, NULL);
     }
@@ -276,7 +275,6 @@ void ak_http_abort(struct ak_http_request *request)
     if (ak_request_claim(request)) {
         request->cuts = true;
         request->is_abort = true;
-        request->close = true;
         hand_over(request);
     }
 }
