@@ -60,7 +60,7 @@ static bool on_chunk(void *ctx, uint64_t size, struct ak_str signature)
     if (!signs_chunks(call)) {
         return true;
     }
-    if (signature.len != AK_SIGV4_TEXT - 1) {
+    if (signature.len != AK_MOCK_SIGV4_TEXT - 1) {
         return bad_signature(call, "chunk") == AK_MOCK_OK;
     }
     memcpy(call->chunk_expected, signature.p, signature.len);
@@ -85,16 +85,16 @@ static bool on_chunk_end(void *ctx)
 {
     struct ak_mock_call *call = ctx;
     uint8_t value[AK_MOCK_SUM_BYTES_MAX];
-    char hash[AK_SIGV4_TEXT];
-    char signature[AK_SIGV4_TEXT];
+    char hash[AK_MOCK_SIGV4_TEXT];
+    char signature[AK_MOCK_SIGV4_TEXT];
     if (!signs_chunks(call)) {
         return true;
     }
     size_t len = ak_mock_sums_finish(&call->chunk_sums, AK_MOCK_SHA256, value);
     ak_mock_hex(value, len, hash);
-    ak_sigv4_chunk(call->signing_key, &call->auth, false, ak_str_of(call->chunk_before), hash,
-                   signature);
-    if (!ak_sigv4_same(ak_str_of(signature), ak_str_of(call->chunk_expected))) {
+    ak_mock_sigv4_chunk(call->signing_key, &call->auth, false, ak_str_of(call->chunk_before), hash,
+                        signature);
+    if (!ak_mock_sigv4_same(ak_str_of(signature), ak_str_of(call->chunk_expected))) {
         return bad_signature(call, "chunk") == AK_MOCK_OK;
     }
     memcpy(call->chunk_before, signature, sizeof signature);
@@ -103,13 +103,14 @@ static bool on_chunk_end(void *ctx)
 
 static enum ak_mock_code check_trailer_signature(struct ak_mock_call *call, struct ak_str given)
 {
-    char hash[AK_SIGV4_TEXT];
-    char signature[AK_SIGV4_TEXT];
+    char hash[AK_MOCK_SIGV4_TEXT];
+    char signature[AK_MOCK_SIGV4_TEXT];
     call->trailer_is_signed = true;
-    ak_sigv4_sha256(ak_buf_str(&call->trailer_text), hash);
-    ak_sigv4_chunk(call->signing_key, &call->auth, true, ak_str_of(call->chunk_before), hash,
-                   signature);
-    return ak_sigv4_same(ak_str_of(signature), given) ? AK_MOCK_OK : bad_signature(call, "trailer");
+    ak_mock_sigv4_sha256(ak_buf_str(&call->trailer_text), hash);
+    ak_mock_sigv4_chunk(call->signing_key, &call->auth, true, ak_str_of(call->chunk_before), hash,
+                        signature);
+    return ak_mock_sigv4_same(ak_str_of(signature), given) ? AK_MOCK_OK
+                                                           : bad_signature(call, "trailer");
 }
 
 static enum ak_mock_code set_sum_value(struct ak_mock_call *call, struct ak_str value);
@@ -202,7 +203,8 @@ static enum ak_mock_code read_md5(struct ak_mock_call *call)
 static enum ak_mock_code begin_chunked(struct ak_mock_call *call)
 {
     struct ak_str length = ak_mock_header_of(call, "x-amz-decoded-content-length");
-    const struct ak_chunked_events events = {on_chunk, on_data, on_chunk_end, on_trailer, call};
+    const struct ak_mock_chunked_events events = {on_chunk, on_data, on_chunk_end, on_trailer,
+                                                  call};
     if (!ak_str_u64(length, UINT64_MAX - 1, &call->expected)) {
         return ak_mock_fail(&call->fault, AK_MOCK_MissingContentLength,
                             "You must provide the x-amz-decoded-content-length HTTP header.");
@@ -211,10 +213,11 @@ static enum ak_mock_code begin_chunked(struct ak_mock_call *call)
     if (!call->chunked) {
         return ak_mock_fail(&call->fault, AK_MOCK_SlowDown, "no memory for the request");
     }
-    ak_chunked_init(call->chunked, &events);
-    ak_buf_init(&call->trailer_text, AK_CHUNKED_TRAILERS_MAX * 2 * AK_CHUNKED_LINE_MAX);
-    if (call->auth.signature.len == AK_SIGV4_TEXT - 1) {
-        memcpy(call->chunk_before, call->auth.signature.p, AK_SIGV4_TEXT - 1);
+    ak_mock_chunked_init(call->chunked, &events);
+    ak_buf_init(&call->trailer_text,
+                (size_t)2 * AK_MOCK_CHUNKED_TRAILERS_MAX * AK_MOCK_CHUNKED_LINE_MAX);
+    if (call->auth.signature.len == AK_MOCK_SIGV4_TEXT - 1) {
+        memcpy(call->chunk_before, call->auth.signature.p, AK_MOCK_SIGV4_TEXT - 1);
     }
     return AK_MOCK_OK;
 }
@@ -307,7 +310,7 @@ enum ak_mock_code ak_mock_body_add(struct ak_mock_call *call, struct ak_str byte
     if (!call->chunked) {
         return take_data(call, bytes);
     }
-    if (ak_chunked_add(call->chunked, bytes)) {
+    if (ak_mock_chunked_add(call->chunked, bytes)) {
         return AK_MOCK_OK;
     }
     return call->fault.code
@@ -321,7 +324,7 @@ enum ak_mock_code ak_mock_body_add(struct ak_mock_call *call, struct ak_str byte
 static enum ak_mock_code check_chunked(struct ak_mock_call *call)
 {
     bool wants_trailer = ak_str_has_suffix(call->auth.payload, AK_STR("-TRAILER"));
-    if (call->chunked->state != AK_CHUNKED_DONE || call->size != call->expected) {
+    if (call->chunked->state != AK_MOCK_CHUNKED_DONE || call->size != call->expected) {
         return ak_mock_fail(&call->fault, AK_MOCK_IncompleteBody,
                             "The request body terminated unexpectedly: %llu bytes, "
                             "x-amz-decoded-content-length says %llu",

@@ -104,7 +104,7 @@ static size_t put_metadata(const struct ak_mock_call *call, struct ak_buf *out)
 enum ak_mock_code ak_mock_take_headers(struct ak_mock_call *call, struct ak_str *headers)
 {
     struct ak_buf out;
-    ak_buf_init(&out, 2 * AK_HEADER_BYTES_MAX);
+    ak_buf_init(&out, (size_t)2 * AK_HEADER_BYTES_MAX);
     put_kept(call, &out);
     size_t bytes = put_metadata(call, &out);
     *headers = out.failed ? AK_STR_NONE : ak_arena_str(call->arena, ak_buf_str(&out));

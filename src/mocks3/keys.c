@@ -8,9 +8,9 @@
 #include "base/mem.h"
 #include <string.h>
 
-struct ak_keys_block {
+struct ak_mock_keys_block {
     size_t count;
-    void *entries[AK_KEYS_BLOCK];
+    void *entries[AK_MOCK_KEYS_BLOCK];
 };
 
 static struct ak_str key_of(const void *entry)
@@ -18,17 +18,17 @@ static struct ak_str key_of(const void *entry)
     return *(const struct ak_str *)entry;
 }
 
-void ak_keys_release(struct ak_keys *keys)
+void ak_mock_keys_release(struct ak_mock_keys *keys)
 {
     for (size_t i = 0; i < keys->count; i++) {
         ak_free(keys->blocks[i]);
     }
     ak_free(keys->blocks);
-    *keys = (struct ak_keys){0};
+    *keys = (struct ak_mock_keys){0};
 }
 
 /* The last block whose first key is ≤ `key`; the first block when there is none such. */
-static size_t block_of(const struct ak_keys *keys, struct ak_str key)
+static size_t block_of(const struct ak_mock_keys *keys, struct ak_str key)
 {
     size_t low = 0;
     size_t high = keys->count;
@@ -44,7 +44,7 @@ static size_t block_of(const struct ak_keys *keys, struct ak_str key)
 }
 
 /* The first place in the block whose key is ≥ `key`; *same: it is that key. */
-static size_t place_of(const struct ak_keys_block *block, struct ak_str key, bool *same)
+static size_t place_of(const struct ak_mock_keys_block *block, struct ak_str key, bool *same)
 {
     size_t low = 0;
     size_t high = block->count;
@@ -65,30 +65,30 @@ static size_t place_of(const struct ak_keys_block *block, struct ak_str key, boo
     return low;
 }
 
-void *ak_keys_find(const struct ak_keys *keys, struct ak_str key)
+void *ak_mock_keys_find(const struct ak_mock_keys *keys, struct ak_str key)
 {
     bool same = false;
     if (keys->count == 0) {
         return NULL;
     }
-    const struct ak_keys_block *block = keys->blocks[block_of(keys, key)];
+    const struct ak_mock_keys_block *block = keys->blocks[block_of(keys, key)];
     size_t at = place_of(block, key, &same);
     return same ? block->entries[at] : NULL;
 }
 
 /* A new, empty block at `index`; false without memory. */
-static bool add_block(struct ak_keys *keys, size_t index)
+static bool add_block(struct ak_mock_keys *keys, size_t index)
 {
     if (keys->count == keys->cap) {
         size_t cap = keys->cap ? 2 * keys->cap : 16;
-        struct ak_keys_block **grown = ak_try_realloc(keys->blocks, cap * sizeof(void *));
+        struct ak_mock_keys_block **grown = ak_try_realloc(keys->blocks, cap * sizeof(void *));
         if (!grown) {
             return false;
         }
         keys->blocks = grown;
         keys->cap = cap;
     }
-    struct ak_keys_block *block = ak_try_alloc(sizeof *block);
+    struct ak_mock_keys_block *block = ak_try_alloc(sizeof *block);
     if (!block) {
         return false;
     }
@@ -100,16 +100,16 @@ static bool add_block(struct ak_keys *keys, size_t index)
 }
 
 /* Room in the full block `index` for `key`, which is to go to place *at of it (I2). */
-static bool split(struct ak_keys *keys, size_t *index, size_t *at)
+static bool split(struct ak_mock_keys *keys, size_t *index, size_t *at)
 {
-    bool is_end = *index + 1 == keys->count && *at == AK_KEYS_BLOCK;
+    bool is_end = *index + 1 == keys->count && *at == AK_MOCK_KEYS_BLOCK;
     if (!add_block(keys, *index + 1)) {
         return false;
     }
-    struct ak_keys_block *left = keys->blocks[*index];
-    struct ak_keys_block *right = keys->blocks[*index + 1];
-    size_t keep = is_end ? AK_KEYS_BLOCK : AK_KEYS_BLOCK / 2;
-    right->count = AK_KEYS_BLOCK - keep;
+    struct ak_mock_keys_block *left = keys->blocks[*index];
+    struct ak_mock_keys_block *right = keys->blocks[*index + 1];
+    size_t keep = is_end ? AK_MOCK_KEYS_BLOCK : AK_MOCK_KEYS_BLOCK / 2;
+    right->count = AK_MOCK_KEYS_BLOCK - keep;
     memcpy(right->entries, left->entries + keep, right->count * sizeof(void *));
     left->count = keep;
     if (*at > keep || is_end) {
@@ -119,7 +119,7 @@ static bool split(struct ak_keys *keys, size_t *index, size_t *at)
     return true;
 }
 
-enum ak_rc ak_keys_put(struct ak_keys *keys, void *entry, void **old, struct ak_err *err)
+enum ak_rc ak_mock_keys_put(struct ak_mock_keys *keys, void *entry, void **old, struct ak_err *err)
 {
     struct ak_str key = key_of(entry);
     bool same = false;
@@ -138,10 +138,10 @@ enum ak_rc ak_keys_put(struct ak_keys *keys, void *entry, void **old, struct ak_
         keys->blocks[index]->entries[at] = entry;
         return AK_OK;
     }
-    if (keys->blocks[index]->count == AK_KEYS_BLOCK && !split(keys, &index, &at)) {
+    if (keys->blocks[index]->count == AK_MOCK_KEYS_BLOCK && !split(keys, &index, &at)) {
         return ak_fail(err, AK_NOMEM, "no memory to remember one more key");
     }
-    struct ak_keys_block *block = keys->blocks[index];
+    struct ak_mock_keys_block *block = keys->blocks[index];
     memmove(block->entries + at + 1, block->entries + at, (block->count - at) * sizeof(void *));
     block->entries[at] = entry;
     block->count++;
@@ -150,14 +150,14 @@ enum ak_rc ak_keys_put(struct ak_keys *keys, void *entry, void **old, struct ak_
     return AK_OK;
 }
 
-void *ak_keys_remove(struct ak_keys *keys, struct ak_str key)
+void *ak_mock_keys_remove(struct ak_mock_keys *keys, struct ak_str key)
 {
     bool same = false;
     if (keys->count == 0) {
         return NULL;
     }
     size_t index = block_of(keys, key);
-    struct ak_keys_block *block = keys->blocks[index];
+    struct ak_mock_keys_block *block = keys->blocks[index];
     size_t at = place_of(block, key, &same);
     if (!same) {
         return NULL;
@@ -175,10 +175,10 @@ void *ak_keys_remove(struct ak_keys *keys, struct ak_str key)
     return entry;
 }
 
-struct ak_keys_cursor ak_keys_seek(const struct ak_keys *keys, struct ak_str key)
+struct ak_mock_keys_cursor ak_mock_keys_seek(const struct ak_mock_keys *keys, struct ak_str key)
 {
     bool same = false;
-    struct ak_keys_cursor cursor = {0, 0};
+    struct ak_mock_keys_cursor cursor = {0, 0};
     if (keys->count) {
         cursor.block = block_of(keys, key);
         cursor.at = place_of(keys->blocks[cursor.block], key, &same);
@@ -186,7 +186,7 @@ struct ak_keys_cursor ak_keys_seek(const struct ak_keys *keys, struct ak_str key
     return cursor;
 }
 
-void *ak_keys_next(const struct ak_keys *keys, struct ak_keys_cursor *cursor)
+void *ak_mock_keys_next(const struct ak_mock_keys *keys, struct ak_mock_keys_cursor *cursor)
 {
     while (cursor->block < keys->count && cursor->at >= keys->blocks[cursor->block]->count) {
         cursor->block++;

@@ -81,13 +81,13 @@ struct ak_mock_call {
     struct ak_str key;
     struct ak_mock_param params[AK_MOCK_PARAMS_MAX];
     size_t param_count;
-    struct ak_sigv4_field *headers;
+    struct ak_mock_sigv4_field *headers;
     size_t header_count;
 
     /* auth.c */
-    struct ak_sigv4_auth auth;
+    struct ak_mock_sigv4_auth auth;
     bool is_verified; /* by `key`, so chunks must be signed with it */
-    uint8_t signing_key[AK_SIGV4_KEY_BYTES];
+    uint8_t signing_key[AK_MOCK_SIGV4_KEY_BYTES];
 
     /* What goes wrong. */
     struct ak_mock_action action;
@@ -97,11 +97,11 @@ struct ak_mock_call {
 
     /* body.c */
     enum ak_mock_body body;
-    struct ak_chunked *chunked; /* NULL: not aws-chunked */
+    struct ak_mock_chunked *chunked; /* NULL: not aws-chunked */
     struct ak_mock_sums sums;
     struct ak_mock_sums chunk_sums;
-    char chunk_expected[AK_SIGV4_TEXT];
-    char chunk_before[AK_SIGV4_TEXT];
+    char chunk_expected[AK_MOCK_SIGV4_TEXT];
+    char chunk_before[AK_MOCK_SIGV4_TEXT];
     struct ak_buf trailer_text; /* "name:value\n…": what is signed */
     bool trailer_is_signed;
     struct ak_mock_sink sink;

@@ -29,9 +29,9 @@ void ak_mock_run_ListBuckets(struct ak_mock_call *call)
                                 "<Buckets>"));
     for (size_t i = 0; i < count; i++) {
         ak_buf_add_str(&out, AK_STR("<Bucket>"));
-        ak_xml_put_element(&out, "Name", rows[i].name);
-        ak_xml_put_element(&out, "CreationDate",
-                           ak_str_of(ak_mock_iso_date(rows[i].created_us, date)));
+        ak_mock_xml_put_element(&out, "Name", rows[i].name);
+        ak_mock_xml_put_element(&out, "CreationDate",
+                                ak_str_of(ak_mock_iso_date(rows[i].created_us, date)));
         ak_buf_add_str(&out, AK_STR("</Bucket>"));
     }
     ak_buf_add_str(&out, AK_STR("</Buckets></ListAllMyBucketsResult>"));
@@ -57,7 +57,7 @@ void ak_mock_run_GetBucketLocation(struct ak_mock_call *call)
     }
     ak_mock_xml_begin(&out, "LocationConstraint");
     if (!ak_str_eq(region, AK_STR("us-east-1"))) { /* which S3 writes as nothing */
-        ak_xml_put(&out, region);
+        ak_mock_xml_put(&out, region);
     }
     ak_buf_add_str(&out, AK_STR("</LocationConstraint>"));
     ak_mock_reply_xml(call, 200, &out, NULL);

@@ -208,8 +208,8 @@ static enum ak_mock_code complete(struct ak_mock_call *call, struct completion *
 static void put_location(const struct ak_mock_call *call, struct ak_buf *out)
 {
     ak_buf_add_str(out, AK_STR("<Location>http://"));
-    ak_xml_put(out, ak_mock_header_of(call, "host"));
-    ak_xml_put(out, ak_http_path(call->request));
+    ak_mock_xml_put(out, ak_mock_header_of(call, "host"));
+    ak_mock_xml_put(out, ak_http_path(call->request));
     ak_buf_add_str(out, AK_STR("</Location>"));
 }
 
@@ -232,8 +232,8 @@ static void complete_upload(void *arg)
     }
     ak_mock_xml_begin(&out, "CompleteMultipartUploadResult");
     put_location(call, &out);
-    ak_xml_put_element(&out, "Bucket", call->bucket);
-    ak_xml_put_element(&out, "Key", call->key);
+    ak_mock_xml_put_element(&out, "Bucket", call->bucket);
+    ak_mock_xml_put_element(&out, "Key", call->key);
     ak_buf_add_fmt(&out, "<ETag>&quot;%.*s&quot;</ETag>", AK_STR_ARG(item->etag));
     ak_mock_put_sum_elements(&out, item->sums, true);
     ak_buf_add_str(&out, AK_STR("</CompleteMultipartUploadResult>"));

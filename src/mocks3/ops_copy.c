@@ -22,7 +22,7 @@ static enum ak_mock_code read_source(struct ak_mock_call *call, struct ak_str *b
                             "this server keeps no versions: leave versionId out of "
                             "x-amz-copy-source");
     }
-    path = ak_uri_decode(path, false, call->arena);
+    path = ak_mock_uri_decode(path, false, call->arena);
     if (path.len && path.p[0] == '/') {
         path = ak_str_sub(path, 1, SIZE_MAX);
     }
@@ -59,8 +59,8 @@ static enum ak_mock_code take_headers(struct ak_mock_call *call, const struct co
 
 static enum ak_mock_code open_source(struct ak_mock_call *call, struct copy *copy)
 {
-    struct ak_str bucket;
-    struct ak_str key;
+    struct ak_str bucket = AK_STR_NONE;
+    struct ak_str key = AK_STR_NONE;
     enum ak_mock_code code = read_source(call, &bucket, &key);
     (void)(code ||
            (code = ak_mock_object_get(call->server->store, bucket, key, &copy->source, &copy->view,
@@ -136,7 +136,8 @@ static void copy_object(void *arg)
     }
     ak_mock_xml_begin(&out, "CopyObjectResult");
     ak_buf_add_fmt(&out, "<ETag>&quot;%.*s&quot;</ETag>", AK_STR_ARG(item->etag));
-    ak_xml_put_element(&out, "LastModified", ak_str_of(ak_mock_iso_date(item->modified_us, date)));
+    ak_mock_xml_put_element(&out, "LastModified",
+                            ak_str_of(ak_mock_iso_date(item->modified_us, date)));
     ak_mock_put_sum_elements(&out, item->sums, true);
     ak_buf_add_str(&out, AK_STR("</CopyObjectResult>"));
     ak_mock_item_unref(item);

@@ -70,9 +70,9 @@ static void put_name(struct ak_buf *out, const struct page *page, const char *el
 {
     ak_buf_add_fmt(out, "<%s>", element);
     if (page->encodes) {
-        ak_uri_encode(out, name, true);
+        ak_mock_uri_encode(out, name, true);
     } else {
-        ak_xml_put(out, name);
+        ak_mock_xml_put(out, name);
     }
     ak_buf_add_fmt(out, "</%s>", element);
 }
@@ -83,15 +83,16 @@ static void put_object(struct ak_buf *out, const struct page *page, const struct
     char date[AK_MOCK_DATE_MAX];
     ak_buf_add_str(out, AK_STR("<Contents>"));
     put_name(out, page, "Key", item->key);
-    ak_xml_put_element(out, "LastModified", ak_str_of(ak_mock_iso_date(item->modified_us, date)));
+    ak_mock_xml_put_element(out, "LastModified",
+                            ak_str_of(ak_mock_iso_date(item->modified_us, date)));
     ak_buf_add_fmt(out, "<ETag>&quot;%.*s&quot;</ETag>", AK_STR_ARG(item->etag));
     for (unsigned kind = 0; kind < AK_MOCK_CHECKSUMS; kind++) {
         if (ak_mock_line_of(item->sums, ak_mock_sum_header((enum ak_mock_sum)kind)).p) {
-            ak_xml_put_element(out, "ChecksumAlgorithm",
-                               ak_str_of(ak_mock_sum_name((enum ak_mock_sum)kind)));
+            ak_mock_xml_put_element(out, "ChecksumAlgorithm",
+                                    ak_str_of(ak_mock_sum_name((enum ak_mock_sum)kind)));
         }
     }
-    ak_xml_put_number(out, "Size", item->size);
+    ak_mock_xml_put_number(out, "Size", item->size);
     if (with_owner) {
         ak_buf_add_str(out,
                        AK_STR("<Owner><ID>akidb</ID><DisplayName>akidb</DisplayName></Owner>"));
@@ -101,6 +102,7 @@ static void put_object(struct ak_buf *out, const struct page *page, const struct
 
 static void put_entries(struct ak_buf *out, const struct page *page, bool with_owner)
 {
+    AK_ASSERT(page->list.entries);
     for (size_t i = 0; i < page->list.count; i++) {
         if (page->list.entries[i].item) {
             put_object(out, page, page->list.entries[i].item, with_owner);
@@ -118,12 +120,12 @@ static void put_entries(struct ak_buf *out, const struct page *page, bool with_o
 static void put_common(struct ak_mock_call *call, struct ak_buf *out, const struct page *page)
 {
     ak_mock_xml_begin(out, "ListBucketResult");
-    ak_xml_put_element(out, "Name", call->bucket);
+    ak_mock_xml_put_element(out, "Name", call->bucket);
     put_name(out, page, "Prefix", page->query.prefix);
     if (page->query.delimiter.len) {
         put_name(out, page, "Delimiter", page->query.delimiter);
     }
-    ak_xml_put_number(out, "MaxKeys", page->query.max);
+    ak_mock_xml_put_number(out, "MaxKeys", page->query.max);
     if (page->encodes) {
         ak_buf_add_str(out, AK_STR("<EncodingType>url</EncodingType>"));
     }
@@ -146,7 +148,7 @@ static void put_next_token(struct ak_buf *out, const struct ak_mock_list_entry *
     bytes[0] = last->item ? 'k' : 'g';
     memcpy(bytes + 1, last->name.p, last->name.len);
     size_t len = ak_mock_base64(bytes, 1 + last->name.len, text);
-    ak_xml_put_element(out, "NextContinuationToken", (struct ak_str){text, len});
+    ak_mock_xml_put_element(out, "NextContinuationToken", (struct ak_str){text, len});
 }
 
 void ak_mock_run_ListObjectsV2(struct ak_mock_call *call)
@@ -168,9 +170,9 @@ void ak_mock_run_ListObjectsV2(struct ak_mock_call *call)
         return;
     }
     put_common(call, &out, &page);
-    ak_xml_put_number(&out, "KeyCount", page.list.count);
+    ak_mock_xml_put_number(&out, "KeyCount", page.list.count);
     if (page.token.p) {
-        ak_xml_put_element(&out, "ContinuationToken", page.token);
+        ak_mock_xml_put_element(&out, "ContinuationToken", page.token);
     }
     if (page.start_after.len) {
         put_name(&out, &page, "StartAfter", page.start_after);

@@ -55,9 +55,9 @@ void ak_mock_run_CreateMultipartUpload(struct ak_mock_call *call)
         return;
     }
     ak_mock_xml_begin(&out, "InitiateMultipartUploadResult");
-    ak_xml_put_element(&out, "Bucket", call->bucket);
-    ak_xml_put_element(&out, "Key", call->key);
-    ak_xml_put_element(&out, "UploadId", ak_str_of(id));
+    ak_mock_xml_put_element(&out, "Bucket", call->bucket);
+    ak_mock_xml_put_element(&out, "Key", call->key);
+    ak_mock_xml_put_element(&out, "UploadId", ak_str_of(id));
     ak_buf_add_str(&out, AK_STR("</InitiateMultipartUploadResult>"));
     ak_mock_reply_xml(call, 200, &out, &lines);
 }
@@ -140,11 +140,11 @@ static void put_part(struct ak_buf *out, const struct ak_mock_part *part)
 {
     char date[AK_MOCK_DATE_MAX];
     ak_buf_add_str(out, AK_STR("<Part>"));
-    ak_xml_put_number(out, "PartNumber", part->number);
-    ak_xml_put_element(out, "LastModified",
-                       ak_str_of(ak_mock_iso_date(part->item->modified_us, date)));
+    ak_mock_xml_put_number(out, "PartNumber", part->number);
+    ak_mock_xml_put_element(out, "LastModified",
+                            ak_str_of(ak_mock_iso_date(part->item->modified_us, date)));
     ak_buf_add_fmt(out, "<ETag>&quot;%.*s&quot;</ETag>", AK_STR_ARG(part->item->etag));
-    ak_xml_put_number(out, "Size", part->item->size);
+    ak_mock_xml_put_number(out, "Size", part->item->size);
     ak_mock_put_sum_elements(out, part->item->sums, false);
     ak_buf_add_str(out, AK_STR("</Part>"));
 }
@@ -158,14 +158,14 @@ static void put_parts(struct ak_mock_call *call, struct ak_buf *out, struct ak_s
     }
     size_t len = count - from < max ? count - from : (size_t)max;
     ak_mock_xml_begin(out, "ListPartsResult");
-    ak_xml_put_element(out, "Bucket", call->bucket);
-    ak_xml_put_element(out, "Key", call->key);
-    ak_xml_put_element(out, "UploadId", id);
-    ak_xml_put_number(out, "PartNumberMarker", marker);
+    ak_mock_xml_put_element(out, "Bucket", call->bucket);
+    ak_mock_xml_put_element(out, "Key", call->key);
+    ak_mock_xml_put_element(out, "UploadId", id);
+    ak_mock_xml_put_number(out, "PartNumberMarker", marker);
     if (len) {
-        ak_xml_put_number(out, "NextPartNumberMarker", parts[from + len - 1].number);
+        ak_mock_xml_put_number(out, "NextPartNumberMarker", parts[from + len - 1].number);
     }
-    ak_xml_put_number(out, "MaxParts", max);
+    ak_mock_xml_put_number(out, "MaxParts", max);
     ak_buf_add_fmt(out, "<IsTruncated>%s</IsTruncated>",
                    len && from + len < count ? "true" : "false");
     for (size_t i = from; i < from + len; i++) {
@@ -208,9 +208,9 @@ static void put_upload_name(struct ak_buf *out, bool encodes, const char *elemen
 {
     ak_buf_add_fmt(out, "<%s>", element);
     if (encodes) {
-        ak_uri_encode(out, name, true);
+        ak_mock_uri_encode(out, name, true);
     } else {
-        ak_xml_put(out, name);
+        ak_mock_xml_put(out, name);
     }
     ak_buf_add_fmt(out, "</%s>", element);
 }
@@ -220,9 +220,9 @@ static void put_upload(struct ak_buf *out, bool encodes, const struct ak_mock_up
     char date[AK_MOCK_DATE_MAX];
     ak_buf_add_str(out, AK_STR("<Upload>"));
     put_upload_name(out, encodes, "Key", row->key);
-    ak_xml_put_element(out, "UploadId", row->id);
+    ak_mock_xml_put_element(out, "UploadId", row->id);
     ak_buf_add_str(out, AK_STR("<StorageClass>STANDARD</StorageClass>"));
-    ak_xml_put_element(out, "Initiated", ak_str_of(ak_mock_iso_date(row->created_us, date)));
+    ak_mock_xml_put_element(out, "Initiated", ak_str_of(ak_mock_iso_date(row->created_us, date)));
     ak_buf_add_str(out, AK_STR("</Upload>"));
 }
 
@@ -251,18 +251,18 @@ void ak_mock_run_ListMultipartUploads(struct ak_mock_call *call)
         return;
     }
     ak_mock_xml_begin(&out, "ListMultipartUploadsResult");
-    ak_xml_put_element(&out, "Bucket", call->bucket);
+    ak_mock_xml_put_element(&out, "Bucket", call->bucket);
     put_upload_name(&out, encodes, "KeyMarker", key);
-    ak_xml_put_element(&out, "UploadIdMarker", id);
+    ak_mock_xml_put_element(&out, "UploadIdMarker", id);
     put_upload_name(&out, encodes, "Prefix", prefix);
     if (encodes) {
         ak_buf_add_str(&out, AK_STR("<EncodingType>url</EncodingType>"));
     }
     if (is_truncated) {
         put_upload_name(&out, encodes, "NextKeyMarker", rows[count - 1].key);
-        ak_xml_put_element(&out, "NextUploadIdMarker", rows[count - 1].id);
+        ak_mock_xml_put_element(&out, "NextUploadIdMarker", rows[count - 1].id);
     }
-    ak_xml_put_number(&out, "MaxUploads", max);
+    ak_mock_xml_put_number(&out, "MaxUploads", max);
     ak_buf_add_fmt(&out, "<IsTruncated>%s</IsTruncated>", is_truncated ? "true" : "false");
     for (size_t i = 0; i < count; i++) {
         put_upload(&out, encodes, &rows[i]);

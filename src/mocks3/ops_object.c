@@ -20,13 +20,13 @@ void ak_mock_put_sum_elements(struct ak_buf *out, struct ak_str lines, bool with
         if (value.p) {
             const char *name = ak_mock_sum_name((enum ak_mock_sum)kind);
             ak_buf_add_fmt(out, "<Checksum%s>", name);
-            ak_xml_put(out, value);
+            ak_mock_xml_put(out, value);
             ak_buf_add_fmt(out, "</Checksum%s>", name);
         }
     }
     struct ak_str type = ak_mock_line_of(lines, AK_STR("x-amz-checksum-type"));
     if (type.p && with_type) {
-        ak_xml_put_element(out, "ChecksumType", type);
+        ak_mock_xml_put_element(out, "ChecksumType", type);
     }
 }
 
@@ -104,8 +104,8 @@ static enum ak_mock_code read_range(struct ak_mock_call *call, uint64_t size, st
     if (from >= size) {
         struct ak_buf detail;
         ak_buf_init(&detail, 1024);
-        ak_xml_put_element(&detail, "RangeRequested", ak_mock_header_of(call, "range"));
-        ak_xml_put_number(&detail, "ActualObjectSize", size);
+        ak_mock_xml_put_element(&detail, "RangeRequested", ak_mock_header_of(call, "range"));
+        ak_mock_xml_put_number(&detail, "ActualObjectSize", size);
         call->fault.detail = ak_arena_str(call->arena, ak_buf_str(&detail));
         ak_buf_release(&detail);
         return ak_mock_fail(&call->fault, AK_MOCK_InvalidRange,
@@ -160,7 +160,7 @@ static void put_item(const struct ak_mock_call *call, const struct ak_mock_item 
 {
     char date[AK_MOCK_DATE_MAX];
     struct ak_str mode = ak_mock_header_of(call, "x-amz-checksum-mode");
-    ak_buf_init(out, 2 * AK_HEADER_BYTES_MAX);
+    ak_buf_init(out, (size_t)2 * AK_HEADER_BYTES_MAX);
     ak_buf_add_fmt(out, "ETag: \"%.*s\"\r\nLast-Modified: %s\r\nAccept-Ranges: bytes\r\n",
                    AK_STR_ARG(item->etag), ak_mock_http_date(item->modified_us, date));
     if (span->is_part) {
@@ -237,10 +237,10 @@ void ak_mock_run_DeleteObject(struct ak_mock_call *call)
 static void put_deleted(struct ak_buf *out, struct ak_str key, const struct ak_mock_fault *fault)
 {
     ak_buf_add_str(out, fault->code ? AK_STR("<Error>") : AK_STR("<Deleted>"));
-    ak_xml_put_element(out, "Key", key);
+    ak_mock_xml_put_element(out, "Key", key);
     if (fault->code) {
-        ak_xml_put_element(out, "Code", ak_str_of(ak_mock_code_name(fault->code)));
-        ak_xml_put_element(out, "Message", ak_str_of(fault->text));
+        ak_mock_xml_put_element(out, "Code", ak_str_of(ak_mock_code_name(fault->code)));
+        ak_mock_xml_put_element(out, "Message", ak_str_of(fault->text));
     }
     ak_buf_add_str(out, fault->code ? AK_STR("</Error>") : AK_STR("</Deleted>"));
 }

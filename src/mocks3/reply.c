@@ -118,10 +118,10 @@ void ak_mock_reply_json(struct ak_mock_call *call, int status, struct ak_buf *js
 static void put_resource(const struct ak_mock_call *call, struct ak_buf *out)
 {
     ak_buf_add_str(out, AK_STR("<Resource>/"));
-    ak_xml_put(out, call->bucket);
+    ak_mock_xml_put(out, call->bucket);
     if (call->key.len) {
         ak_buf_add_char(out, '/');
-        ak_xml_put(out, call->key);
+        ak_mock_xml_put(out, call->key);
     }
     ak_buf_add_str(out, AK_STR("</Resource>"));
 }
@@ -135,13 +135,13 @@ static void reply_error(struct ak_mock_call *call, int status, const char *code,
     }
     ak_buf_init(&out, (size_t)4 << 20);
     ak_buf_add_str(&out, AK_STR("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>"));
-    ak_xml_put_element(&out, "Code", ak_str_of(code));
-    ak_xml_put_element(&out, "Message", ak_str_of(text));
+    ak_mock_xml_put_element(&out, "Code", ak_str_of(code));
+    ak_mock_xml_put_element(&out, "Message", ak_str_of(text));
     if (call->bucket.len) {
-        ak_xml_put_element(&out, "BucketName", call->bucket);
+        ak_mock_xml_put_element(&out, "BucketName", call->bucket);
     }
     if (call->key.len) {
-        ak_xml_put_element(&out, "Key", call->key);
+        ak_mock_xml_put_element(&out, "Key", call->key);
     }
     put_resource(call, &out);
     ak_buf_add_fmt(&out, "<RequestId>%016" PRIX64 "</RequestId>", call->number);

@@ -21,43 +21,43 @@
 /* --- Arithmetic --- */
 
 static void hmac(const uint8_t *key, size_t key_len, struct ak_str text,
-                 uint8_t out[AK_SIGV4_KEY_BYTES])
+                 uint8_t out[AK_MOCK_SIGV4_KEY_BYTES])
 {
     unsigned len = 0;
     const unsigned char *done =
         HMAC(EVP_sha256(), key, (int)key_len, (const unsigned char *)text.p, text.len, out, &len);
-    AK_ASSERT(done && len == AK_SIGV4_KEY_BYTES);
+    AK_ASSERT(done && len == AK_MOCK_SIGV4_KEY_BYTES);
 }
 
-void ak_sigv4_key(struct ak_str secret, struct ak_str day, struct ak_str region,
-                  struct ak_str service, uint8_t key[AK_SIGV4_KEY_BYTES])
+void ak_mock_sigv4_key(struct ak_str secret, struct ak_str day, struct ak_str region,
+                       struct ak_str service, uint8_t key[AK_MOCK_SIGV4_KEY_BYTES])
 {
     uint8_t first[4 + 256];
     size_t len = secret.len < sizeof first - 4 ? secret.len : sizeof first - 4;
     memcpy(first, "AWS4", 4);
     memcpy(first + 4, secret.p, len);
     hmac(first, 4 + len, day, key);
-    hmac(key, AK_SIGV4_KEY_BYTES, region, key);
-    hmac(key, AK_SIGV4_KEY_BYTES, service, key);
-    hmac(key, AK_SIGV4_KEY_BYTES, AK_STR("aws4_request"), key);
+    hmac(key, AK_MOCK_SIGV4_KEY_BYTES, region, key);
+    hmac(key, AK_MOCK_SIGV4_KEY_BYTES, service, key);
+    hmac(key, AK_MOCK_SIGV4_KEY_BYTES, AK_STR("aws4_request"), key);
     OPENSSL_cleanse(first, sizeof first);
 }
 
-void ak_sigv4_sign(const uint8_t key[AK_SIGV4_KEY_BYTES], struct ak_str text,
-                   char signature[AK_SIGV4_TEXT])
+void ak_mock_sigv4_sign(const uint8_t key[AK_MOCK_SIGV4_KEY_BYTES], struct ak_str text,
+                        char signature[AK_MOCK_SIGV4_TEXT])
 {
-    uint8_t value[AK_SIGV4_KEY_BYTES];
-    hmac(key, AK_SIGV4_KEY_BYTES, text, value);
+    uint8_t value[AK_MOCK_SIGV4_KEY_BYTES];
+    hmac(key, AK_MOCK_SIGV4_KEY_BYTES, text, value);
     ak_mock_hex(value, sizeof value, signature);
 }
 
-void ak_sigv4_sha256(struct ak_str bytes, char text[AK_SIGV4_TEXT])
+void ak_mock_sigv4_sha256(struct ak_str bytes, char text[AK_MOCK_SIGV4_TEXT])
 {
     uint8_t value[AK_MOCK_SUM_BYTES_MAX];
     ak_mock_hex(value, ak_mock_sum_of(AK_MOCK_SHA256, bytes, value), text);
 }
 
-bool ak_sigv4_same(struct ak_str a, struct ak_str b)
+bool ak_mock_sigv4_same(struct ak_str a, struct ak_str b)
 {
     return a.len == b.len && (a.len == 0 || CRYPTO_memcmp(a.p, b.p, a.len) == 0);
 }
@@ -72,7 +72,7 @@ static int hex_digit(char c)
                                   : -1;
 }
 
-struct ak_str ak_uri_decode(struct ak_str text, bool plus_is_space, struct ak_arena *arena)
+struct ak_str ak_mock_uri_decode(struct ak_str text, bool plus_is_space, struct ak_arena *arena)
 {
     char *out = ak_arena_alloc(arena, text.len + 1);
     size_t len = 0;
@@ -104,7 +104,7 @@ static bool is_plain(char c)
            c == '.' || c == '_' || c == '~';
 }
 
-void ak_uri_encode(struct ak_buf *out, struct ak_str text, bool keeps_slash)
+void ak_mock_uri_encode(struct ak_buf *out, struct ak_str text, bool keeps_slash)
 {
     static const char digits[] = "0123456789ABCDEF";
     size_t from = 0;
@@ -132,8 +132,8 @@ static struct ak_str to_arena(struct ak_buf *text, struct ak_arena *arena)
 
 static bool put_path(struct ak_buf *out, struct ak_str path, struct ak_arena *arena)
 {
-    struct ak_str plain = ak_uri_decode(path, false, arena);
-    ak_uri_encode(out, plain.p ? plain : path, true);
+    struct ak_str plain = ak_mock_uri_decode(path, false, arena);
+    ak_mock_uri_encode(out, plain.p ? plain : path, true);
     return plain.p != NULL;
 }
 
@@ -153,13 +153,13 @@ static int compare_pairs(const void *a, const void *b)
 static struct ak_str encode_anew(struct ak_str raw, struct ak_arena *arena)
 {
     struct ak_buf out;
-    struct ak_str plain = ak_uri_decode(raw, true, arena);
-    if (!plain.p) {
-        return AK_STR_NONE;
+    struct ak_str plain = ak_mock_uri_decode(raw, true, arena);
+    if (plain.len == 0) { /* nothing to encode, or malformed */
+        return plain;
     }
-    ak_buf_init(&out, 4 * AK_TARGET_MAX);
-    ak_uri_encode(&out, plain, false);
-    return out.len ? to_arena(&out, arena) : AK_STR("");
+    ak_buf_init(&out, (size_t)4 * AK_TARGET_MAX);
+    ak_mock_uri_encode(&out, plain, false);
+    return to_arena(&out, arena);
 }
 
 static bool put_query(struct ak_buf *out, struct ak_str query, bool is_presigned,
@@ -210,7 +210,7 @@ static void put_value(struct ak_buf *out, struct ak_str value)
     }
 }
 
-static bool put_header(struct ak_buf *out, const struct ak_sigv4_request *request,
+static bool put_header(struct ak_buf *out, const struct ak_mock_sigv4_request *request,
                        struct ak_str name)
 {
     bool found = false;
@@ -227,16 +227,16 @@ static bool put_header(struct ak_buf *out, const struct ak_sigv4_request *reques
     return found;
 }
 
-struct ak_str ak_sigv4_canonical(const struct ak_sigv4_request *request,
-                                 const struct ak_sigv4_auth *auth, struct ak_arena *arena)
+struct ak_str ak_mock_sigv4_canonical(const struct ak_mock_sigv4_request *request,
+                                      const struct ak_mock_sigv4_auth *auth, struct ak_arena *arena)
 {
     struct ak_buf out;
-    ak_buf_init(&out, 8 * (AK_TARGET_MAX + AK_HEADER_BYTES_MAX));
+    ak_buf_init(&out, (size_t)8 * (AK_TARGET_MAX + AK_HEADER_BYTES_MAX));
     ak_buf_add_str(&out, request->method);
     ak_buf_add_char(&out, '\n');
     bool ok = put_path(&out, request->path, arena);
     ak_buf_add_char(&out, '\n');
-    ok = put_query(&out, request->query, auth->kind == AK_SIGV4_QUERY, arena) && ok;
+    ok = put_query(&out, request->query, auth->kind == AK_MOCK_SIGV4_QUERY, arena) && ok;
     ak_buf_add_char(&out, '\n');
     struct ak_str rest = auth->signed_headers;
     while (rest.len) {
@@ -255,25 +255,26 @@ struct ak_str ak_sigv4_canonical(const struct ak_sigv4_request *request,
     return to_arena(&out, arena);
 }
 
-struct ak_str ak_sigv4_string_to_sign(const struct ak_sigv4_auth *auth, struct ak_str canonical,
-                                      struct ak_arena *arena)
+struct ak_str ak_mock_sigv4_string_to_sign(const struct ak_mock_sigv4_auth *auth,
+                                           struct ak_str canonical, struct ak_arena *arena)
 {
     struct ak_buf out;
-    char hash[AK_SIGV4_TEXT];
-    ak_sigv4_sha256(canonical, hash);
+    char hash[AK_MOCK_SIGV4_TEXT];
+    ak_mock_sigv4_sha256(canonical, hash);
     ak_buf_init(&out, AK_HEADER_BYTES_MAX);
     ak_buf_add_fmt(&out, ALGORITHM "\n%.*s\n%.*s\n%s", AK_STR_ARG(auth->date),
                    AK_STR_ARG(auth->scope), hash);
     return to_arena(&out, arena);
 }
 
-void ak_sigv4_chunk(const uint8_t key[AK_SIGV4_KEY_BYTES], const struct ak_sigv4_auth *auth,
-                    bool is_trailer, struct ak_str before, const char sha256[AK_SIGV4_TEXT],
-                    char signature[AK_SIGV4_TEXT])
+void ak_mock_sigv4_chunk(const uint8_t key[AK_MOCK_SIGV4_KEY_BYTES],
+                         const struct ak_mock_sigv4_auth *auth, bool is_trailer,
+                         struct ak_str before, const char sha256[AK_MOCK_SIGV4_TEXT],
+                         char signature[AK_MOCK_SIGV4_TEXT])
 {
     struct ak_buf text;
-    char empty[AK_SIGV4_TEXT];
-    ak_sigv4_sha256(AK_STR(""), empty);
+    char empty[AK_MOCK_SIGV4_TEXT];
+    ak_mock_sigv4_sha256(AK_STR(""), empty);
     ak_buf_init(&text, AK_HEADER_BYTES_MAX);
     ak_buf_add_fmt(&text, ALGORITHM "-%s\n%.*s\n%.*s\n%.*s\n", is_trailer ? "TRAILER" : "PAYLOAD",
                    AK_STR_ARG(auth->date), AK_STR_ARG(auth->scope), AK_STR_ARG(before));
@@ -281,13 +282,14 @@ void ak_sigv4_chunk(const uint8_t key[AK_SIGV4_KEY_BYTES], const struct ak_sigv4
         ak_buf_add_fmt(&text, "%s\n", empty);
     }
     ak_buf_add_fmt(&text, "%s", sha256);
-    ak_sigv4_sign(key, ak_buf_str(&text), signature); /* without memory it is one that differs */
+    ak_mock_sigv4_sign(key, ak_buf_str(&text),
+                       signature); /* without memory it is one that differs */
     ak_buf_release(&text);
 }
 
 /* --- Reading --- */
 
-static struct ak_str header_of(const struct ak_sigv4_request *request, struct ak_str name)
+static struct ak_str header_of(const struct ak_mock_sigv4_request *request, struct ak_str name)
 {
     for (size_t i = 0; i < request->header_count; i++) {
         if (ak_str_eq_nocase(request->headers[i].name, name)) {
@@ -298,7 +300,7 @@ static struct ak_str header_of(const struct ak_sigv4_request *request, struct ak
 }
 
 /* The decoded value of a query parameter; .p NULL: absent or malformed. */
-static struct ak_str parameter(const struct ak_sigv4_request *request, struct ak_str name,
+static struct ak_str parameter(const struct ak_mock_sigv4_request *request, struct ak_str name,
                                struct ak_arena *arena)
 {
     struct ak_str rest = request->query;
@@ -309,7 +311,7 @@ static struct ak_str parameter(const struct ak_sigv4_request *request, struct ak
         (void)ak_str_split(rest, '&', &part, &rest);
         (void)ak_str_split(part, '=', &key, &value);
         if (ak_str_eq(key, name)) {
-            return ak_uri_decode(value, true, arena);
+            return ak_mock_uri_decode(value, true, arena);
         }
     }
     return AK_STR_NONE;
@@ -327,17 +329,18 @@ static bool read_date(struct ak_str text, int64_t *us)
     return ak_time_parse(ak_str_of(full), us);
 }
 
-static enum ak_mock_code malformed(const struct ak_sigv4_auth *auth, struct ak_mock_fault *fault,
-                                   const char *text)
+static enum ak_mock_code malformed(const struct ak_mock_sigv4_auth *auth,
+                                   struct ak_mock_fault *fault, const char *text)
 {
     return ak_mock_fail(fault,
-                        auth->kind == AK_SIGV4_QUERY ? AK_MOCK_AuthorizationQueryParametersError
-                                                     : AK_MOCK_AuthorizationHeaderMalformed,
+                        auth->kind == AK_MOCK_SIGV4_QUERY
+                            ? AK_MOCK_AuthorizationQueryParametersError
+                            : AK_MOCK_AuthorizationHeaderMalformed,
                         "%s", text);
 }
 
 /* "AKID/20130524/us-east-1/s3/aws4_request"; the key itself may hold slashes. */
-static enum ak_mock_code read_credential(struct ak_str text, struct ak_sigv4_auth *auth,
+static enum ak_mock_code read_credential(struct ak_str text, struct ak_mock_sigv4_auth *auth,
                                          struct ak_mock_fault *fault)
 {
     struct ak_str parts[4];
@@ -390,10 +393,10 @@ static bool signed_headers_are_valid(struct ak_str list)
 }
 
 /* What both forms have in common, after credential, signed headers and signature are taken. */
-static enum ak_mock_code check_form(struct ak_sigv4_auth *auth, struct ak_str credential,
+static enum ak_mock_code check_form(struct ak_mock_sigv4_auth *auth, struct ak_str credential,
                                     struct ak_mock_fault *fault)
 {
-    uint8_t bytes[AK_SIGV4_KEY_BYTES];
+    uint8_t bytes[AK_MOCK_SIGV4_KEY_BYTES];
     enum ak_mock_code code = read_credential(credential, auth, fault);
     if (code) {
         return code;
@@ -406,7 +409,7 @@ static enum ak_mock_code check_form(struct ak_sigv4_auth *auth, struct ak_str cr
         return malformed(auth, fault, "Signature must be 64 hexadecimal digits");
     }
     if (!read_date(auth->date, &auth->date_us)) {
-        return auth->kind == AK_SIGV4_QUERY
+        return auth->kind == AK_MOCK_SIGV4_QUERY
                    ? malformed(auth, fault, "X-Amz-Date must be in the format YYYYMMDDTHHMMSSZ")
                    : ak_mock_fail(fault, AK_MOCK_AccessDenied,
                                   "AWS authentication requires a valid Date or x-amz-date header");
@@ -417,12 +420,13 @@ static enum ak_mock_code check_form(struct ak_sigv4_auth *auth, struct ak_str cr
     return AK_MOCK_OK;
 }
 
-static enum ak_mock_code read_header(const struct ak_sigv4_request *request, struct ak_str value,
-                                     struct ak_sigv4_auth *auth, struct ak_mock_fault *fault)
+static enum ak_mock_code read_header(const struct ak_mock_sigv4_request *request,
+                                     struct ak_str value, struct ak_mock_sigv4_auth *auth,
+                                     struct ak_mock_fault *fault)
 {
     struct ak_str credential = AK_STR_NONE;
     struct ak_str rest = ak_str_sub(value, sizeof ALGORITHM - 1, SIZE_MAX);
-    auth->kind = AK_SIGV4_HEADER;
+    auth->kind = AK_MOCK_SIGV4_HEADER;
     while (rest.len) {
         struct ak_str part;
         struct ak_str name;
@@ -450,13 +454,14 @@ static enum ak_mock_code read_header(const struct ak_sigv4_request *request, str
     return check_form(auth, credential, fault);
 }
 
-static enum ak_mock_code read_query(const struct ak_sigv4_request *request, struct ak_arena *arena,
-                                    struct ak_sigv4_auth *auth, struct ak_mock_fault *fault)
+static enum ak_mock_code read_query(const struct ak_mock_sigv4_request *request,
+                                    struct ak_arena *arena, struct ak_mock_sigv4_auth *auth,
+                                    struct ak_mock_fault *fault)
 {
     uint64_t expires = 0;
     struct ak_str credential = parameter(request, AK_STR("X-Amz-Credential"), arena);
     struct ak_str expires_text = parameter(request, AK_STR("X-Amz-Expires"), arena);
-    auth->kind = AK_SIGV4_QUERY;
+    auth->kind = AK_MOCK_SIGV4_QUERY;
     auth->date = parameter(request, AK_STR("X-Amz-Date"), arena);
     auth->signed_headers = parameter(request, AK_STR("X-Amz-SignedHeaders"), arena);
     auth->signature = parameter(request, AK_STR("X-Amz-Signature"), arena);
@@ -481,19 +486,24 @@ static enum ak_mock_code read_query(const struct ak_sigv4_request *request, stru
     return check_form(auth, credential, fault);
 }
 
-enum ak_mock_code ak_sigv4_read(const struct ak_sigv4_request *request, struct ak_arena *arena,
-                                struct ak_sigv4_auth *auth, struct ak_mock_fault *fault)
+enum ak_mock_code ak_mock_sigv4_read(const struct ak_mock_sigv4_request *request,
+                                     struct ak_arena *arena, struct ak_mock_sigv4_auth *auth,
+                                     struct ak_mock_fault *fault)
 {
     struct ak_str value = header_of(request, AK_STR("authorization"));
     struct ak_str algorithm = parameter(request, AK_STR("X-Amz-Algorithm"), arena);
-    *auth = (struct ak_sigv4_auth){.payload = header_of(request, AK_STR("x-amz-content-sha256"))};
+    *auth =
+        (struct ak_mock_sigv4_auth){.payload = header_of(request, AK_STR("x-amz-content-sha256"))};
     if (value.p && algorithm.p) {
         return ak_mock_fail(fault, AK_MOCK_InvalidArgument,
                             "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
                             "parameter, Signature query string parameter or the Authorization "
                             "header should be specified");
     }
-    if (value.p && ak_str_has_prefix(value, AK_STR(ALGORITHM " "))) {
+    struct ak_str scheme;
+    struct ak_str rest;
+    (void)ak_str_split(value, ' ', &scheme, &rest);
+    if (ak_str_eq(scheme, AK_STR(ALGORITHM))) {
         return read_header(request, value, auth, fault);
     }
     if (algorithm.p && ak_str_eq(algorithm, AK_STR(ALGORITHM))) {
@@ -510,11 +520,11 @@ enum ak_mock_code ak_sigv4_read(const struct ak_sigv4_request *request, struct a
 
 /* --- Verifying --- */
 
-static enum ak_mock_code check_time(const struct ak_sigv4_auth *auth, int64_t now_us,
+static enum ak_mock_code check_time(const struct ak_mock_sigv4_auth *auth, int64_t now_us,
                                     struct ak_mock_fault *fault)
 {
     int64_t age_us = now_us - auth->date_us;
-    if (auth->kind == AK_SIGV4_QUERY) {
+    if (auth->kind == AK_MOCK_SIGV4_QUERY) {
         if (age_us < -SKEW_US) {
             return ak_mock_fail(fault, AK_MOCK_AccessDenied, "Request is not valid yet");
         }
@@ -544,8 +554,8 @@ static bool is_listed(struct ak_str list, struct ak_str name)
     return false;
 }
 
-static enum ak_mock_code check_all_signed(const struct ak_sigv4_request *request,
-                                          const struct ak_sigv4_auth *auth,
+static enum ak_mock_code check_all_signed(const struct ak_mock_sigv4_request *request,
+                                          const struct ak_mock_sigv4_auth *auth,
                                           struct ak_mock_fault *fault)
 {
     for (size_t i = 0; i < request->header_count; i++) {
@@ -576,12 +586,12 @@ static void put_xml(struct ak_buf *out, const char *element, struct ak_str text)
     ak_buf_add_fmt(out, "</%s>", element);
 }
 
-static enum ak_mock_code mismatch(const struct ak_sigv4_auth *auth, struct ak_str canonical,
+static enum ak_mock_code mismatch(const struct ak_mock_sigv4_auth *auth, struct ak_str canonical,
                                   struct ak_str to_sign, struct ak_arena *arena,
                                   struct ak_mock_fault *fault)
 {
     struct ak_buf out;
-    ak_buf_init(&out, 16 * (AK_TARGET_MAX + AK_HEADER_BYTES_MAX));
+    ak_buf_init(&out, (size_t)16 * (AK_TARGET_MAX + AK_HEADER_BYTES_MAX));
     put_xml(&out, "AWSAccessKeyId", auth->access_key);
     put_xml(&out, "StringToSign", to_sign);
     put_xml(&out, "SignatureProvided", auth->signature);
@@ -592,28 +602,29 @@ static enum ak_mock_code mismatch(const struct ak_sigv4_auth *auth, struct ak_st
                         "provided. Check your key and signing method.");
 }
 
-enum ak_mock_code ak_sigv4_verify(const struct ak_sigv4_request *request,
-                                  const struct ak_sigv4_auth *auth, struct ak_str secret,
-                                  int64_t now_us, struct ak_arena *arena,
-                                  uint8_t key[AK_SIGV4_KEY_BYTES], struct ak_mock_fault *fault)
+enum ak_mock_code ak_mock_sigv4_verify(const struct ak_mock_sigv4_request *request,
+                                       const struct ak_mock_sigv4_auth *auth, struct ak_str secret,
+                                       int64_t now_us, struct ak_arena *arena,
+                                       uint8_t key[AK_MOCK_SIGV4_KEY_BYTES],
+                                       struct ak_mock_fault *fault)
 {
     enum ak_mock_code code = check_time(auth, now_us, fault);
     if (code) {
         return code;
     }
-    struct ak_str canonical = ak_sigv4_canonical(request, auth, arena);
+    struct ak_str canonical = ak_mock_sigv4_canonical(request, auth, arena);
     if (!canonical.p) {
         return ak_mock_fail(fault, AK_MOCK_InvalidURI,
                             "path or query is not properly %%-encoded, or too long");
     }
-    struct ak_str to_sign = ak_sigv4_string_to_sign(auth, canonical, arena);
+    struct ak_str to_sign = ak_mock_sigv4_string_to_sign(auth, canonical, arena);
     if (!to_sign.p) {
         return ak_mock_fail(fault, AK_MOCK_SlowDown, "no memory to check the signature");
     }
-    char signature[AK_SIGV4_TEXT];
-    ak_sigv4_key(secret, auth->day, auth->region, AK_STR("s3"), key);
-    ak_sigv4_sign(key, to_sign, signature);
-    if (!ak_sigv4_same(auth->signature, ak_str_of(signature))) {
+    char signature[AK_MOCK_SIGV4_TEXT];
+    ak_mock_sigv4_key(secret, auth->day, auth->region, AK_STR("s3"), key);
+    ak_mock_sigv4_sign(key, to_sign, signature);
+    if (!ak_mock_sigv4_same(auth->signature, ak_str_of(signature))) {
         return mismatch(auth, canonical, to_sign, arena, fault);
     }
     return check_all_signed(request, auth, fault);

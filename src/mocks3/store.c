@@ -15,17 +15,17 @@
 
 static void free_bucket(struct ak_mock_bucket *bucket)
 {
-    struct ak_keys_cursor cursor = {0, 0};
+    struct ak_mock_keys_cursor cursor = {0, 0};
     void *entry;
-    while ((entry = ak_keys_next(&bucket->objects, &cursor))) {
+    while ((entry = ak_mock_keys_next(&bucket->objects, &cursor))) {
         ak_mock_item_unref(entry);
     }
-    cursor = (struct ak_keys_cursor){0, 0};
-    while ((entry = ak_keys_next(&bucket->uploads, &cursor))) {
+    cursor = (struct ak_mock_keys_cursor){0, 0};
+    while ((entry = ak_mock_keys_next(&bucket->uploads, &cursor))) {
         ak_mock_upload_free(entry);
     }
-    ak_keys_release(&bucket->objects);
-    ak_keys_release(&bucket->uploads);
+    ak_mock_keys_release(&bucket->objects);
+    ak_mock_keys_release(&bucket->uploads);
     ak_free(bucket);
 }
 
@@ -58,15 +58,15 @@ enum ak_rc ak_mock_store_open(const struct ak_mock_store_options *options,
 
 void ak_mock_store_close(struct ak_mock_store *store)
 {
-    struct ak_keys_cursor cursor = {0, 0};
+    struct ak_mock_keys_cursor cursor = {0, 0};
     void *bucket;
     if (!store) {
         return;
     }
-    while ((bucket = ak_keys_next(&store->buckets, &cursor))) {
+    while ((bucket = ak_mock_keys_next(&store->buckets, &cursor))) {
         free_bucket(bucket);
     }
-    ak_keys_release(&store->buckets);
+    ak_mock_keys_release(&store->buckets);
     ak_file_close(store->lock_file);
     ak_mutex_release(&store->lock);
     ak_free(store->root);
@@ -91,7 +91,7 @@ void ak_mock_store_usage(struct ak_mock_store *store, struct ak_mock_usage *usag
 struct ak_mock_bucket *ak_mock_bucket_of(struct ak_mock_store *store, struct ak_str name,
                                          struct ak_mock_fault *fault)
 {
-    struct ak_mock_bucket *bucket = ak_keys_find(&store->buckets, name);
+    struct ak_mock_bucket *bucket = ak_mock_keys_find(&store->buckets, name);
     if (!bucket && fault) {
         (void)ak_mock_fail(fault, AK_MOCK_NoSuchBucket, "The specified bucket does not exist");
     }
@@ -113,7 +113,7 @@ enum ak_rc ak_mock_bucket_add(struct ak_mock_store *store, struct ak_str name, s
     bucket->name = (struct ak_str){bucket->text, name.len};
     bucket->region = (struct ak_str){bucket->text + name.len, region.len};
     bucket->created_us = created_us;
-    enum ak_rc rc = ak_keys_put(&store->buckets, bucket, &old, err);
+    enum ak_rc rc = ak_mock_keys_put(&store->buckets, bucket, &old, err);
     if (rc != AK_OK) {
         ak_free(bucket);
         return rc;
@@ -144,7 +144,7 @@ enum ak_mock_code ak_mock_bucket_create(struct ak_mock_store *store, struct ak_s
     if (bucket) {
         rc = ak_mock_disk_add_bucket(store, bucket, &err);
         if (rc != AK_OK) {
-            (void)ak_keys_remove(&store->buckets, name);
+            (void)ak_mock_keys_remove(&store->buckets, name);
             free_bucket(bucket);
         }
     }
@@ -158,8 +158,8 @@ static enum ak_mock_code remove_empty(struct ak_mock_store *store, struct ak_moc
 {
     struct ak_err err;
     for (;;) {
-        struct ak_keys_cursor cursor = {0, 0};
-        struct ak_mock_upload *upload = ak_keys_next(&bucket->uploads, &cursor);
+        struct ak_mock_keys_cursor cursor = {0, 0};
+        struct ak_mock_upload *upload = ak_mock_keys_next(&bucket->uploads, &cursor);
         if (!upload) {
             break;
         }
@@ -169,7 +169,7 @@ static enum ak_mock_code remove_empty(struct ak_mock_store *store, struct ak_moc
     if (ak_mock_disk_remove_bucket(store, bucket->name, &err) != AK_OK) {
         return ak_mock_fail_rc(fault, &err);
     }
-    (void)ak_keys_remove(&store->buckets, bucket->name);
+    (void)ak_mock_keys_remove(&store->buckets, bucket->name);
     free_bucket(bucket);
     return AK_MOCK_OK;
 }
@@ -213,13 +213,13 @@ enum ak_mock_code ak_mock_bucket_list(struct ak_mock_store *store, struct ak_are
                                       struct ak_mock_bucket_row **rows, size_t *count,
                                       struct ak_mock_fault *fault)
 {
-    struct ak_keys_cursor cursor = {0, 0};
+    struct ak_mock_keys_cursor cursor = {0, 0};
     const struct ak_mock_bucket *bucket;
     enum ak_mock_code code = AK_MOCK_OK;
     *count = 0;
     ak_mutex_lock(&store->lock);
     *rows = ak_arena_alloc(arena, (store->buckets.entries + 1) * sizeof **rows);
-    while (*rows && (bucket = ak_keys_next(&store->buckets, &cursor))) {
+    while (*rows && (bucket = ak_mock_keys_next(&store->buckets, &cursor))) {
         struct ak_str name = ak_arena_str(arena, bucket->name);
         if (!name.p) {
             *rows = NULL;
@@ -275,7 +275,7 @@ enum ak_mock_code ak_mock_object_publish(struct ak_mock_bucket *bucket, struct a
                                          struct ak_mock_item **old, struct ak_mock_fault *fault)
 {
     struct ak_mock_store *store = item->store;
-    struct ak_mock_item *now = ak_keys_find(&bucket->objects, item->key);
+    struct ak_mock_item *now = ak_mock_keys_find(&bucket->objects, item->key);
     char file[64];
     void *replaced = NULL;
     struct ak_err err;
@@ -292,7 +292,7 @@ enum ak_mock_code ak_mock_object_publish(struct ak_mock_bucket *bucket, struct a
         unpublish(store, item);
         return ak_mock_fail_rc(fault, &err);
     }
-    if (ak_keys_put(&bucket->objects, item, &replaced, &err) != AK_OK) {
+    if (ak_mock_keys_put(&bucket->objects, item, &replaced, &err) != AK_OK) {
         unpublish(store, item);
         return ak_mock_fail_rc(fault, &err);
     }
@@ -309,6 +309,7 @@ enum ak_mock_code ak_mock_object_put(struct ak_mock_store *store, struct ak_mock
     struct ak_mock_item *old = NULL;
     struct ak_mock_item *item = ak_mock_item_new(store, fields);
     if (!item) {
+        ak_mock_sink_drop(sink);
         return ak_mock_fail(fault, AK_MOCK_SlowDown, "no memory for the object");
     }
     enum ak_mock_code code = ak_mock_sink_finish(sink, item, fault);
@@ -336,7 +337,7 @@ enum ak_mock_code ak_mock_object_get(struct ak_mock_store *store, struct ak_str 
     enum ak_mock_code code = AK_MOCK_OK;
     ak_mutex_lock(&store->lock);
     struct ak_mock_bucket *bucket = ak_mock_bucket_of(store, bucket_name, fault);
-    struct ak_mock_item *item = bucket ? ak_keys_find(&bucket->objects, key) : NULL;
+    struct ak_mock_item *item = bucket ? ak_mock_keys_find(&bucket->objects, key) : NULL;
     if (!bucket) {
         code = fault->code;
     } else if (!item) {
@@ -359,14 +360,14 @@ enum ak_mock_code ak_mock_object_remove(struct ak_mock_store *store, struct ak_s
     struct ak_err err;
     ak_mutex_lock(&store->lock);
     struct ak_mock_bucket *bucket = ak_mock_bucket_of(store, bucket_name, fault);
-    struct ak_mock_item *item = bucket ? ak_keys_find(&bucket->objects, key) : NULL;
+    struct ak_mock_item *item = bucket ? ak_mock_keys_find(&bucket->objects, key) : NULL;
     enum ak_mock_code code = bucket ? check(condition, item, fault) : fault->code;
     if (!code && item) {
         if (ak_mock_disk_remove(item, &err) != AK_OK) {
             code = ak_mock_fail_rc(fault, &err);
             item = NULL;
         } else {
-            (void)ak_keys_remove(&bucket->objects, key);
+            (void)ak_mock_keys_remove(&bucket->objects, key);
             store->objects--;
         }
     }
@@ -408,8 +409,8 @@ static struct ak_str group_of(struct ak_str key, const struct ak_mock_list_query
 }
 
 /* Where the listing begins: behind `after`, and not before the prefix. false: no memory. */
-static bool first_place(const struct ak_keys *objects, const struct ak_mock_list_query *query,
-                        struct ak_arena *arena, struct ak_keys_cursor *cursor, bool *at_end)
+static bool first_place(const struct ak_mock_keys *objects, const struct ak_mock_list_query *query,
+                        struct ak_arena *arena, struct ak_mock_keys_cursor *cursor, bool *at_end)
 {
     struct ak_str from = query->prefix;
     *at_end = false;
@@ -421,27 +422,27 @@ static bool first_place(const struct ak_keys *objects, const struct ak_mock_list
         *at_end = behind.len == 0;
         from = ak_str_cmp(behind, from) > 0 ? behind : from;
     } else if (ak_str_cmp(query->after, from) >= 0 && query->after.len) {
-        *cursor = ak_keys_seek(objects, query->after);
-        struct ak_keys_cursor ahead = *cursor;
-        const struct ak_mock_item *item = ak_keys_next(objects, &ahead);
+        *cursor = ak_mock_keys_seek(objects, query->after);
+        struct ak_mock_keys_cursor ahead = *cursor;
+        const struct ak_mock_item *item = ak_mock_keys_next(objects, &ahead);
         if (item && ak_str_eq(item->key, query->after)) {
             *cursor = ahead;
         }
         return true;
     }
-    *cursor = ak_keys_seek(objects, from);
+    *cursor = ak_mock_keys_seek(objects, from);
     return true;
 }
 
-static enum ak_mock_code collect(const struct ak_keys *objects,
+static enum ak_mock_code collect(const struct ak_mock_keys *objects,
                                  const struct ak_mock_list_query *query, struct ak_arena *arena,
                                  struct ak_mock_list *list, struct ak_mock_fault *fault)
 {
-    struct ak_keys_cursor cursor;
+    struct ak_mock_keys_cursor cursor;
     struct ak_mock_item *item;
     bool at_end = false;
     bool ok = first_place(objects, query, arena, &cursor, &at_end);
-    while (ok && !at_end && (item = ak_keys_next(objects, &cursor)) &&
+    while (ok && !at_end && (item = ak_mock_keys_next(objects, &cursor)) &&
            ak_str_has_prefix(item->key, query->prefix)) {
         if (list->count == query->max) {
             list->is_truncated = query->max > 0;
@@ -460,7 +461,7 @@ static enum ak_mock_code collect(const struct ak_keys *objects,
         ok = entry->name.p && behind.p;
         list->count += ok;
         at_end = behind.len == 0;
-        cursor = ak_keys_seek(objects, behind);
+        cursor = ak_mock_keys_seek(objects, behind);
     }
     return ok ? AK_MOCK_OK : ak_mock_fail(fault, AK_MOCK_SlowDown, "no memory for the list");
 }

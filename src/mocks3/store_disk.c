@@ -359,14 +359,14 @@ static enum ak_rc load_object(struct ak_mock_store *store, struct ak_str name, s
         ak_mock_item_unref(item);
         return rc;
     }
-    struct ak_mock_item *now = ak_keys_find(&bucket->objects, item->key);
+    struct ak_mock_item *now = ak_mock_keys_find(&bucket->objects, item->key);
     if (now) {
-        (void)ak_keys_remove(&bucket->objects, item->key);
+        (void)ak_mock_keys_remove(&bucket->objects, item->key);
         store->objects--;
         rc = keep_later(now, item, &item, err);
     }
     if (rc == AK_OK) {
-        rc = ak_keys_put(&bucket->objects, item, &old, err);
+        rc = ak_mock_keys_put(&bucket->objects, item, &old, err);
     }
     if (rc != AK_OK) {
         ak_mock_item_unref(item);

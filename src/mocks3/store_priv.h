@@ -10,10 +10,10 @@
 #define AK_MOCK_PATH_MAX 4200u
 
 struct ak_mock_bucket {
-    struct ak_str name; /* first: ak_keys */
+    struct ak_str name; /* first: ak_mock_keys */
     int64_t created_us;
-    struct ak_keys objects; /* of struct ak_mock_item */
-    struct ak_keys uploads; /* of struct ak_mock_upload */
+    struct ak_mock_keys objects; /* of struct ak_mock_item */
+    struct ak_mock_keys uploads; /* of struct ak_mock_upload */
     struct ak_str region;
     char text[];
 };
@@ -30,7 +30,7 @@ struct ak_mock_upload {
 
 struct ak_mock_store {
     struct ak_mutex lock; /* buckets and all below them, and names of files */
-    struct ak_keys buckets;
+    struct ak_mock_keys buckets;
     char *root; /* NULL: memory */
     struct ak_fs *fs;
     struct ak_file *lock_file;

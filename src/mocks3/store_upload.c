@@ -35,7 +35,7 @@ static void remove_file(const struct ak_mock_item *item)
 void ak_mock_upload_detach(struct ak_mock_bucket *bucket, struct ak_mock_upload *upload)
 {
     struct ak_mock_store *store = upload->head->store;
-    (void)ak_keys_remove(&bucket->uploads, upload->name);
+    (void)ak_mock_keys_remove(&bucket->uploads, upload->name);
     store->uploads--;
     store->parts -= upload->part_count;
     remove_file(upload->head);
@@ -57,7 +57,7 @@ enum ak_rc ak_mock_upload_add(struct ak_mock_bucket *bucket, struct ak_mock_item
     memcpy(upload->text + head->key.len + 1, id.p, id.len);
     upload->name = (struct ak_str){upload->text, len};
     upload->id = ak_str_sub(upload->name, head->key.len + 1, SIZE_MAX);
-    enum ak_rc rc = ak_keys_put(&bucket->uploads, upload, &old, err);
+    enum ak_rc rc = ak_mock_keys_put(&bucket->uploads, upload, &old, err);
     if (rc != AK_OK) {
         ak_free(upload);
         return rc;
@@ -137,8 +137,9 @@ struct ak_mock_upload *ak_mock_upload_of(struct ak_mock_bucket *bucket, struct a
 {
     char name[NAME_ROOM];
     size_t len = 0;
-    return name_of(key, id, name, &len) ? ak_keys_find(&bucket->uploads, (struct ak_str){name, len})
-                                        : NULL;
+    return name_of(key, id, name, &len)
+               ? ak_mock_keys_find(&bucket->uploads, (struct ak_str){name, len})
+               : NULL;
 }
 
 /* NULL: NoSuchBucket or NoSuchUpload. */
@@ -240,6 +241,7 @@ enum ak_mock_code ak_mock_upload_complete(struct ak_mock_store *store, struct ak
     struct ak_mock_item *old = NULL;
     struct ak_mock_item *item = ak_mock_item_new(store, fields);
     if (!item) {
+        ak_mock_sink_drop(sink);
         return ak_mock_fail(fault, AK_MOCK_SlowDown, "no memory for the object");
     }
     enum ak_mock_code code = ak_mock_sink_finish(sink, item, fault);
@@ -295,6 +297,7 @@ enum ak_mock_code ak_mock_part_put(struct ak_mock_store *store, struct ak_mock_s
     struct ak_mock_item *old = NULL;
     struct ak_mock_item *item = ak_mock_item_new(store, fields);
     if (!item) {
+        ak_mock_sink_drop(sink);
         return ak_mock_fail(fault, AK_MOCK_SlowDown, "no memory for the part");
     }
     enum ak_mock_code code = ak_mock_sink_finish(sink, item, fault);
@@ -328,6 +331,7 @@ enum ak_mock_code ak_mock_part_list(struct ak_mock_store *store, struct ak_str b
         }
     }
     if (!code) {
+        AK_ASSERT(*parts);
         *count = upload->part_count;
         for (size_t i = 0; i < upload->part_count; i++) {
             (*parts)[i] = upload->parts[i];
@@ -384,9 +388,9 @@ enum ak_mock_code ak_mock_upload_list(struct ak_mock_store *store, struct ak_str
     struct ak_mock_bucket *bucket = ak_mock_bucket_of(store, bucket_name, fault);
     enum ak_mock_code code = bucket ? AK_MOCK_OK : fault->code;
     struct ak_str from = ak_str_cmp(after_key, prefix) > 0 ? after_key : prefix;
-    struct ak_keys_cursor cursor =
-        bucket ? ak_keys_seek(&bucket->uploads, from) : (struct ak_keys_cursor){0, 0};
-    while (!code && (upload = ak_keys_next(&bucket->uploads, &cursor)) &&
+    struct ak_mock_keys_cursor cursor =
+        bucket ? ak_mock_keys_seek(&bucket->uploads, from) : (struct ak_mock_keys_cursor){0, 0};
+    while (!code && (upload = ak_mock_keys_next(&bucket->uploads, &cursor)) &&
            ak_str_has_prefix(upload->head->key, prefix)) {
         if (!is_behind(upload, after_key, after_id)) {
             continue;

@@ -5,21 +5,21 @@
 
 #define NAME_MAX_BYTES 64u
 
-void ak_xml_init(struct ak_xml *xml, struct ak_str text, struct ak_arena *arena)
+void ak_mock_xml_init(struct ak_mock_xml *xml, struct ak_str text, struct ak_arena *arena)
 {
-    *xml = (struct ak_xml){.at = text.p, .end = text.p + text.len, .arena = arena};
+    *xml = (struct ak_mock_xml){.at = text.p, .end = text.p + text.len, .arena = arena};
     if (ak_str_has_prefix(text, AK_STR("\xef\xbb\xbf"))) { /* a byte order mark */
         xml->at += 3;
     }
 }
 
-static enum ak_xml_event bad(struct ak_xml *xml)
+static enum ak_mock_xml_event bad(struct ak_mock_xml *xml)
 {
     xml->bad = true;
-    return AK_XML_BAD;
+    return AK_MOCK_XML_BAD;
 }
 
-static struct ak_str rest_of(const struct ak_xml *xml)
+static struct ak_str rest_of(const struct ak_mock_xml *xml)
 {
     return (struct ak_str){xml->at, (size_t)(xml->end - xml->at)};
 }
@@ -40,7 +40,7 @@ static bool is_blank(struct ak_str text)
 }
 
 /* Skip what begins with `open` through `close`. false: it does not end. */
-static bool skip_to(struct ak_xml *xml, const char *open, const char *close)
+static bool skip_to(struct ak_mock_xml *xml, const char *open, const char *close)
 {
     size_t from = strlen(open);
     struct ak_str rest = rest_of(xml);
@@ -141,7 +141,7 @@ static size_t put_entity(struct ak_str from, char *out, size_t *out_len)
 }
 
 /* Replace references; .p NULL: one is unknown, or no memory. */
-static struct ak_str decode(struct ak_xml *xml, struct ak_str text)
+static struct ak_str decode(struct ak_mock_xml *xml, struct ak_str text)
 {
     if (text.len == 0 || !memchr(text.p, '&', text.len)) {
         return text;
@@ -174,7 +174,7 @@ static bool is_name_char(char c)
            c == '-' || c == '.' || c == ':';
 }
 
-static struct ak_str take_name(struct ak_xml *xml)
+static struct ak_str take_name(struct ak_mock_xml *xml)
 {
     const char *from = xml->at;
     while (xml->at < xml->end && is_name_char(*xml->at)) {
@@ -194,7 +194,7 @@ static struct ak_str without_prefix(struct ak_str name)
     return ak_str_split(name, ':', &prefix, &local) ? local : name;
 }
 
-static void skip_space(struct ak_xml *xml)
+static void skip_space(struct ak_mock_xml *xml)
 {
     while (xml->at < xml->end && is_space(*xml->at)) {
         xml->at++;
@@ -202,7 +202,7 @@ static void skip_space(struct ak_xml *xml)
 }
 
 /* name="value" or name='value' */
-static bool skip_attribute(struct ak_xml *xml)
+static bool skip_attribute(struct ak_mock_xml *xml)
 {
     if (take_name(xml).len == 0) {
         return false;
@@ -224,11 +224,12 @@ static bool skip_attribute(struct ak_xml *xml)
     return true;
 }
 
-static enum ak_xml_event open_tag(struct ak_xml *xml, struct ak_str *value)
+static enum ak_mock_xml_event open_tag(struct ak_mock_xml *xml, struct ak_str *value)
 {
     xml->at++;
     struct ak_str name = take_name(xml);
-    if (name.len == 0 || xml->depth == AK_XML_DEPTH_MAX || (xml->depth == 0 && xml->has_root)) {
+    if (name.len == 0 || xml->depth == AK_MOCK_XML_DEPTH_MAX ||
+        (xml->depth == 0 && xml->has_root)) {
         return bad(xml);
     }
     for (;;) {
@@ -256,10 +257,10 @@ static enum ak_xml_event open_tag(struct ak_xml *xml, struct ak_str *value)
     xml->has_root = true;
     xml->open[xml->depth++] = name;
     *value = without_prefix(name);
-    return AK_XML_OPEN;
+    return AK_MOCK_XML_OPEN;
 }
 
-static enum ak_xml_event close_tag(struct ak_xml *xml, struct ak_str *value)
+static enum ak_mock_xml_event close_tag(struct ak_mock_xml *xml, struct ak_str *value)
 {
     if (!xml->closes_next) {
         xml->at += 2;
@@ -272,20 +273,20 @@ static enum ak_xml_event close_tag(struct ak_xml *xml, struct ak_str *value)
     }
     xml->closes_next = false;
     *value = without_prefix(xml->open[--xml->depth]);
-    return AK_XML_CLOSE;
+    return AK_MOCK_XML_CLOSE;
 }
 
-static enum ak_xml_event cdata(struct ak_xml *xml, struct ak_str *value)
+static enum ak_mock_xml_event cdata(struct ak_mock_xml *xml, struct ak_str *value)
 {
     const char *from = xml->at + 9;
     if (xml->depth == 0 || !skip_to(xml, "<![CDATA[", "]]>")) {
         return bad(xml);
     }
     *value = (struct ak_str){from, (size_t)(xml->at - 3 - from)};
-    return AK_XML_TEXT;
+    return AK_MOCK_XML_TEXT;
 }
 
-static enum ak_xml_event text(struct ak_xml *xml, struct ak_str *value)
+static enum ak_mock_xml_event text(struct ak_mock_xml *xml, struct ak_str *value)
 {
     struct ak_str rest = rest_of(xml);
     const char *end = memchr(rest.p, '<', rest.len);
@@ -295,10 +296,10 @@ static enum ak_xml_event text(struct ak_xml *xml, struct ak_str *value)
         return bad(xml);
     }
     *value = decode(xml, raw);
-    return value->p ? AK_XML_TEXT : bad(xml);
+    return value->p ? AK_MOCK_XML_TEXT : bad(xml);
 }
 
-enum ak_xml_event ak_xml_next(struct ak_xml *xml, struct ak_str *value)
+enum ak_mock_xml_event ak_mock_xml_next(struct ak_mock_xml *xml, struct ak_str *value)
 {
     *value = AK_STR_NONE;
     while (!xml->bad) {
@@ -307,7 +308,7 @@ enum ak_xml_event ak_xml_next(struct ak_xml *xml, struct ak_str *value)
             return close_tag(xml, value);
         }
         if (rest.len == 0) {
-            return xml->depth == 0 && xml->has_root ? AK_XML_END : bad(xml);
+            return xml->depth == 0 && xml->has_root ? AK_MOCK_XML_END : bad(xml);
         }
         if (ak_str_has_prefix(rest, AK_STR("<![CDATA["))) {
             return cdata(xml, value);
@@ -322,26 +323,26 @@ enum ak_xml_event ak_xml_next(struct ak_xml *xml, struct ak_str *value)
             }
         } else if (rest.p[0] == '<') {
             return open_tag(xml, value); /* "<!DOCTYPE" has no name: bad */
-        } else if (text(xml, value) == AK_XML_TEXT && !is_blank(*value)) {
-            return AK_XML_TEXT;
+        } else if (text(xml, value) == AK_MOCK_XML_TEXT && !is_blank(*value)) {
+            return AK_MOCK_XML_TEXT;
         }
     }
-    return AK_XML_BAD;
+    return AK_MOCK_XML_BAD;
 }
 
 /* A key may be nothing but spaces, so here blank text counts. */
-bool ak_xml_text(struct ak_xml *xml, struct ak_str *out)
+bool ak_mock_xml_text(struct ak_mock_xml *xml, struct ak_str *out)
 {
     *out = AK_STR("");
     for (;;) {
         struct ak_str piece;
         struct ak_str rest = rest_of(xml);
         bool is_text = !xml->bad && !xml->closes_next && rest.len && rest.p[0] != '<';
-        enum ak_xml_event event = is_text ? text(xml, &piece) : ak_xml_next(xml, &piece);
-        if (event == AK_XML_CLOSE) {
+        enum ak_mock_xml_event event = is_text ? text(xml, &piece) : ak_mock_xml_next(xml, &piece);
+        if (event == AK_MOCK_XML_CLOSE) {
             return true;
         }
-        if (event != AK_XML_TEXT) {
+        if (event != AK_MOCK_XML_TEXT) {
             return false;
         }
         if (out->len == 0) {
@@ -358,16 +359,16 @@ bool ak_xml_text(struct ak_xml *xml, struct ak_str *out)
     }
 }
 
-bool ak_xml_skip(struct ak_xml *xml)
+bool ak_mock_xml_skip(struct ak_mock_xml *xml)
 {
     unsigned depth = xml->depth;
     for (;;) {
         struct ak_str value;
-        enum ak_xml_event event = ak_xml_next(xml, &value);
-        if (event == AK_XML_BAD || event == AK_XML_END) {
+        enum ak_mock_xml_event event = ak_mock_xml_next(xml, &value);
+        if (event == AK_MOCK_XML_BAD || event == AK_MOCK_XML_END) {
             return false;
         }
-        if (event == AK_XML_CLOSE && xml->depth < depth) {
+        if (event == AK_MOCK_XML_CLOSE && xml->depth < depth) {
             return true;
         }
     }
@@ -375,7 +376,7 @@ bool ak_xml_skip(struct ak_xml *xml)
 
 /* --- Writing --- */
 
-void ak_xml_put(struct ak_buf *out, struct ak_str value)
+void ak_mock_xml_put(struct ak_buf *out, struct ak_str value)
 {
     size_t from = 0;
     for (size_t i = 0; i < value.len; i++) {
@@ -400,14 +401,14 @@ void ak_xml_put(struct ak_buf *out, struct ak_str value)
     ak_buf_add(out, value.p + from, value.len - from);
 }
 
-void ak_xml_put_element(struct ak_buf *out, const char *element, struct ak_str value)
+void ak_mock_xml_put_element(struct ak_buf *out, const char *element, struct ak_str value)
 {
     ak_buf_add_fmt(out, "<%s>", element);
-    ak_xml_put(out, value);
+    ak_mock_xml_put(out, value);
     ak_buf_add_fmt(out, "</%s>", element);
 }
 
-void ak_xml_put_number(struct ak_buf *out, const char *element, uint64_t number)
+void ak_mock_xml_put_number(struct ak_buf *out, const char *element, uint64_t number)
 {
     ak_buf_add_fmt(out, "<%s>%" PRIu64 "</%s>", element, number, element);
 }

@@ -14,24 +14,24 @@ static enum ak_mock_code malformed(struct ak_mock_fault *fault, const char *what
 }
 
 /* The document's root must have this name. */
-static bool enters(struct ak_xml *xml, struct ak_str root)
+static bool enters(struct ak_mock_xml *xml, struct ak_str root)
 {
     struct ak_str name;
-    return ak_xml_next(xml, &name) == AK_XML_OPEN && ak_str_eq(name, root);
+    return ak_mock_xml_next(xml, &name) == AK_MOCK_XML_OPEN && ak_str_eq(name, root);
 }
 
 /* --- DeleteObjects --- */
 
 /* <Key>…</Key>, and others that are passed over */
-static enum ak_mock_code read_object(struct ak_xml *xml, struct ak_str *key,
+static enum ak_mock_code read_object(struct ak_mock_xml *xml, struct ak_str *key,
                                      struct ak_mock_fault *fault)
 {
     struct ak_str name;
-    enum ak_xml_event event;
+    enum ak_mock_xml_event event;
     *key = AK_STR_NONE;
-    while ((event = ak_xml_next(xml, &name)) == AK_XML_OPEN) {
+    while ((event = ak_mock_xml_next(xml, &name)) == AK_MOCK_XML_OPEN) {
         struct ak_str text;
-        if (!ak_xml_text(xml, &text)) {
+        if (!ak_mock_xml_text(xml, &text)) {
             return malformed(fault, "an Object's element holds elements");
         }
         if (ak_str_eq(name, AK_STR("Key"))) {
@@ -41,26 +41,26 @@ static enum ak_mock_code read_object(struct ak_xml *xml, struct ak_str *key,
                                 "this server keeps no versions: leave VersionId out");
         }
     }
-    return event == AK_XML_CLOSE && key->len ? AK_MOCK_OK
-                                             : malformed(fault, "an Object needs a Key");
+    return event == AK_MOCK_XML_CLOSE && key->len ? AK_MOCK_OK
+                                                  : malformed(fault, "an Object needs a Key");
 }
 
 enum ak_mock_code ak_mock_read_delete(struct ak_str text, struct ak_arena *arena,
                                       struct ak_mock_delete *request, struct ak_mock_fault *fault)
 {
-    struct ak_xml xml;
+    struct ak_mock_xml xml;
     struct ak_str name;
-    enum ak_xml_event event;
+    enum ak_mock_xml_event event;
     *request = (struct ak_mock_delete){0};
     request->keys = ak_arena_alloc(arena, AK_MOCK_DELETE_MAX * sizeof *request->keys);
-    ak_xml_init(&xml, text, arena);
+    ak_mock_xml_init(&xml, text, arena);
     if (!request->keys) {
         return ak_mock_fail(fault, AK_MOCK_SlowDown, "no memory for the list of keys");
     }
     if (!enters(&xml, AK_STR("Delete"))) {
         return malformed(fault, "the document's element must be Delete");
     }
-    while ((event = ak_xml_next(&xml, &name)) == AK_XML_OPEN) {
+    while ((event = ak_mock_xml_next(&xml, &name)) == AK_MOCK_XML_OPEN) {
         if (ak_str_eq(name, AK_STR("Object"))) {
             if (request->count == AK_MOCK_DELETE_MAX) {
                 return malformed(fault, "more than 1000 objects in one request");
@@ -72,15 +72,15 @@ enum ak_mock_code ak_mock_read_delete(struct ak_str text, struct ak_arena *arena
             request->count++;
         } else if (ak_str_eq(name, AK_STR("Quiet"))) {
             struct ak_str value;
-            if (!ak_xml_text(&xml, &value)) {
+            if (!ak_mock_xml_text(&xml, &value)) {
                 return malformed(fault, "Quiet must be true or false");
             }
             request->quiet = ak_str_eq_nocase(ak_str_trim(value), AK_STR("true"));
-        } else if (!ak_xml_skip(&xml)) {
+        } else if (!ak_mock_xml_skip(&xml)) {
             break;
         }
     }
-    if (event != AK_XML_CLOSE || ak_xml_next(&xml, &name) != AK_XML_END) {
+    if (event != AK_MOCK_XML_CLOSE || ak_mock_xml_next(&xml, &name) != AK_MOCK_XML_END) {
         return malformed(fault, "an element is not closed");
     }
     return request->count ? AK_MOCK_OK : malformed(fault, "there is no Object");
@@ -97,15 +97,15 @@ static struct ak_str without_quotes(struct ak_str etag)
     return etag;
 }
 
-static enum ak_mock_code read_part(struct ak_xml *xml, struct ak_mock_named_part *part,
+static enum ak_mock_code read_part(struct ak_mock_xml *xml, struct ak_mock_named_part *part,
                                    struct ak_mock_fault *fault)
 {
     struct ak_str name;
-    enum ak_xml_event event;
+    enum ak_mock_xml_event event;
     *part = (struct ak_mock_named_part){.sum_kind = AK_MOCK_SUM_NONE};
-    while ((event = ak_xml_next(xml, &name)) == AK_XML_OPEN) {
+    while ((event = ak_mock_xml_next(xml, &name)) == AK_MOCK_XML_OPEN) {
         struct ak_str text;
-        if (!ak_xml_text(xml, &text)) {
+        if (!ak_mock_xml_text(xml, &text)) {
             return malformed(fault, "a Part's element holds elements");
         }
         if (ak_str_eq(name, AK_STR("PartNumber"))) {
@@ -121,7 +121,8 @@ static enum ak_mock_code read_part(struct ak_xml *xml, struct ak_mock_named_part
             part->sum = ak_str_trim(text);
         }
     }
-    bool ok = event == AK_XML_CLOSE && part->number && part->etag.len && part->etag.len <= ETAG_MAX;
+    bool ok =
+        event == AK_MOCK_XML_CLOSE && part->number && part->etag.len && part->etag.len <= ETAG_MAX;
     return ok ? AK_MOCK_OK : malformed(fault, "a Part needs PartNumber and ETag");
 }
 
@@ -129,21 +130,21 @@ enum ak_mock_code ak_mock_read_complete(struct ak_str text, struct ak_arena *are
                                         struct ak_mock_complete *request,
                                         struct ak_mock_fault *fault)
 {
-    struct ak_xml xml;
+    struct ak_mock_xml xml;
     struct ak_str name;
-    enum ak_xml_event event;
+    enum ak_mock_xml_event event;
     *request = (struct ak_mock_complete){0};
     request->parts = ak_arena_alloc(arena, AK_MOCK_PARTS_MAX * sizeof *request->parts);
-    ak_xml_init(&xml, text, arena);
+    ak_mock_xml_init(&xml, text, arena);
     if (!request->parts) {
         return ak_mock_fail(fault, AK_MOCK_SlowDown, "no memory for the list of parts");
     }
     if (!enters(&xml, AK_STR("CompleteMultipartUpload"))) {
         return malformed(fault, "the document's element must be CompleteMultipartUpload");
     }
-    while ((event = ak_xml_next(&xml, &name)) == AK_XML_OPEN) {
+    while ((event = ak_mock_xml_next(&xml, &name)) == AK_MOCK_XML_OPEN) {
         if (!ak_str_eq(name, AK_STR("Part"))) {
-            if (!ak_xml_skip(&xml)) {
+            if (!ak_mock_xml_skip(&xml)) {
                 break;
             }
             continue;
@@ -157,7 +158,7 @@ enum ak_mock_code ak_mock_read_complete(struct ak_str text, struct ak_arena *are
         }
         request->count++;
     }
-    if (event != AK_XML_CLOSE || ak_xml_next(&xml, &name) != AK_XML_END) {
+    if (event != AK_MOCK_XML_CLOSE || ak_mock_xml_next(&xml, &name) != AK_MOCK_XML_END) {
         return malformed(fault, "an element is not closed");
     }
     return request->count ? AK_MOCK_OK : malformed(fault, "there is no Part");
@@ -168,30 +169,30 @@ enum ak_mock_code ak_mock_read_complete(struct ak_str text, struct ak_arena *are
 enum ak_mock_code ak_mock_read_create_bucket(struct ak_str text, struct ak_arena *arena,
                                              struct ak_str *region, struct ak_mock_fault *fault)
 {
-    struct ak_xml xml;
+    struct ak_mock_xml xml;
     struct ak_str name;
-    enum ak_xml_event event;
+    enum ak_mock_xml_event event;
     *region = AK_STR("");
     if (ak_str_trim(text).len == 0) {
         return AK_MOCK_OK;
     }
-    ak_xml_init(&xml, text, arena);
+    ak_mock_xml_init(&xml, text, arena);
     if (!enters(&xml, AK_STR("CreateBucketConfiguration"))) {
         return malformed(fault, "the document's element must be CreateBucketConfiguration");
     }
-    while ((event = ak_xml_next(&xml, &name)) == AK_XML_OPEN) {
+    while ((event = ak_mock_xml_next(&xml, &name)) == AK_MOCK_XML_OPEN) {
         if (!ak_str_eq(name, AK_STR("LocationConstraint"))) {
             return ak_mock_fail(fault, AK_MOCK_NotImplemented,
                                 "of CreateBucketConfiguration only LocationConstraint is known "
                                 "here, not %.*s",
                                 AK_STR_ARG(name));
         }
-        if (!ak_xml_text(&xml, region) || region->len > 64) {
+        if (!ak_mock_xml_text(&xml, region) || region->len > 64) {
             return malformed(fault, "LocationConstraint must be the name of a region");
         }
         *region = ak_str_trim(*region);
     }
-    if (event != AK_XML_CLOSE || ak_xml_next(&xml, &name) != AK_XML_END) {
+    if (event != AK_MOCK_XML_CLOSE || ak_mock_xml_next(&xml, &name) != AK_MOCK_XML_END) {
         return malformed(fault, "an element is not closed");
     }
     return AK_MOCK_OK;

@@ -311,7 +311,7 @@ static bool keeps_alive(const struct ak_conn *conn, const struct ak_http_request
     const struct ak_h1 *h1 = ak_h1_of(conn);
     bool is_last = !request->next && (!h1->current || h1->current == request);
     bool has_no_end = request->flow && request->is_http_1_0; /* but that of the connection */
-    if (request->close || !request->keep_alive || has_no_end) {
+    if (request->close || request->cuts || !request->keep_alive || has_no_end) {
         return false;
     }
     if (h1->current == request) { /* answered early: is the rest of the body worth reading? */

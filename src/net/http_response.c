@@ -267,7 +267,6 @@ void ak_http_respond_view(struct ak_http_request *request, int status, const cha
     request->bytes_per_s = view->bytes_per_s;
     request->cuts = view->cuts;
     request->cut_at = view->cut_at;
-    request->close |= view->cuts;
     if (!ak_response_set_head(request, status, content_type, extra_headers)) {
         ak_response_set_error(request, 503, AK_NOMEM, NULL);
     }
@@ -279,7 +278,6 @@ void ak_http_abort(struct ak_http_request *request)
     if (ak_request_claim(request)) {
         request->cuts = true;
         request->is_abort = true;
-        request->close = true;
         ak_response_hand_over(request);
     }
 }

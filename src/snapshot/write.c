@@ -303,9 +303,9 @@ static enum ak_rc write_both(struct ak_objstore *store, const struct ak_snapshot
 /* What failed leaves nothing; a store that is away is swept later. */
 static void remove_written(struct ak_objstore *store, const struct ak_snapshot_meta *meta)
 {
-    (void)ak_objstore_remove(store, meta->data.key, NULL);
+    (void)!ak_objstore_remove(store, meta->data.key, NULL);
     if (meta->has_image) {
-        (void)ak_objstore_remove(store, meta->image.key, NULL);
+        (void)!ak_objstore_remove(store, meta->image.key, NULL);
     }
 }
 
