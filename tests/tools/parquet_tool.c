@@ -166,7 +166,8 @@ int main(int argc, char **argv)
         die("FILE ROWS DIMENSION CODEC ENCODING VERSION NULLS THREADS PAGE_BYTES");
     }
     const char *encoding = argv[5];
-    const struct ak_pool_options threads = {.name = "pages", .threads = (unsigned)atoi(argv[8])};
+    const struct ak_pool_options threads = {.name = "pages",
+                                            .threads = (unsigned)strtoul(argv[8], NULL, 10)};
     tool.rows = strtoull(argv[2], NULL, 10);
     tool.dimension = (uint32_t)strtoul(argv[3], NULL, 10);
     tool.nulls = argv[7];

@@ -7,6 +7,7 @@
  * they were or, after the commit point of a restore, as restored.
  */
 #include "archive_world.h"
+#include <ftw.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -152,17 +153,23 @@ static void die_at(const char *dir, const struct point *point)
     check_after(dir, point, 2);
 }
 
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    (void)st;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
 TEST(archive_kill, a_crash_at_each_point_leaves_nothing_half_listed_or_orphaned)
 {
     unsigned rounds = rounds_wanted(5); /* × 23 points */
     for (unsigned round = 0; round < rounds; round++) {
         for (size_t p = 0; p < sizeof points / sizeof points[0]; p++) {
             char dir[1024];
-            char command[1100];
             (void)snprintf(dir, sizeof dir, "%s/%u-%zu", ak_test_dir(), round, p);
             die_at(dir, &points[p]);
-            (void)snprintf(command, sizeof command, "rm -rf '%s'", dir);
-            CHECK_INT(system(command), 0); /* NOLINT(cert-env33-c,concurrency-mt-unsafe) */
+            CHECK_INT(nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
         }
     }
 }
