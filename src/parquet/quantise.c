@@ -16,17 +16,18 @@ void ak_bf16_round(const float *in, float *out, size_t n, double *max_error)
         uint32_t bits;
         float before = in[i];
         memcpy(&bits, &before, sizeof bits);
-        if ((bits & 0x7f800000u) != 0x7f800000u) { /* infinities and NaN stay */
-            bits += 0x7fffu + (bits >> 16 & 1);
-        }
+        bool is_finite = (bits & 0x7f800000u) != 0x7f800000u; /* infinities and NaN stay */
+        bits += is_finite ? 0x7fffu + (bits >> 16 & 1) : 0;
         bits &= 0xffff0000u;
-        if ((bits & 0x7fffffffu) == 0x7f800000u) { /* rounded up past the largest: the largest */
-            bits -= 0x10000u;
+        if (is_finite && (bits & 0x7fffffffu) == 0x7f800000u) {
+            bits -= 0x10000u; /* rounded up past the largest: the largest */
         }
         float after;
         memcpy(&after, &bits, sizeof after);
         out[i] = after;
-        note(max_error, before, after);
+        if (is_finite) {
+            note(max_error, before, after);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ void ak_parquet_split4_avx2(const void *in, size_t count, uint8_t *out, size_t p
     for (size_t i = 0; i + 32 <= count; i += 32, from += 128) {
         __m256i v[4];
         for (int j = 0; j < 4; j++) {
-            const __m256i *at = (const __m256i *)(const void *)(from + 32 * j);
+            const __m256i *at = (const __m256i *)(const void *)(from + (size_t)32 * (size_t)j);
             v[j] = _mm256_shuffle_epi8(_mm256_loadu_si256(at), by_byte);
         }
         __m256i low01 = _mm256_unpacklo_epi32(v[0], v[1]);
