@@ -242,16 +242,19 @@ static enum ak_rc posix_remove(struct ak_fs *fs, const char *path, struct ak_err
     return AK_OK;
 }
 
+/* What was there may be gone when it is looked at: then it is made after all. */
+#define MAKE_DIR_TRIES 1000
+
 static enum ak_rc posix_make_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     (void)fs;
-    if (mkdir(path, DIR_MODE) == 0) {
-        return AK_OK;
-    }
-    int failed = errno;
-    struct stat st;
-    if (failed == EEXIST && stat(path, &st) == 0) {
-        failed = S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+    int failed = EEXIST;
+    for (int i = 0; failed == EEXIST && i < MAKE_DIR_TRIES; i++) {
+        struct stat st;
+        failed = mkdir(path, DIR_MODE) == 0 ? 0 : errno;
+        if (failed == EEXIST && stat(path, &st) == 0) {
+            failed = S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+        }
     }
     return failed ? ak_fail_errno(err, failed, "make folder '%s'", path) : AK_OK;
 }
@@ -293,6 +296,9 @@ static enum ak_rc posix_list(struct ak_fs *fs, const char *path, ak_dir_fn fn, v
 {
     (void)fs;
     DIR *dir = opendir(path);
+    if (!dir && errno == ENOTDIR) {
+        return ak_fail(err, AK_NOT_FOUND, "'%s' is no folder", path);
+    }
     if (!dir) {
         return ak_fail_errno(err, errno, "open folder '%s'", path);
     }

@@ -62,6 +62,7 @@ struct ak_fs_ops {
     /* AK_CONFLICT: it is not empty. */
     enum ak_rc (*remove_dir)(struct ak_fs *fs, const char *path, struct ak_err *err);
     enum ak_rc (*sync_dir)(struct ak_fs *fs, const char *path, struct ak_err *err);
+    /* AK_NOT_FOUND: there is none, or no folder. */
     enum ak_rc (*list)(struct ak_fs *fs, const char *path, ak_dir_fn fn, void *ctx,
                        struct ak_err *err);
     enum ak_rc (*stat)(struct ak_fs *fs, const char *path, uint64_t *size, struct ak_err *err);

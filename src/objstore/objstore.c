@@ -85,6 +85,11 @@ static enum ak_rc check_text(struct ak_str s, const char *what, struct ak_err *e
     return AK_OK;
 }
 
+static bool is_part(struct ak_str part)
+{
+    return part.len > 0 && !ak_str_eq(part, AK_STR(".")) && !ak_str_eq(part, AK_STR(".."));
+}
+
 enum ak_rc ak_objstore_check_key(struct ak_str key, struct ak_err *err)
 {
     if (key.len == 0) {
@@ -93,7 +98,7 @@ enum ak_rc ak_objstore_check_key(struct ak_str key, struct ak_err *err)
     enum ak_rc rc = check_text(key, "the object key", err);
     for (struct ak_str rest = key, part; rc == AK_OK; key = rest) {
         bool more = ak_str_split(key, '/', &part, &rest);
-        if (part.len == 0 || ak_str_eq(part, AK_STR(".")) || ak_str_eq(part, AK_STR(".."))) {
+        if (!is_part(part)) {
             return ak_fail(err, AK_INVALID,
                            "the object key has the part '%.*s': parts between '/' are neither "
                            "empty nor '.' nor '..'",
@@ -142,7 +147,9 @@ static enum ak_rc wrap(struct ak_objstore *store, enum ak_rc rc, const char *ver
     if (rc == AK_OK) {
         return rc;
     }
-    return ak_wrap(err, rc, "%s: %s '%.*s'", store->name, verb, AK_STR_ARG(ak_objstore_shown(key)));
+    struct ak_str name = ak_objstore_shown(ak_str_of(store->name));
+    return ak_wrap(err, rc, "%.*s: %s '%.*s'", AK_STR_ARG(name), verb,
+                   AK_STR_ARG(ak_objstore_shown(key)));
 }
 
 /* --- Whole objects --- */
@@ -274,6 +281,9 @@ enum ak_rc ak_objstore_put_file(struct ak_objstore *store, struct ak_str key, st
         return rc;
     }
     rc = store->ops->put_file(store, key, fs, path, progress, ctx, err);
+    if (rc == AK_NOT_FOUND) { /* the file: of objects it would say something else */
+        rc = AK_INVALID;
+    }
     return wrap(store, rc, "upload", key, err);
 }
 
@@ -365,6 +375,18 @@ void ak_objstore_writer_abort(struct ak_objstore_writer *writer)
 
 /* --- Listing --- */
 
+/* The parts of a prefix up to its last '/' must be those of keys, for there to be any. Stores need
+ * not see others: to some servers they are errors, to a folder they are ways out of it. */
+static bool can_have_keys(struct ak_str prefix)
+{
+    for (struct ak_str part; ak_str_split(prefix, '/', &part, &prefix);) {
+        if (!is_part(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum ak_rc ak_objstore_list(struct ak_objstore *store, struct ak_str prefix, struct ak_str after,
                             size_t limit, struct ak_arena *arena, struct ak_object **objects,
                             size_t *count, struct ak_err *err)
@@ -382,7 +404,13 @@ enum ak_rc ak_objstore_list(struct ak_objstore *store, struct ak_str prefix, str
     }
     struct ak_object *found = NULL;
     size_t n = 0;
-    rc = store->ops->list(store, prefix, after, limit, arena, &found, &n, err);
+    /* Where to begin is, for some servers, within the prefix or an error. */
+    bool is_past = ak_str_cmp(after, prefix) > 0 && !ak_str_has_prefix(after, prefix);
+    bool is_before = ak_str_cmp(after, prefix) < 0;
+    if (can_have_keys(prefix) && !is_past) {
+        rc = store->ops->list(store, prefix, is_before ? AK_STR_NONE : after, limit, arena, &found,
+                              &n, err);
+    }
     if (rc == AK_OK) {
         *objects = found;
         *count = n;

@@ -12,220 +12,12 @@
  * D2 When a put has returned AK_OK, the name and every folder above it are durable.
  * D3 When a put has failed after its name was given (the sync of the folder failed), the object may
  *    be there or not, as after a lost answer.
- *
- * Folders are made on the way to a name and removed with their last object. `known` remembers those
- * that are durable; whoever removes a folder empties it first and counts, and a put that finds the
- * count moved, or a removal under way, makes and syncs its folders again after giving the name.
  */
-#include "base/hash.h"
 #include "base/mem.h"
 #include "objstore/objstore_dir_priv.h"
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define PLACE_TRIES 16 /* a folder may vanish under a put each time another thread empties it */
 #define COPY_BYTES ((size_t)1 << 20)
-
-/* --- Folders --- */
-
-static uint64_t *known_cell(struct dir_store *store, uint64_t hash)
-{
-    return &store->known[hash % DIR_FOLDERS_KNOWN];
-}
-
-static uint64_t hash_of(struct ak_str path)
-{
-    return ak_hash64_str(path) | 1; /* 0 is the empty cell */
-}
-
-static bool is_known(struct dir_store *store, struct ak_str path)
-{
-    uint64_t hash = hash_of(path);
-    ak_mutex_lock(&store->mutex);
-    bool found = *known_cell(store, hash) == hash;
-    ak_mutex_unlock(&store->mutex);
-    return found;
-}
-
-static uint64_t removals(struct dir_store *store, bool *is_quiet)
-{
-    ak_mutex_lock(&store->mutex);
-    uint64_t count = store->removals;
-    *is_quiet = store->removing == 0;
-    ak_mutex_unlock(&store->mutex);
-    return count;
-}
-
-/* Make the folder of `path` and those above it, each durable. */
-static enum ak_rc make_folders(struct dir_store *store, const struct dir_path *path,
-                               struct ak_err *err)
-{
-    bool was_quiet = false;
-    uint64_t before = removals(store, &was_quiet);
-    struct dir_path folder;
-    struct dir_path parent;
-    enum ak_rc rc = AK_OK;
-    size_t from = strlen(store->root) + 1;
-    dir_path_parent(path, &folder);
-    for (size_t i = from; i <= folder.len && rc == AK_OK; i++) {
-        if (i < folder.len && folder.text[i] != '/') {
-            continue;
-        }
-        char cut = folder.text[i];
-        folder.text[i] = '\0';
-        struct dir_path upto = {.len = i};
-        memcpy(upto.text, folder.text, i + 1);
-        rc = ak_fs_make_dir(store->fs, upto.text, err);
-        if (rc == AK_OK) {
-            dir_path_parent(&upto, &parent);
-            rc = ak_fs_sync_dir(store->fs, parent.text, err);
-        }
-        folder.text[i] = cut;
-    }
-    if (rc == AK_OK) {
-        uint64_t hash = hash_of((struct ak_str){folder.text, folder.len});
-        ak_mutex_lock(&store->mutex);
-        if (was_quiet && store->removing == 0 && store->removals == before) {
-            *known_cell(store, hash) = hash;
-        }
-        ak_mutex_unlock(&store->mutex);
-    }
-    return rc;
-}
-
-static void begin_removal(struct dir_store *store)
-{
-    ak_mutex_lock(&store->mutex);
-    store->removing++;
-    ak_mutex_unlock(&store->mutex);
-}
-
-static void end_removal(struct dir_store *store, bool has_removed)
-{
-    ak_mutex_lock(&store->mutex);
-    store->removing--;
-    if (has_removed) {
-        store->removals++;
-        memset(store->known, 0, sizeof store->known);
-    }
-    ak_mutex_unlock(&store->mutex);
-}
-
-/* Remove the folder of `path` and those above it as far as they are empty. Best effort: an empty
- * folder does no harm. */
-static void remove_folders(struct dir_store *store, const struct dir_path *path)
-{
-    struct dir_path folder;
-    struct dir_path at = *path;
-    bool has_removed = false;
-    begin_removal(store);
-    for (;;) {
-        struct ak_err ignored;
-        dir_path_parent(&at, &folder);
-        if (folder.len <= strlen(store->root) ||
-            ak_fs_remove_dir(store->fs, folder.text, &ignored) != AK_OK) {
-            break;
-        }
-        has_removed = true;
-        at = folder;
-    }
-    end_removal(store, has_removed);
-}
-
-static enum ak_rc sync_folder(struct dir_store *store, const struct dir_path *path,
-                              struct ak_err *err)
-{
-    struct dir_path folder;
-    dir_path_parent(path, &folder);
-    return ak_fs_sync_dir(store->fs, folder.text, err);
-}
-
-/* --- Giving a name --- */
-
-/* A file that is to become an object: our own temporary one, or somebody's whose bytes are shared.
- */
-struct source {
-    const char *path;
-    bool is_tmp;
-};
-
-/* Replace the object at `path`, by rename: of a shared file, a second name is renamed. */
-static enum ak_rc replace(struct dir_store *store, const struct source *source,
-                          const struct dir_path *path, struct ak_err *err)
-{
-    struct dir_path tmp;
-    struct dir_path folder;
-    const char *from = source->path;
-    if (!source->is_tmp) {
-        dir_tmp_name(store, &tmp);
-        from = tmp.text;
-        enum ak_rc linked = ak_fs_link(store->fs, source->path, from, err);
-        if (linked != AK_OK) {
-            return linked;
-        }
-    }
-    enum ak_rc rc = ak_fs_rename(store->fs, from, path->text, err);
-    if (!source->is_tmp) {
-        /* It is still there after a failure, and when the object had these very bytes. */
-        struct ak_err ignored;
-        (void)!ak_fs_remove(store->fs, from, &ignored);
-    }
-    if (rc == AK_OK) {
-        /* Of a rename both folders must be synced (base/file.h). */
-        dir_path_root(store, &folder);
-        dir_path_add(&folder, AK_STR(DIR_TMP));
-        rc = ak_fs_sync_dir(store->fs, folder.text, err);
-    }
-    return rc;
-}
-
-static enum ak_rc give_name(struct dir_store *store, const struct source *source,
-                            const struct dir_path *path, bool only_if_absent, struct ak_err *err)
-{
-    enum ak_rc rc = ak_fs_link(store->fs, source->path, path->text, err);
-    if (rc == AK_EXISTS && only_if_absent) {
-        return ak_fail(err, AK_EXISTS, "there is such an object");
-    }
-    if (rc == AK_UNSUPPORTED && only_if_absent) {
-        return ak_fail(err, AK_UNSUPPORTED,
-                       "the file system of '%s' has no hard links, which a conditional put needs",
-                       store->root);
-    }
-    if (rc == AK_EXISTS || (rc == AK_UNSUPPORTED && source->is_tmp)) {
-        rc = replace(store, source, path, err);
-    }
-    return rc;
-}
-
-/* Give the synced file its name, durably. AK_UNSUPPORTED: it can have no second name there. */
-static enum ak_rc place(struct dir_store *store, const struct source *source,
-                        const struct dir_path *path, bool only_if_absent, struct ak_err *err)
-{
-    struct dir_path folder;
-    enum ak_rc rc = AK_OK;
-    bool is_quiet = false;
-    uint64_t before = 0;
-    dir_path_parent(path, &folder);
-    for (int tries = 0; tries < PLACE_TRIES; tries++) {
-        before = removals(store, &is_quiet);
-        rc = AK_OK;
-        if (tries > 0 || !is_known(store, (struct ak_str){folder.text, folder.len})) {
-            rc = make_folders(store, path, err);
-        }
-        if (rc == AK_OK) {
-            rc = give_name(store, source, path, only_if_absent, err);
-        }
-        if (rc != AK_NOT_FOUND) {
-            break;
-        }
-    }
-    bool was_quiet = is_quiet;
-    if (rc == AK_OK && (removals(store, &is_quiet) != before || !is_quiet || !was_quiet)) {
-        rc = make_folders(store, path, err);
-    }
-    return rc == AK_OK ? ak_fs_sync_dir(store->fs, folder.text, err) : rc;
-}
 
 /* --- Temporary files --- */
 
@@ -236,7 +28,7 @@ struct tmp {
 
 static enum ak_rc tmp_open(struct dir_store *store, struct tmp *tmp, struct ak_err *err)
 {
-    dir_tmp_name(store, &tmp->path);
+    ak_dir_tmp_name(store, &tmp->path);
     tmp->file = NULL;
     return ak_fs_open(store->fs, tmp->path.text, AK_OPEN_WRITE | AK_OPEN_CREATE | AK_OPEN_EXCLUSIVE,
                       &tmp->file, err);
@@ -254,16 +46,16 @@ static void tmp_remove(struct dir_store *store, struct tmp *tmp)
 static enum ak_rc tmp_place(struct dir_store *store, struct tmp *tmp, const struct dir_path *path,
                             bool only_if_absent, struct ak_err *err)
 {
-    struct source source = {.path = tmp->path.text, .is_tmp = true};
+    struct dir_source source = {.path = tmp->path.text, .is_tmp = true};
     enum ak_rc rc = ak_file_sync(tmp->file, err);
     if (rc == AK_OK) {
-        rc = place(store, &source, path, only_if_absent, err);
+        rc = ak_dir_place(store, &source, path, only_if_absent, err);
     }
     tmp_remove(store, tmp);
     return rc;
 }
 
-/* Before anything is written for nothing; place() decides. */
+/* Before anything is written for nothing; ak_dir_place() decides. */
 static enum ak_rc check_absent(struct dir_store *store, const struct dir_path *path,
                                struct ak_err *err)
 {
@@ -281,14 +73,14 @@ static enum ak_rc open_object(struct dir_store *store, struct ak_str key, struct
                               struct ak_object *object, struct ak_arena *arena, struct ak_err *err)
 {
     struct dir_path path;
-    enum ak_rc rc = dir_path_of_key(store, key, &path, err);
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &path, err);
     if (rc == AK_OK) {
         rc = ak_fs_open(store->fs, path.text, AK_OPEN_READ, file, err);
     }
     if (rc != AK_OK) {
         return rc;
     }
-    rc = dir_stat(*file, arena, object, err);
+    rc = ak_dir_stat(*file, arena, object, err);
     if (rc != AK_OK) {
         ak_file_close(*file);
         *file = NULL;
@@ -325,7 +117,7 @@ static enum ak_rc dir_put(struct ak_objstore *base, struct ak_str key, struct ak
     struct dir_store *store = dir_of(base);
     struct dir_path path;
     struct tmp tmp;
-    enum ak_rc rc = dir_path_of_key(store, key, &path, err);
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &path, err);
     if (rc == AK_OK && options->only_if_absent) {
         rc = check_absent(store, &path, err);
     }
@@ -360,17 +152,17 @@ static enum ak_rc dir_remove(struct ak_objstore *base, struct ak_str key, struct
 {
     struct dir_store *store = dir_of(base);
     struct dir_path path;
-    enum ak_rc rc = dir_path_of_key(store, key, &path, err);
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &path, err);
     if (rc != AK_OK) {
         return rc;
     }
     rc = ak_fs_remove(store->fs, path.text, err);
     if (rc == AK_OK || rc == AK_NOT_FOUND) {
         /* Also when it was gone: whoever removed it may have died before this sync. */
-        rc = sync_folder(store, &path, err);
+        rc = ak_dir_sync_folder(store, &path, err);
     }
     if (rc == AK_OK) {
-        remove_folders(store, &path);
+        ak_dir_remove_folders(store, &path);
     }
     return rc == AK_NOT_FOUND ? AK_OK : rc; /* not even the folder is there */
 }
@@ -442,7 +234,7 @@ static enum ak_rc dir_link_file(struct ak_objstore *base, struct ak_str key, str
     struct dir_store *store = dir_of(base);
     struct dir_path from;
     struct ak_objstore_target target;
-    enum ak_rc rc = dir_path_of_key(store, key, &from, err);
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &from, err);
     if (rc != AK_OK) {
         return rc;
     }
@@ -482,7 +274,7 @@ static enum ak_rc dir_put_file(struct ak_objstore *base, struct ak_str key, stru
     struct dir_path path;
     struct ak_file *file = NULL;
     uint64_t size = 0;
-    enum ak_rc rc = dir_path_of_key(store, key, &path, err);
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &path, err);
     if (rc == AK_OK) {
         rc = ak_fs_open(fs, from, AK_OPEN_READ, &file, err);
     }
@@ -494,10 +286,10 @@ static enum ak_rc dir_put_file(struct ak_objstore *base, struct ak_str key, stru
     }
     enum ak_rc linked = AK_UNSUPPORTED;
     if (rc == AK_OK && fs == store->fs) {
-        struct source source = {.path = from};
+        struct dir_source source = {.path = from};
         rc = ak_file_sync(file, err); /* it becomes an object as it is: D1 */
         if (rc == AK_OK) {
-            linked = place(store, &source, &path, false, err);
+            linked = ak_dir_place(store, &source, &path, false, err);
             rc = linked == AK_UNSUPPORTED ? AK_OK : linked;
         }
     }
@@ -560,7 +352,7 @@ static enum ak_rc dir_create(struct ak_objstore *base, struct ak_str key,
     struct dir_store *store = dir_of(base);
     struct dir_writer *writer = ak_zalloc(sizeof *writer);
     writer->only_if_absent = options->only_if_absent;
-    enum ak_rc rc = dir_path_of_key(store, key, &writer->path, err);
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &writer->path, err);
     if (rc == AK_OK && options->only_if_absent) {
         rc = check_absent(store, &writer->path, err);
     }
@@ -581,7 +373,7 @@ static enum ak_rc dir_create(struct ak_objstore *base, struct ak_str key,
 static void dir_close(struct ak_objstore *base)
 {
     struct dir_store *store = dir_of(base);
-    dir_tmp_close(store);
+    ak_dir_tmp_close(store);
     ak_mutex_release(&store->mutex);
     ak_free(store->root);
     ak_free(store);
@@ -596,7 +388,7 @@ enum ak_rc ak_objstore_open_dir(struct ak_fs *fs, const char *root, struct ak_ob
         .head = dir_head,
         .remove = dir_remove,
         .get_range = dir_get_range,
-        .list = dir_list,
+        .list = ak_dir_list,
         .get_file = dir_get_file,
         .link_file = dir_link_file,
         .put_file = dir_put_file,
@@ -617,11 +409,11 @@ enum ak_rc ak_objstore_open_dir(struct ak_fs *fs, const char *root, struct ak_ob
     store->root = ak_strdup_n(root, len);
     ak_mutex_init(&store->mutex, AK_RANK_LEAF, "objstore_dir");
     ak_objstore_init(&store->base, &ops, "dir '%s'", store->root);
-    dir_path_root(store, &tmp);
-    dir_path_add(&tmp, AK_STR(DIR_TMP));
+    ak_dir_path_root(store, &tmp);
+    ak_dir_path_add(&tmp, AK_STR(DIR_TMP));
     enum ak_rc rc = ak_fs_make_dirs(fs, tmp.text, err);
     if (rc == AK_OK) {
-        rc = dir_tmp_open(store, err);
+        rc = ak_dir_tmp_open(store, err);
     }
     if (rc != AK_OK) {
         rc = ak_wrap(err, rc, "open the object store in '%s'", store->root);

@@ -35,6 +35,7 @@ struct folder {
     struct ak_buf names;  /* of folders to enter, each with a '/' after it */
     struct ak_buf *probe; /* for keys that are looked at */
     uint32_t count;
+    bool no_memory;
 };
 
 static void free_key(struct ak_str key)
@@ -114,7 +115,7 @@ static bool is_object(const struct folder *folder, struct ak_str key, struct ak_
     struct dir_path path;
     struct ak_err ignored;
     if (ak_objstore_check_key(key, &ignored) != AK_OK ||
-        dir_path_of_key(folder->page->store, key, &path, &ignored) != AK_OK) {
+        ak_dir_path_of_key(folder->page->store, key, &path, &ignored) != AK_OK) {
         return false;
     }
     return path.len == folder->path->len + 1 + name.len &&
@@ -128,9 +129,13 @@ static bool see_name(void *ctx, struct ak_str name)
     struct ak_buf *probe = folder->probe;
     ak_buf_clear(probe);
     ak_buf_add_str(probe, ak_buf_str(folder->key));
-    enum dir_name_kind kind = dir_name_decode(name, probe);
+    enum dir_name_kind kind = ak_dir_name_decode(name, probe);
     struct ak_str key = ak_buf_str(probe);
-    if (probe->failed || kind == DIR_NAME_FOREIGN) {
+    if (probe->failed) {
+        folder->no_memory = true;
+        return false;
+    }
+    if (kind == DIR_NAME_FOREIGN) {
         return true;
     }
     if (kind == DIR_NAME_FILE) {
@@ -159,12 +164,13 @@ static enum ak_rc enter(struct page *page, struct dir_path *path, struct ak_buf 
     size_t path_len = path->len;
     size_t key_len = key->len;
     enum ak_rc rc = AK_OK;
-    (void)dir_name_decode(name, key);
-    dir_path_add(path, name);
-    if (!path->too_long && !key->failed && is_worth_entering(page, ak_buf_str(key))) {
+    (void)ak_dir_name_decode(name, key);
+    ak_dir_path_add(path, name);
+    rc = ak_buf_check(key, err);
+    if (rc == AK_OK && !path->too_long && is_worth_entering(page, ak_buf_str(key))) {
         rc = walk(page, path, key, err);
     }
-    dir_path_cut(path, path_len);
+    ak_dir_path_cut(path, path_len);
     key->len = key_len;
     return rc;
 }
@@ -184,7 +190,8 @@ static enum ak_rc walk(struct page *page, struct dir_path *path, struct ak_buf *
         goto out;
     }
     if (rc == AK_OK) {
-        rc = ak_buf_check(&folder.names, err);
+        rc = folder.no_memory ? ak_fail(err, AK_NOMEM, "no memory for the key of a name")
+                              : ak_buf_check(&folder.names, err);
     }
     if (rc != AK_OK || folder.count == 0) {
         goto out;
@@ -209,8 +216,8 @@ out:
     return rc;
 }
 
-enum ak_rc dir_stat(struct ak_file *file, struct ak_arena *arena, struct ak_object *object,
-                    struct ak_err *err)
+enum ak_rc ak_dir_stat(struct ak_file *file, struct ak_arena *arena, struct ak_object *object,
+                       struct ak_err *err)
 {
     struct stat st;
     if (fstat(ak_file_fd(file), &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -240,12 +247,12 @@ static enum ak_rc describe(struct dir_store *store, struct ak_str key, struct ak
 {
     struct dir_path path;
     struct ak_file *file = NULL;
-    enum ak_rc rc = dir_path_of_key(store, key, &path, err);
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &path, err);
     if (rc == AK_OK) {
         rc = ak_fs_open(store->fs, path.text, AK_OPEN_READ, &file, err);
     }
     if (rc == AK_OK) {
-        rc = dir_stat(file, arena, object, err);
+        rc = ak_dir_stat(file, arena, object, err);
     }
     ak_file_close(file);
     if (rc == AK_OK) {
@@ -264,35 +271,22 @@ static enum ak_rc collect(struct page *page, struct ak_err *err)
     while (folders > 0 && page->prefix.p[folders - 1] != '/') {
         folders--;
     }
-    ak_buf_init(&key, 2 * AK_OBJSTORE_KEY_MAX + NAME_MAX);
+    ak_buf_init(&key, 0);
     ak_buf_add(&key, page->prefix.p, folders);
-    enum ak_rc rc =
-        dir_path_of_folders(page->store, ak_str_sub(page->prefix, 0, folders), &path, err);
+    enum ak_rc rc = ak_buf_check(&key, err);
     if (rc == AK_OK) {
-        rc = walk(page, &path, &key, err);
-    } else if (rc == AK_INVALID) {
-        rc = AK_OK; /* no key so long has ever been put */
+        rc = ak_dir_path_of_folders(page->store, ak_str_sub(page->prefix, 0, folders), &path, err);
+        /* No key so long has ever been put. */
+        rc = rc == AK_INVALID ? AK_OK : rc == AK_OK ? walk(page, &path, &key, err) : rc;
     }
     ak_buf_release(&key);
     qsort(page->heap, page->count, sizeof *page->heap, by_name);
     return rc;
 }
 
-/* The part of a prefix up to its last '/' must be that of keys: a walk must not leave the root by
- * "..". */
-static bool can_have_keys(struct ak_str prefix)
-{
-    for (struct ak_str part; ak_str_split(prefix, '/', &part, &prefix);) {
-        if (part.len == 0 || ak_str_eq(part, AK_STR(".")) || ak_str_eq(part, AK_STR(".."))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-enum ak_rc dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_str after,
-                    size_t limit, struct ak_arena *arena, struct ak_object **objects, size_t *count,
-                    struct ak_err *err)
+enum ak_rc ak_dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_str after,
+                       size_t limit, struct ak_arena *arena, struct ak_object **objects,
+                       size_t *count, struct ak_err *err)
 {
     struct ak_object *found = ak_arena_alloc(arena, limit * sizeof *found);
     if (!found) {
@@ -303,9 +297,10 @@ enum ak_rc dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_st
     struct ak_buf last; /* the key that the next round goes on after */
     enum ak_rc rc = AK_OK;
     size_t n = 0;
-    bool more = can_have_keys(prefix);
-    ak_buf_init(&last, 2 * AK_OBJSTORE_KEY_MAX);
+    bool more = true;
+    ak_buf_init(&last, 0);
     ak_buf_add_str(&last, after);
+    rc = ak_buf_check(&last, err);
     while (rc == AK_OK && more) {
         page.after = ak_buf_str(&last);
         page.limit = limit - n;
@@ -323,6 +318,7 @@ enum ak_rc dir_list(struct ak_objstore *base, struct ak_str prefix, struct ak_st
         if (more) {
             ak_buf_clear(&last);
             ak_buf_add_str(&last, page.heap[page.count - 1]);
+            rc = rc == AK_OK ? ak_buf_check(&last, err) : rc;
         }
         for (size_t i = 0; i < page.count; i++) {
             free_key(page.heap[i]);

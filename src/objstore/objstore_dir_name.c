@@ -31,7 +31,7 @@ static void add_bytes(struct dir_path *path, const char *p, size_t len)
     path->text[path->len] = '\0';
 }
 
-void dir_path_root(const struct dir_store *store, struct dir_path *path)
+void ak_dir_path_root(const struct dir_store *store, struct dir_path *path)
 {
     path->len = 0;
     path->too_long = false;
@@ -39,20 +39,20 @@ void dir_path_root(const struct dir_store *store, struct dir_path *path)
     add_bytes(path, store->root, strlen(store->root));
 }
 
-void dir_path_add(struct dir_path *path, struct ak_str name)
+void ak_dir_path_add(struct dir_path *path, struct ak_str name)
 {
     add_bytes(path, "/", 1);
     add_bytes(path, name.p, name.len);
 }
 
-void dir_path_cut(struct dir_path *path, size_t len)
+void ak_dir_path_cut(struct dir_path *path, size_t len)
 {
     path->len = len;
     path->too_long = false;
     path->text[len] = '\0';
 }
 
-void dir_path_parent(const struct dir_path *path, struct dir_path *parent)
+void ak_dir_path_parent(const struct dir_path *path, struct dir_path *parent)
 {
     size_t len = path->len;
     while (len > 0 && path->text[len] != '/') {
@@ -114,31 +114,30 @@ static void add_part(struct dir_path *path, struct ak_str part, bool is_folder)
 static enum ak_rc path_of(const struct dir_store *store, struct ak_str key, bool is_folder,
                           struct dir_path *path, struct ak_err *err)
 {
-    dir_path_root(store, path);
+    ak_dir_path_root(store, path);
     for (struct ak_str part, rest = key; rest.len > 0;) {
         bool more = ak_str_split(rest, '/', &part, &rest);
         add_part(path, part, is_folder || more);
     }
     if (path->too_long) {
-        return ak_fail(err, AK_INVALID, "the key has %zu bytes: its path below '%s' is too long",
-                       key.len, store->root);
+        return ak_fail(err, AK_INVALID, "the key has %zu bytes: its path is too long", key.len);
     }
     return AK_OK;
 }
 
-enum ak_rc dir_path_of_key(const struct dir_store *store, struct ak_str key, struct dir_path *path,
-                           struct ak_err *err)
+enum ak_rc ak_dir_path_of_key(const struct dir_store *store, struct ak_str key,
+                              struct dir_path *path, struct ak_err *err)
 {
     return path_of(store, key, false, path, err);
 }
 
-enum ak_rc dir_path_of_folders(const struct dir_store *store, struct ak_str folders,
-                               struct dir_path *path, struct ak_err *err)
+enum ak_rc ak_dir_path_of_folders(const struct dir_store *store, struct ak_str folders,
+                                  struct dir_path *path, struct ak_err *err)
 {
     return path_of(store, folders, true, path, err);
 }
 
-enum dir_name_kind dir_name_decode(struct ak_str name, struct ak_buf *key)
+enum dir_name_kind ak_dir_name_decode(struct ak_str name, struct ak_buf *key)
 {
     bool is_rest = ak_str_has_suffix(name, AK_STR("%+"));
     bool is_marked = ak_str_has_suffix(name, AK_STR("%."));

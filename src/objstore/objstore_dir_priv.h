@@ -40,17 +40,17 @@ struct dir_path {
     char text[PATH_MAX];
 };
 
-void dir_path_root(const struct dir_store *store, struct dir_path *path);
-void dir_path_add(struct dir_path *path, struct ak_str name); /* with a '/' before it */
-void dir_path_cut(struct dir_path *path, size_t len);         /* back to a former length */
+void ak_dir_path_root(const struct dir_store *store, struct dir_path *path);
+void ak_dir_path_add(struct dir_path *path, struct ak_str name); /* with a '/' before it */
+void ak_dir_path_cut(struct dir_path *path, size_t len);         /* back to a former length */
 /* The path of an object. AK_INVALID when it is too long for the system. */
-AK_MUST enum ak_rc dir_path_of_key(const struct dir_store *store, struct ak_str key,
-                                   struct dir_path *path, struct ak_err *err);
+AK_MUST enum ak_rc ak_dir_path_of_key(const struct dir_store *store, struct ak_str key,
+                                      struct dir_path *path, struct ak_err *err);
 /* The folder of all keys that begin with `folders`, which is empty or ends with '/'. */
-AK_MUST enum ak_rc dir_path_of_folders(const struct dir_store *store, struct ak_str folders,
-                                       struct dir_path *path, struct ak_err *err);
+AK_MUST enum ak_rc ak_dir_path_of_folders(const struct dir_store *store, struct ak_str folders,
+                                          struct dir_path *path, struct ak_err *err);
 /* The folder that holds the last name of `path`. */
-void dir_path_parent(const struct dir_path *path, struct dir_path *parent);
+void ak_dir_path_parent(const struct dir_path *path, struct dir_path *parent);
 
 enum dir_name_kind {
     DIR_NAME_FOREIGN, /* not a name that this store gives */
@@ -60,20 +60,39 @@ enum dir_name_kind {
 };
 /* What a name on disk stands for; appends its part of the key to `key`, with the '/' of a folder.
  * A file's name is an object's only if the key leads back to it. */
-enum dir_name_kind dir_name_decode(struct ak_str name, struct ak_buf *key);
+enum dir_name_kind ak_dir_name_decode(struct ak_str name, struct ak_buf *key);
 
 /* --- Temporary files (objstore_dir_tmp.c) --- */
 
 /* Take a session, and remove what sessions that have died left behind. */
-AK_MUST enum ak_rc dir_tmp_open(struct dir_store *store, struct ak_err *err);
-void dir_tmp_close(struct dir_store *store);
-void dir_tmp_name(struct dir_store *store, struct dir_path *path); /* a new one */
+AK_MUST enum ak_rc ak_dir_tmp_open(struct dir_store *store, struct ak_err *err);
+void ak_dir_tmp_close(struct dir_store *store);
+void ak_dir_tmp_name(struct dir_store *store, struct dir_path *path); /* a new one */
+
+/* --- Names for objects (objstore_dir_place.c) --- */
+
+/* A file that is to become an object: our own temporary one, or somebody's whose bytes are shared.
+ */
+struct dir_source {
+    const char *path;
+    bool is_tmp;
+};
+
+/* Give the synced file its name, durably, making folders on the way. AK_EXISTS: only_if_absent, and
+ * there is one. AK_UNSUPPORTED: it can have no second name there. */
+AK_MUST enum ak_rc ak_dir_place(struct dir_store *store, const struct dir_source *source,
+                                const struct dir_path *path, bool only_if_absent,
+                                struct ak_err *err);
+AK_MUST enum ak_rc ak_dir_sync_folder(struct dir_store *store, const struct dir_path *path,
+                                      struct ak_err *err);
+/* Remove the folder of `path` and those above it as far as they are empty. */
+void ak_dir_remove_folders(struct dir_store *store, const struct dir_path *path);
 
 /* --- Listing (objstore_dir_list.c) --- */
 
-enum ak_rc dir_list(struct ak_objstore *store, struct ak_str prefix, struct ak_str after,
-                    size_t limit, struct ak_arena *arena, struct ak_object **objects, size_t *count,
-                    struct ak_err *err);
+enum ak_rc ak_dir_list(struct ak_objstore *store, struct ak_str prefix, struct ak_str after,
+                       size_t limit, struct ak_arena *arena, struct ak_object **objects,
+                       size_t *count, struct ak_err *err);
 /* Size, time and etag of an open file, in the arena; AK_NOT_FOUND for what is no file. */
-AK_MUST enum ak_rc dir_stat(struct ak_file *file, struct ak_arena *arena, struct ak_object *object,
-                            struct ak_err *err);
+AK_MUST enum ak_rc ak_dir_stat(struct ak_file *file, struct ak_arena *arena,
+                               struct ak_object *object, struct ak_err *err);

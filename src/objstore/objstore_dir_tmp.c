@@ -20,23 +20,23 @@
 #define LEFTOVERS_MAX ((size_t)16 << 20) /* bytes of names: some 500,000 of them */
 #define SESSION_TRIES 16
 
-void dir_tmp_name(struct dir_store *store, struct dir_path *path)
+void ak_dir_tmp_name(struct dir_store *store, struct dir_path *path)
 {
     char name[DIR_SESSION_LEN + 32];
     uint64_t number = atomic_fetch_add(&store->next_tmp, 1);
     int len = snprintf(name, sizeof name, "%s-%llu", store->session, (unsigned long long)number);
-    dir_path_root(store, path);
-    dir_path_add(path, AK_STR(DIR_TMP));
-    dir_path_add(path, (struct ak_str){name, (size_t)len});
+    ak_dir_path_root(store, path);
+    ak_dir_path_add(path, AK_STR(DIR_TMP));
+    ak_dir_path_add(path, (struct ak_str){name, (size_t)len});
 }
 
 static void lock_path(const struct dir_store *store, struct ak_str session, struct dir_path *path)
 {
     char name[DIR_SESSION_LEN + 8];
     int len = snprintf(name, sizeof name, "%.*s.lock", AK_STR_ARG(session));
-    dir_path_root(store, path);
-    dir_path_add(path, AK_STR(DIR_TMP));
-    dir_path_add(path, (struct ak_str){name, (size_t)len});
+    ak_dir_path_root(store, path);
+    ak_dir_path_add(path, AK_STR(DIR_TMP));
+    ak_dir_path_add(path, (struct ak_str){name, (size_t)len});
 }
 
 /* Hold the lock, unless another does. A file that has lost its name locks nothing. */
@@ -99,9 +99,9 @@ static bool collect(void *ctx, struct ak_str name)
 static enum ak_rc remove_if_there(struct dir_store *store, struct ak_str name, struct ak_err *err)
 {
     struct dir_path path;
-    dir_path_root(store, &path);
-    dir_path_add(&path, AK_STR(DIR_TMP));
-    dir_path_add(&path, name);
+    ak_dir_path_root(store, &path);
+    ak_dir_path_add(&path, AK_STR(DIR_TMP));
+    ak_dir_path_add(&path, name);
     enum ak_rc rc = ak_fs_remove(store->fs, path.text, err);
     return rc == AK_NOT_FOUND ? AK_OK : rc; /* another store was faster */
 }
@@ -129,8 +129,8 @@ static enum ak_rc clean(struct dir_store *store, struct ak_err *err)
     struct dir_path path;
     struct ak_buf names;
     ak_buf_init(&names, LEFTOVERS_MAX);
-    dir_path_root(store, &path);
-    dir_path_add(&path, AK_STR(DIR_TMP));
+    ak_dir_path_root(store, &path);
+    ak_dir_path_add(&path, AK_STR(DIR_TMP));
     enum ak_rc rc = ak_fs_list(store->fs, path.text, collect, &names, err);
     /* Locks go last: T1. */
     for (int locks = 0; locks < 2 && rc == AK_OK; locks++) {
@@ -146,7 +146,7 @@ static enum ak_rc clean(struct dir_store *store, struct ak_err *err)
     return rc;
 }
 
-enum ak_rc dir_tmp_open(struct dir_store *store, struct ak_err *err)
+enum ak_rc ak_dir_tmp_open(struct dir_store *store, struct ak_err *err)
 {
     enum ak_rc rc = take_session(store, err);
     if (rc == AK_OK) {
@@ -155,7 +155,7 @@ enum ak_rc dir_tmp_open(struct dir_store *store, struct ak_err *err)
     return rc;
 }
 
-void dir_tmp_close(struct dir_store *store)
+void ak_dir_tmp_close(struct dir_store *store)
 {
     if (store->lock) {
         struct dir_path path;

@@ -210,14 +210,11 @@ static enum ak_rc mem_list(struct ak_objstore *base, struct ak_str prefix, struc
     size_t n = 0;
     enum ak_rc rc = AK_OK;
     ak_mutex_lock(&store->mutex);
-    size_t at = lower_bound(store, ak_str_cmp(prefix, after) > 0 ? prefix : after);
+    size_t at = lower_bound(store, after.len > 0 ? after : prefix);
     for (; at < store->count && n < limit && rc == AK_OK; at++) {
         struct ak_str key = store->objects[at].key;
         if (!ak_str_has_prefix(key, prefix)) {
-            if (ak_str_cmp(key, prefix) > 0) {
-                break;
-            }
-            continue;
+            break;
         }
         if (!ak_str_eq(key, after)) {
             rc = describe(&store->objects[at], arena, &found[n], err);

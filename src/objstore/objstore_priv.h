@@ -23,6 +23,7 @@ struct ak_objstore_ops {
     /* len ≥ 1 and from + len does not overflow. What is in p after a failure does not matter. */
     enum ak_rc (*get_range)(struct ak_objstore *store, struct ak_str key, uint64_t from, void *p,
                             size_t len, struct ak_err *err);
+    /* `after` is empty or begins with `prefix`; the prefix's whole parts are those of keys. */
     enum ak_rc (*list)(struct ak_objstore *store, struct ak_str prefix, struct ak_str after,
                        size_t limit, struct ak_arena *arena, struct ak_object **objects,
                        size_t *count, struct ak_err *err);
@@ -81,8 +82,6 @@ void ak_objstore_writer_abort(struct ak_objstore_writer *writer);
 
 /* --- Checks --- */
 
-/* The key as objstore.h has it; AK_INVALID says what is wrong with it. */
-AK_MUST enum ak_rc ak_objstore_check_key(struct ak_str key, struct ak_err *err);
 /* A key cut for messages, at a character's border: a long one would push the cause out of them. */
 struct ak_str ak_objstore_shown(struct ak_str key);
 /* Tell `progress` (may be NULL); AK_CONFLICT "cancelled" when it wants no more. */

@@ -117,15 +117,15 @@ enum ak_rc ak_snapshot_meta_write(const struct ak_snapshot_meta *meta, struct ak
 /* --- Reading --- */
 
 enum field { /* those that must be there, or whose absence means something */
-    FIELD_SNAPSHOT_ID = 1,
-    FIELD_COLLECTION_ID = 2,
-    FIELD_VECTOR_COUNT = 4,
-    FIELD_DIMENSION = 8,
-    FIELD_CREATED_AT = 16,
-    FIELD_SIZE_BYTES = 32,
-    FIELD_OBJECTS = 64,
-    FIELD_DATA = 128,
-    FIELD_LOSSLESS = 256
+             FIELD_SNAPSHOT_ID = 1,
+             FIELD_COLLECTION_ID = 2,
+             FIELD_VECTOR_COUNT = 4,
+             FIELD_DIMENSION = 8,
+             FIELD_CREATED_AT = 16,
+             FIELD_SIZE_BYTES = 32,
+             FIELD_OBJECTS = 64,
+             FIELD_DATA = 128,
+             FIELD_LOSSLESS = 256
 };
 
 static const struct {

@@ -6,7 +6,8 @@
 #include "snapshot/snapshot.h"
 #include <stdatomic.h>
 
-#define AK_SNAPSHOT_META_MAX ((size_t)64 << 10) /* bytes of a metadata object: ours have 1.5 KiB */
+#define AK_SNAPSHOT_META_MAX ((size_t)64 << 10) /* bytes of a metadata object: ours have 1.5 KiB   \
+                                                 */
 #define AK_SNAPSHOT_FORMAT_VERSION 1
 #define AK_SNAPSHOT_STEP ((size_t)1 << 20) /* bytes of one read, hash step or write */
 #define AK_SNAPSHOT_ROWS_STEP 1024         /* rows of one read from a source or call of a reader */

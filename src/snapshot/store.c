@@ -2,9 +2,9 @@
  *
  * I1  A snapshot exists if and only if its metadata object does. It is put last, after the others
  *     were seen in the store, and removed first.
- * I2  An object is an orphan when its snapshot has no metadata and is not under way. Only names that
- *     the layout makes are ever removed; whatever else lies in the folder is not ours.
- * I3  commit() of the same metadata may be repeated: an answer may get lost, the object does not.
+ * I2  An object is an orphan when its snapshot has no metadata and is not under way. Only names
+ * that the layout makes are ever removed; whatever else lies in the folder is not ours. I3 commit()
+ * of the same metadata may be repeated: an answer may get lost, the object does not.
  */
 #include "base/mem.h"
 #include "snapshot/snapshot_priv.h"
@@ -46,9 +46,9 @@ static enum ak_rc compare_present(struct ak_objstore *store, const struct ak_sna
     struct ak_buf present;
     enum ak_rc rc = get_json(store, key, &present, err);
     if (rc == AK_OK && !ak_str_eq(ak_buf_str(&present), json)) {
-        rc = ak_fail(err, AK_EXISTS,
-                     "'%s' exists with other contents: take the snapshot under a new id",
-                     key->text);
+        rc =
+            ak_fail(err, AK_EXISTS,
+                    "'%s' exists with other contents: take the snapshot under a new id", key->text);
     }
     ak_buf_release(&present);
     return rc;
@@ -167,8 +167,8 @@ static enum ak_rc list_page(struct ak_objstore *store, struct ak_str folder, str
     struct ak_object *objects = NULL;
     size_t count = 0;
     ak_arena_init(&arena, 0);
-    enum ak_rc rc = ak_objstore_list(store, folder, (struct ak_str){after->text, after->len}, LIST_PAGE, &arena,
-                                     &objects, &count, err);
+    enum ak_rc rc = ak_objstore_list(store, folder, (struct ak_str){after->text, after->len},
+                                     LIST_PAGE, &arena, &objects, &count, err);
     *more = rc == AK_OK && count == LIST_PAGE;
     for (size_t i = 0; i < count && rc == AK_OK; i++) {
         struct entry entry;
@@ -250,8 +250,8 @@ enum ak_rc ak_snapshot_list(struct ak_objstore *store, const struct ak_uuid *col
 static enum ak_rc remove_parts(struct ak_objstore *store, const struct ak_uuid *collection,
                                const struct ak_uuid *id, struct ak_err *err)
 {
-    static const enum ak_snapshot_part parts[] = {
-        AK_SNAPSHOT_PART_PARQUET, AK_SNAPSHOT_PART_JSON, AK_SNAPSHOT_PART_IMAGE};
+    static const enum ak_snapshot_part parts[] = {AK_SNAPSHOT_PART_PARQUET, AK_SNAPSHOT_PART_JSON,
+                                                  AK_SNAPSHOT_PART_IMAGE};
     enum ak_rc first = AK_OK;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         struct ak_snapshot_key key;

@@ -1,7 +1,7 @@
 /* write.c — one snapshot's objects, from a source into the store.
  *
- * The data is encoded and sent by the caller's thread (and the pool's), the image is checked, hashed
- * and sent beside it by one job of the pool. Each object is hashed as its bytes pass.
+ * The data is encoded and sent by the caller's thread (and the pool's), the image is checked,
+ * hashed and sent beside it by one job of the pool. Each object is hashed as its bytes pass.
  *
  *   write     data ──┐
  *                    ├─ both whole → *meta; a failure of one stops the other, and both go
@@ -223,9 +223,9 @@ static enum ak_rc write_data(struct writing *w, struct ak_objstore *store,
 {
     struct ak_snapshot_sink sink = {send, w};
     struct ak_snapshot_ticker ticker = {data_progress, w};
-    struct ak_objstore_put_options put = {
-        .content_type = options->format == AK_SNAPSHOT_JSON ? "application/json"
-                                                            : "application/vnd.apache.parquet"};
+    struct ak_objstore_put_options put = {.content_type = options->format == AK_SNAPSHOT_JSON
+                                                              ? "application/json"
+                                                              : "application/vnd.apache.parquet"};
     enum ak_rc rc = ak_objstore_create(store, meta->data.key, &put, &w->writer, err);
     if (rc != AK_OK) {
         return rc;
@@ -303,9 +303,9 @@ static enum ak_rc write_both(struct ak_objstore *store, const struct ak_snapshot
 /* What failed leaves nothing; a store that is away is swept later. */
 static void remove_written(struct ak_objstore *store, const struct ak_snapshot_meta *meta)
 {
-    (void)ak_objstore_remove(store, meta->data.key, NULL);
+    (void)!ak_objstore_remove(store, meta->data.key, NULL);
     if (meta->has_image) {
-        (void)ak_objstore_remove(store, meta->image.key, NULL);
+        (void)!ak_objstore_remove(store, meta->image.key, NULL);
     }
 }
 
@@ -323,8 +323,7 @@ static enum ak_rc fill_meta(const struct ak_uuid *id, const struct ak_snapshot_s
     meta->format = options->format;
     meta->compression = is_json ? AK_CODEC_NONE : options->compression;
     meta->encoding = is_json ? AK_SNAPSHOT_LOSSLESS : options->encoding;
-    meta->lossless =
-        meta->encoding == AK_SNAPSHOT_LOSSLESS || meta->encoding == AK_SNAPSHOT_PLAIN;
+    meta->lossless = meta->encoding == AK_SNAPSHOT_LOSSLESS || meta->encoding == AK_SNAPSHOT_PLAIN;
     meta->has_image = !options->no_image && (source->image_path || source->image_blob.len);
     meta->akidb_version = AK_STR(AKIDB_VERSION);
     ak_snapshot_key_of(&source->info.id, id, ak_snapshot_data_part(options->format), &data);
@@ -332,8 +331,8 @@ static enum ak_rc fill_meta(const struct ak_uuid *id, const struct ak_snapshot_s
     meta->collection.name = ak_arena_str(arena, source->info.name);
     meta->collection.embedding_model = ak_arena_str(arena, source->info.embedding_model);
     meta->data.key = ak_arena_str(arena, ak_snapshot_key_str(&data));
-    meta->image.key = meta->has_image ? ak_arena_str(arena, ak_snapshot_key_str(&image))
-                                      : AK_STR_NONE;
+    meta->image.key =
+        meta->has_image ? ak_arena_str(arena, ak_snapshot_key_str(&image)) : AK_STR_NONE;
     if (!meta->collection.name.p || !meta->collection.embedding_model.p || !meta->data.key.p ||
         (meta->has_image && !meta->image.key.p)) {
         return ak_fail(err, AK_NOMEM, "no memory for the metadata");

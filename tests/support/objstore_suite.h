@@ -5,9 +5,10 @@
  *   static void suite_close(struct ak_objstore *)    // and the end of it
  *   #include "support/objstore_suite.h"
  *
- * Before the include, what a store cannot: static bool suite_allows_clash(void) (keys "a" and
- * "a/b" at once), static size_t suite_part_max(void) (bytes between two '/'), and how much to do:
- * OBJSTORE_SUITE_ROUNDS (random operations), OBJSTORE_SUITE_LARGE (bytes of the largest object).
+ * Before the include, what a store cannot: suite_clash() says what becomes of "a/b" when there is
+ * "a", suite_part_max() gives the most bytes between two '/', suite_key_max() those of a key;
+ * and how much to do: OBJSTORE_SUITE_ROUNDS (random operations), OBJSTORE_SUITE_LARGE (bytes of the
+ * largest object). SUITE_CAN_ALL_KEYS defines the three functions for a store that can all.
  * Each test has its own random prefix, so the store may be shared and need not be empty.
  */
 #pragma once
@@ -19,6 +20,31 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum suite_clash {
+    SUITE_CLASH_FINE,
+    /* MinIO: kept, but missing from listings; and a page that starts within "a/" misses keys when
+     * there are names beside it that begin with "a" (its listing counts them against max-keys). */
+    SUITE_CLASH_NOT_LISTED,
+    SUITE_CLASH_REFUSED /* the second one is (versitygw) */
+};
+static enum suite_clash suite_clash(void);
+static size_t suite_part_max(void);
+static size_t suite_key_max(void);
+
+#define SUITE_CAN_ALL_KEYS                                                                         \
+    static enum suite_clash suite_clash(void)                                                      \
+    {                                                                                              \
+        return SUITE_CLASH_FINE;                                                                   \
+    }                                                                                              \
+    static size_t suite_part_max(void)                                                             \
+    {                                                                                              \
+        return AK_OBJSTORE_KEY_MAX;                                                                \
+    }                                                                                              \
+    static size_t suite_key_max(void)                                                              \
+    {                                                                                              \
+        return AK_OBJSTORE_KEY_MAX;                                                                \
+    }
 
 #define STORE_TEST_OF(suite, name) TEST(suite, name)
 #define STORE_TEST(name) STORE_TEST_OF(OBJSTORE_SUITE, name)
@@ -261,15 +287,14 @@ STORE_TEST(odd_keys_are_kept_apart_and_listed_as_they_were_put)
     struct ak_object *objects = NULL;
     size_t count = 0;
     ak_arena_init(&arena, 0);
+    size_t expected = ODD_KEYS;
     for (size_t i = 0; i < ODD_KEYS; i++) {
-        put_bytes(store, odd_keys[i], ak_str_of(odd_keys[i]));
-        char clash[64]; /* ".tmp" and ".tmp/x" */
-        (void)snprintf(clash, sizeof clash, "%s", odd_keys[i]);
-        if (!suite_allows_clash() && strcmp(clash, ".tmp") == 0) {
+        if (strcmp(odd_keys[i], ".tmp/x") == 0 && suite_clash() != SUITE_CLASH_FINE) {
             CHECK_OK(ak_objstore_remove(store, key_of(".tmp"), &err));
+            expected--;
         }
+        put_bytes(store, odd_keys[i], ak_str_of(odd_keys[i]));
     }
-    size_t expected = ODD_KEYS - (suite_allows_clash() ? 0 : 1);
     CHECK_OK(ak_objstore_list(store, key_of(""), AK_STR(""), 1000, &arena, &objects, &count, &err));
     CHECK_INT(count, expected);
     for (size_t i = 0; i < count; i++) {
@@ -306,7 +331,7 @@ STORE_TEST(long_keys_are_usable_to_the_last_byte)
         kept++;
     }
     /* The longest of all: parts of 100 bytes. */
-    size_t len = AK_OBJSTORE_KEY_MAX - strlen(suite_base);
+    size_t len = suite_key_max() - strlen(suite_base);
     for (size_t n = 0; n < len; n++) {
         name[n] = n % 101 == 100 ? '/' : 'z';
     }
@@ -332,7 +357,7 @@ STORE_TEST(an_object_and_a_folder_of_others_may_have_one_name)
 {
     static const char *const names[] = {"fd", "fd/x", "fd/x/y", "fd.d", "fd.d/x", "fd-", "fd0"};
     struct ak_objstore *store = begin();
-    if (!suite_allows_clash()) {
+    if (suite_clash() == SUITE_CLASH_REFUSED) {
         put_bytes(store, "fd", AK_STR("file"));
         CHECK(ak_objstore_put(store, key_of("fd/x"), AK_STR("x"), NULL, &err) != AK_OK);
         check_object(store, key_of("fd"), AK_STR("file"));
@@ -348,6 +373,13 @@ STORE_TEST(an_object_and_a_folder_of_others_may_have_one_name)
         bool is_gone = strcmp(names[i], "fd/x") == 0 || strcmp(names[i], "fd.d") == 0;
         CHECK(is_there(store, key_of(names[i])) == !is_gone);
     }
+    struct ak_arena arena;
+    struct ak_object *objects = NULL;
+    size_t count = 0;
+    ak_arena_init(&arena, 0);
+    CHECK_OK(ak_objstore_list(store, key_of("f"), AK_STR(""), 10, &arena, &objects, &count, &err));
+    CHECK_INT(count, suite_clash() == SUITE_CLASH_FINE ? 5 : 4);
+    ak_arena_release(&arena);
     suite_close(store);
 }
 
@@ -419,15 +451,23 @@ static void check_pages(struct ak_objstore *store, char **names, const char *pre
         }
     }
     for (; at < LISTED; at++) {
-        CHECK(strncmp(names[at], prefix, strlen(prefix)) != 0 ||
-              (*after && strcmp(names[at], after) <= 0));
+        bool is_missing = strncmp(names[at], prefix, strlen(prefix)) == 0 &&
+                          (!*after || strcmp(names[at], after) > 0);
+        if (is_missing) {
+            ak_test_fail(__FILE__, __LINE__, "prefix '%s' after '%s' by %zu: '%s' is not listed",
+                         prefix, after, limit, names[at]);
+        }
     }
     ak_arena_release(&arena);
 }
 
 STORE_TEST(a_listing_gives_every_key_once_in_order_page_by_page)
 {
-    static const char *const parts[] = {"a", "b", "a-", "a0", "aa", "a.b", "ab"};
+    static const char *const close[] = {"a", "b", "a-", "a0", "aa", "a.b", "ab"};
+    static const char *const apart[] = {"aa", "bb", "ca", "da", "ea", "f.b", "gb"};
+    bool is_apart = suite_clash() == SUITE_CLASH_NOT_LISTED;
+    const char *const *parts = is_apart ? apart : close;
+    const char *dash = is_apart ? "_" : ""; /* no file begins as a folder does */
     struct ak_objstore *store = begin();
     char *names[LISTED];
     for (size_t i = 0; i < LISTED; i++) {
@@ -435,9 +475,9 @@ STORE_TEST(a_listing_gives_every_key_once_in_order_page_by_page)
         const char *x = parts[ak_rand_below(&suite_rand, 7)];
         const char *y = parts[ak_rand_below(&suite_rand, 7)];
         /* The number keeps them apart, and no key is another's folder. */
-        int len = i % 3 == 0   ? snprintf(text, sizeof text, "%s.%02zu", x, i)
-                  : i % 3 == 1 ? snprintf(text, sizeof text, "%s/%s.%02zu", x, y, i)
-                               : snprintf(text, sizeof text, "%s/%s/%s.%02zu", y, x, y, i);
+        int len = i % 3 == 0   ? snprintf(text, sizeof text, "%s%s.%02zu", dash, x, i)
+                  : i % 3 == 1 ? snprintf(text, sizeof text, "%s/%s%s.%02zu", x, dash, y, i)
+                               : snprintf(text, sizeof text, "%s/%s/%s%s.%02zu", y, x, dash, y, i);
         names[i] = ak_strdup_n(text, (size_t)len);
         put_bytes(store, names[i], AK_STR("x"));
     }
@@ -650,131 +690,6 @@ STORE_TEST(a_writer_makes_its_object_visible_at_commit_and_not_before)
     suite_close(store);
 }
 
-/* --- Files --- */
-
-struct told {
-    uint64_t calls;
-    uint64_t last;
-    uint64_t total;
-    uint64_t stop_at; /* 0: never */
-    bool went_back;
-};
-
-static bool on_told(void *ctx, uint64_t done, uint64_t total)
-{
-    struct told *told = ctx;
-    told->went_back = told->went_back || done < told->last || done > total;
-    told->calls++;
-    told->last = done;
-    told->total = total;
-    return told->stop_at == 0 || done < told->stop_at;
-}
-
-static void check_file(const char *path, struct ak_str want)
-{
-    struct ak_buf out;
-    ak_buf_init(&out, 0);
-    CHECK_OK(ak_fs_read_all(ak_fs_posix(), path, AK_BUF_MAX_DEFAULT, &out, &err));
-    CHECK(ak_str_eq(ak_buf_str(&out), want));
-    ak_buf_release(&out);
-}
-
-static void round_trip(struct ak_objstore *store, size_t size)
-{
-    char *bytes = random_bytes(size);
-    struct ak_str want = {bytes, size};
-    struct told up = {0};
-    struct told down = {0};
-    struct ak_fs *fs = ak_fs_posix();
-    struct ak_str key = key_of("file.bin");
-    CHECK_OK(ak_fs_write_atomic(fs, file_of("up"), want, &err));
-    CHECK_OK(ak_objstore_put_file(store, key, fs, file_of("up"), on_told, &up, &err));
-    CHECK(!up.went_back && up.last == size && up.total == size);
-    check_object(store, key, want);
-    CHECK_OK(ak_objstore_get_file(store, key, fs, file_of("down"), on_told, &down, &err));
-    CHECK(!down.went_back && down.last == size && down.total == size);
-    check_file(file_of("down"), want);
-    CHECK_OK(ak_objstore_link_file(store, key, fs, file_of("linked"), NULL, NULL, &err));
-    check_file(file_of("linked"), want);
-    /* Neither local file is the object: what is removed here stays there. */
-    CHECK_OK(ak_fs_remove(fs, file_of("up"), &err));
-    CHECK_OK(ak_fs_remove(fs, file_of("linked"), &err));
-    check_object(store, key, want);
-    CHECK(!file_is_there(file_of("down.part")));
-    CHECK(!file_is_there(file_of("linked.part")));
-    ak_free(bytes);
-}
-
-STORE_TEST(files_of_any_size_go_up_and_come_down_the_same)
-{
-    struct ak_objstore *store = begin();
-    static const size_t sizes[] = {0, 1, 100000, (9u << 20) + 12345};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        round_trip(store, sizes[i]);
-    }
-    suite_close(store);
-}
-
-STORE_TEST(a_large_object_goes_up_and_comes_down_the_same)
-{
-    struct ak_objstore *store = begin();
-    round_trip(store, OBJSTORE_SUITE_LARGE);
-    CHECK_OK(ak_objstore_remove(store, key_of("file.bin"), &err));
-    suite_close(store);
-}
-
-STORE_TEST(a_file_is_replaced_whole_and_the_object_keeps_its_bytes)
-{
-    struct ak_objstore *store = begin();
-    struct ak_fs *fs = ak_fs_posix();
-    put_bytes(store, "object", AK_STR("from the store"));
-    CHECK_OK(ak_fs_write_atomic(fs, file_of("f"), AK_STR("old, and much longer than it"), &err));
-    CHECK_OK(ak_objstore_get_file(store, key_of("object"), fs, file_of("f"), NULL, NULL, &err));
-    check_file(file_of("f"), AK_STR("from the store"));
-    /* A part that a crash left, even one that is the object itself, is not written through. */
-    CHECK_OK(
-        ak_objstore_link_file(store, key_of("object"), fs, file_of("g.part"), NULL, NULL, &err));
-    put_bytes(store, "object2", AK_STR("2"));
-    CHECK_OK(ak_objstore_get_file(store, key_of("object2"), fs, file_of("g"), NULL, NULL, &err));
-    check_file(file_of("g"), AK_STR("2"));
-    CHECK_OK(ak_objstore_link_file(store, key_of("object2"), fs, file_of("g"), NULL, NULL, &err));
-    check_file(file_of("g"), AK_STR("2"));
-    check_object(store, key_of("object"), AK_STR("from the store"));
-    /* The same file again, and another over it. */
-    CHECK_OK(ak_objstore_put_file(store, key_of("object"), fs, file_of("g"), NULL, NULL, &err));
-    CHECK_OK(ak_objstore_put_file(store, key_of("object"), fs, file_of("g"), NULL, NULL, &err));
-    check_object(store, key_of("object"), AK_STR("2"));
-    CHECK_OK(ak_objstore_put_file(store, key_of("object"), fs, file_of("f"), NULL, NULL, &err));
-    check_object(store, key_of("object"), AK_STR("from the store"));
-    CHECK_RC(AK_NOT_FOUND,
-             ak_objstore_put_file(store, key_of("none"), fs, file_of("none"), NULL, NULL, &err));
-    CHECK(!is_there(store, key_of("none")));
-    suite_close(store);
-}
-
-STORE_TEST(a_transfer_that_is_cancelled_leaves_nothing)
-{
-    struct ak_objstore *store = begin();
-    struct ak_fs *fs = ak_fs_posix();
-    size_t size = 9u << 20;
-    char *bytes = random_bytes(size);
-    struct told told = {.stop_at = 0};
-    CHECK_OK(ak_fs_write_atomic(fs, file_of("up"), (struct ak_str){bytes, size}, &err));
-    CHECK_OK(ak_objstore_put_file(store, key_of("whole"), fs, file_of("up"), NULL, NULL, &err));
-    told.stop_at = 1;
-    CHECK_RC(AK_CONFLICT, ak_objstore_get_file(store, key_of("whole"), fs, file_of("down"), on_told,
-                                               &told, &err));
-    CHECK(strstr(err.text, "cancelled"));
-    CHECK(!file_is_there(file_of("down")) && !file_is_there(file_of("down.part")));
-    told = (struct told){.stop_at = 1};
-    enum ak_rc rc =
-        ak_objstore_put_file(store, key_of("stopped"), fs, file_of("up"), on_told, &told, &err);
-    CHECK(rc == AK_CONFLICT || rc == AK_OK); /* a link is made before anyone can say no */
-    CHECK(is_there(store, key_of("stopped")) == (rc == AK_OK));
-    ak_free(bytes);
-    suite_close(store);
-}
-
 /* --- Against a model --- */
 
 #define MODEL_KEYS 10
@@ -809,7 +724,7 @@ STORE_TEST(random_operations_agree_with_a_model)
         default:
             rc = ak_objstore_get(store, key_of(name), &out, &err);
             CHECK_INT(rc, values[n] < 0 ? AK_NOT_FOUND : AK_OK);
-            CHECK(rc != AK_OK || atoi(ak_buf_cstr(&out)) == values[n]);
+            CHECK(rc != AK_OK || strtol(ak_buf_cstr(&out), NULL, 10) == values[n]);
         }
         ak_buf_release(&out);
     }
@@ -826,3 +741,5 @@ STORE_TEST(random_operations_agree_with_a_model)
     ak_arena_release(&arena);
     suite_close(store);
 }
+
+#include "support/objstore_suite_files.h"

@@ -122,6 +122,8 @@ TEST(file, folders_are_made_listed_and_synced)
     CHECK(ak_fs_make_dir(fs, at("x/1"), &err) != AK_OK);
     CHECK_RC(AK_INVALID, ak_fs_make_dirs(fs, "", &err));
     CHECK_RC(AK_NOT_FOUND, ak_fs_list(fs, at("none"), count_names, &count, &err));
+    CHECK_RC(AK_NOT_FOUND, ak_fs_list(fs, at("x/1"), count_names, &count, &err));
+    CHECK(strstr(err.text, "no folder"));
     CHECK_RC(AK_NOT_FOUND, ak_fs_sync_dir(fs, at("none"), &err));
     CHECK_RC(AK_NOT_FOUND, ak_fs_remove(fs, at("none"), &err));
     CHECK_OK(ak_fs_free_bytes(fs, at(""), &size, &err));

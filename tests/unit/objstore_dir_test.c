@@ -24,16 +24,8 @@ static void suite_close(struct ak_objstore *store)
     ak_objstore_close(store);
 }
 
-static bool suite_allows_clash(void)
-{
-    return true;
-}
-
-static size_t suite_part_max(void)
-{
-    return 1024;
-}
-
 #include "support/objstore_suite.h"
+
+SUITE_CAN_ALL_KEYS
 
 TEST_MAIN()
