@@ -21,9 +21,9 @@ struct json_reader {
     uint32_t dimension;
     struct ak_sha256 hash;
     char *window;
-    size_t at;     /* next byte to look at */
-    size_t len;    /* bytes in the window */
-    uint64_t next; /* place in the object of the byte after the window */
+    size_t at;             /* next byte to look at */
+    size_t len;            /* bytes in the window */
+    uint64_t next;         /* place in the object of the byte after the window */
     struct ak_arena arena; /* strings of the batch */
     float *vectors;
     struct ak_document *docs;
@@ -210,8 +210,7 @@ static void read_vector(struct json_reader *r, struct ak_json *in, float *vector
 {
     size_t count = 0;
     if (ak_json_f32_array(in, vector, r->dimension, &count) && count != r->dimension) {
-        ak_json_fail(in, "'vector' has %zu dimensions, the collection has %u", count,
-                     r->dimension);
+        ak_json_fail(in, "'vector' has %zu dimensions, the collection has %u", count, r->dimension);
     }
 }
 
@@ -350,7 +349,8 @@ static enum ak_rc read_other(struct json_reader *r, struct ak_str key, struct ak
     ak_json_release(&in);
     if (rc != AK_OK) {
         return ak_wrap(err, AK_CORRUPT, "object '%.*s': %s", AK_STR_ARG(r->bytes->key),
-                       is_dimension ? "field 'dimension'" : "a field before or after the documents");
+                       is_dimension ? "field 'dimension'"
+                                    : "a field before or after the documents");
     }
     return is_content ? read_content(r, value, err) : AK_OK;
 }
@@ -457,10 +457,10 @@ enum ak_rc ak_snapshot_json_read(const struct ak_snapshot_bytes *bytes,
     r.docs = ak_try_alloc(r.batch_max * sizeof *r.docs);
     ak_arena_init(&r.arena, 0);
     ak_sha256_init(&r.hash);
-    enum ak_rc rc = r.window && r.vectors && r.docs
-                        ? read_all(&r, err)
-                        : ak_fail(err, AK_NOMEM, "no memory to read '%.*s'",
-                                  AK_STR_ARG(bytes->key));
+    enum ak_rc rc =
+        r.window && r.vectors && r.docs
+            ? read_all(&r, err)
+            : ak_fail(err, AK_NOMEM, "no memory to read '%.*s'", AK_STR_ARG(bytes->key));
     if (rc == AK_OK && digest) {
         ak_sha256_final(&r.hash, digest);
     }

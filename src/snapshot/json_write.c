@@ -41,8 +41,8 @@ static enum ak_rc flush(struct json_writer *w, struct ak_err *err)
 static void put_head(struct json_writer *w)
 {
     const struct ak_collection_info *info = &w->source->info;
-    ak_buf_add_fmt(&w->out, "{\"format_version\":%d,\"collection_id\":",
-                   AK_SNAPSHOT_FORMAT_VERSION);
+    ak_buf_add_fmt(&w->out,
+                   "{\"format_version\":%d,\"collection_id\":", AK_SNAPSHOT_FORMAT_VERSION);
     put_id(&w->out, &info->id);
     ak_buf_add_fmt(&w->out, ",\"dimension\":%u,\"metric\":\"%s\",\"documents\":[\n",
                    info->dimension, ak_metric_name(info->metric));
@@ -91,8 +91,8 @@ static enum ak_rc put_documents(struct json_writer *w, const struct ak_snapshot_
     enum ak_rc rc = AK_OK;
     struct ak_document *docs = ak_alloc(AK_SNAPSHOT_ROWS_STEP * sizeof *docs);
     for (uint64_t at = 0; at < rows && rc == AK_OK;) {
-        size_t count = rows - at < AK_SNAPSHOT_ROWS_STEP ? (size_t)(rows - at)
-                                                         : AK_SNAPSHOT_ROWS_STEP;
+        size_t count =
+            rows - at < AK_SNAPSHOT_ROWS_STEP ? (size_t)(rows - at) : AK_SNAPSHOT_ROWS_STEP;
         rc = w->source->read(w->source->ctx, at, count, docs, err);
         for (size_t i = 0; i < count && rc == AK_OK; i++) {
             rc = put_document(w, at + i, &docs[i], err);
