@@ -6,8 +6,9 @@
 #include "snapshot/snapshot.h"
 #include <stdatomic.h>
 
-#define AK_SNAPSHOT_META_MAX ((size_t)64 << 10) /* bytes of a metadata object: ours have 1.5 KiB   \
-                                                 */
+#define AK_SNAPSHOT_META_MAX                                                                       \
+    ((size_t)64 << 10) /* bytes of a metadata object: ours have 1.5 KiB                            \
+                        */
 #define AK_SNAPSHOT_FORMAT_VERSION 1
 #define AK_SNAPSHOT_STEP ((size_t)1 << 20) /* bytes of one read, hash step or write */
 #define AK_SNAPSHOT_ROWS_STEP 1024         /* rows of one read from a source or call of a reader */
@@ -105,6 +106,11 @@ struct ak_snapshot_reader {
 AK_MUST enum ak_rc ak_snapshot_reader_rows(struct ak_snapshot_reader *reader,
                                            const struct ak_document *rows, size_t count,
                                            struct ak_err *err);
+struct ak_parquet_reader;
+/* A reader over the object; `bytes` is in use as long as it is. Pages without a checksum are
+ * damage. */
+AK_MUST enum ak_rc ak_snapshot_parquet_open(struct ak_snapshot_bytes *bytes,
+                                            struct ak_parquet_reader **reader, struct ak_err *err);
 AK_MUST enum ak_rc ak_snapshot_parquet_read(const struct ak_snapshot_bytes *bytes,
                                             struct ak_snapshot_reader *reader, struct ak_err *err);
 /* Streams the object front to back; *digest (may be NULL) is its SHA-256. */
