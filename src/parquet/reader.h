@@ -24,7 +24,8 @@ struct ak_parquet_reader;
 struct ak_parquet_source {
     void *ctx;
     uint64_t size;
-    const char *name; /* for messages: "snapshots/…/….parquet"; NULL: "parquet". Borrowed */
+    const uint8_t *bytes; /* all of it, when it lies in memory: read_at is not called; else NULL */
+    const char *name;     /* for messages: "snapshots/…/….parquet"; NULL: "parquet". Borrowed */
     /* Exactly `len` bytes from `at`; at + len ≤ size always. */
     enum ak_rc (*read_at)(void *ctx, uint64_t at, void *p, size_t len, struct ak_err *err);
 };
