@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DICTIONARY_HEADER_MAX 100u /* bytes of a dictionary's page header, as others allow for */
+
 struct meta {
     struct ak_parquet_reader *reader;
     struct ak_parquet_thrift in;
@@ -15,6 +17,7 @@ struct meta {
     size_t element_count;
     struct ak_parquet_group *groups;
     struct chunk_raw **raw; /* per group */
+    struct ak_parquet_chunk **chunks;
     size_t group_count;
     uint8_t *orders; /* 1: TYPE_ORDER */
     size_t order_count;
@@ -223,7 +226,8 @@ static void read_groups(struct meta *m, const struct ak_parquet_scope *scope)
     }
     m->groups = array(m, count, sizeof *m->groups);
     m->raw = m->groups ? array(m, count, sizeof(struct chunk_raw *)) : NULL;
-    for (size_t i = 0; m->raw && i < count && !ak_parquet_thrift_failed(&m->in); i++) {
+    m->chunks = m->raw ? array(m, count, sizeof(struct ak_parquet_chunk *)) : NULL;
+    for (size_t i = 0; m->chunks && i < count && !ak_parquet_thrift_failed(&m->in); i++) {
         read_group(m, i);
         m->group_count = i + 1;
     }
@@ -352,12 +356,17 @@ static bool is_inside(const struct ak_parquet_reader *reader, int64_t at, int64_
            (uint64_t)len <= reader->footer_at - (uint64_t)at;
 }
 
-static enum ak_rc check_place(const struct ak_parquet_reader *reader, const struct chunk_raw *raw,
+static enum ak_rc check_place(const struct ak_parquet_reader *reader,
+                              const struct ak_parquet_group *group, const struct chunk_raw *raw,
                               struct ak_parquet_chunk *chunk, struct ak_err *err)
 {
     int64_t start = raw->data_at;
     if (raw->dictionary_at > 0 && raw->dictionary_at < start) {
         start = raw->dictionary_at; /* 0 is how some writers say that there is none */
+    }
+    if (raw->values == 0 && group->rows == 0) { /* some writers count from 0 then, with a size */
+        chunk->at = chunk->data_at = AK_PARQUET_MAGIC_LEN;
+        return AK_OK;
     }
     if (raw->values < 0 || raw->uncompressed < 0 || raw->dictionary_at < 0 ||
         !is_inside(reader, start, raw->compressed) || raw->data_at - start > raw->compressed) {
@@ -413,7 +422,7 @@ static enum ak_rc check_chunk(struct meta *m, const struct ak_parquet_group *gro
                        codec_name(raw->codec));
     }
     chunk->encodings = raw->encodings;
-    enum ak_rc rc = check_place(reader, raw, chunk, err);
+    enum ak_rc rc = check_place(reader, group, raw, chunk, err);
     if (rc == AK_OK && leaf->max_rep == 0 && chunk->values != group->rows) {
         rc = ak_fail(err, AK_CORRUPT, "%llu values in %llu rows", (unsigned long long)chunk->values,
                      (unsigned long long)group->rows);
@@ -454,7 +463,7 @@ static enum ak_rc check_group(struct meta *m, size_t i, struct ak_err *err)
         return ak_fail(err, AK_TOO_BIG, "describing the file takes more than memory_max");
     }
     memset(chunks, 0, about->leaf_count * sizeof *chunks);
-    group->chunks = chunks;
+    group->chunks = m->chunks[i] = chunks;
     for (size_t c = 0; c < about->leaf_count; c++) {
         bool has_order = c < m->order_count && m->orders[c];
         enum ak_rc rc =
@@ -504,6 +513,41 @@ static enum ak_rc check_overlap(const struct meta *m, struct ak_err *err)
     return rc;
 }
 
+/* parquet-mr before 1.2.9 left the dictionary's header out of the chunk's size (PARQUET-816). */
+static bool leaves_out_header(struct ak_str created_by)
+{
+    struct ak_str prefix = AK_STR("parquet-mr");
+    struct ak_str version = AK_STR("version 1.2.");
+    if (!ak_str_has_prefix(created_by, prefix)) {
+        return false;
+    }
+    struct ak_str rest = ak_str_trim(ak_str_sub(created_by, prefix.len, SIZE_MAX));
+    if (rest.len == 0) { /* so old that it did not say */
+        return true;
+    }
+    return ak_str_has_prefix(rest, AK_STR("version 1.0")) ||
+           ak_str_has_prefix(rest, AK_STR("version 1.1")) ||
+           (ak_str_has_prefix(rest, version) && rest.len > version.len &&
+            rest.p[version.len] < '9' &&
+            (rest.len == version.len + 1 || rest.p[version.len + 1] < '0' ||
+             rest.p[version.len + 1] > '9'));
+}
+
+/* Give such chunks room for the header; the count of values says where they end. */
+static void lengthen(struct meta *m)
+{
+    for (size_t i = 0; i < m->group_count; i++) {
+        for (size_t c = 0; c < m->reader->about.leaf_count; c++) {
+            struct ak_parquet_chunk *chunk = &m->chunks[i][c];
+            uint64_t room = m->reader->footer_at - (chunk->at + chunk->compressed);
+            if (m->raw[i][c].dictionary_at > 0) {
+                chunk->compressed += room < DICTIONARY_HEADER_MAX ? room : DICTIONARY_HEADER_MAX;
+                chunk->is_lengthened = true;
+            }
+        }
+    }
+}
+
 static enum ak_rc check_all(struct meta *m, struct ak_err *err)
 {
     struct ak_parquet_description *about = &m->reader->about;
@@ -514,6 +558,7 @@ static enum ak_rc check_all(struct meta *m, struct ak_err *err)
         return ak_wrap(err, rc, "schema");
     }
     about->leaves = leaves;
+    about->created_by = m->created_by;
     uint64_t rows = 0;
     for (size_t i = 0; i < m->group_count; i++) {
         rc = check_group(m, i, err);
@@ -530,13 +575,16 @@ static enum ak_rc check_all(struct meta *m, struct ak_err *err)
         return ak_fail(err, AK_CORRUPT, "the row groups have %llu rows, the file says %lld",
                        (unsigned long long)rows, (long long)m->rows);
     }
-    about->rows = rows;
     about->groups = m->groups;
     about->group_count = m->group_count;
     about->metadata = m->pairs;
     about->metadata_count = m->pair_count;
-    about->created_by = m->created_by;
-    return check_overlap(m, err);
+    about->rows = rows;
+    enum ak_rc done = check_overlap(m, err);
+    if (done == AK_OK && leaves_out_header(about->created_by)) {
+        lengthen(m);
+    }
+    return done;
 }
 
 enum ak_rc ak_parquet_meta_read(struct ak_parquet_reader *reader, const void *p, size_t len,

@@ -473,7 +473,8 @@ enum ak_rc ak_parquet_stream_next(struct ak_parquet_stream *stream, struct ak_pa
             stream->data_from = 0;
         }
         stream->page_at = stream->at;
-        if (stream->at == stream->end) {
+        if (stream->at == stream->end ||
+            (stream->chunk->is_lengthened && stream->slots_seen == stream->chunk->values)) {
             *is_end = true;
             return AK_OK;
         }
