@@ -202,9 +202,11 @@ static enum ak_rc load_page(struct ak_parquet_cursor *cursor, struct ak_err *err
     if (rc == AK_OK) {
         rc = check_index(cursor, values, rows, err);
     }
-    cursor->slots += page.slots;
-    cursor->value_count += values;
-    stream->page++;
+    if (rc == AK_OK) {
+        cursor->slots += page.slots;
+        cursor->value_count += values;
+        stream->page++;
+    }
     return rc;
 }
 

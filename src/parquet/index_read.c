@@ -160,7 +160,10 @@ static void read_lists(struct ak_parquet_thrift *in, struct ak_parquet_pages *pa
         case 5:
             count = ak_parquet_thrift_list(in, &scope, AK_PARQUET_WIRE_I64);
             for (uint32_t i = 0; check_count(in, pages, count) && i < count; i++) {
-                (void)ak_parquet_thrift_i64_item(in); /* some writers put -1 for "not counted" */
+                if (ak_parquet_thrift_i64_item(in) < 0) {
+                    /* parquet-mr says so, and "all null", of pages without statistics */
+                    pages->pages[i].is_null = false;
+                }
             }
             break;
         default:

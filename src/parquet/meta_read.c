@@ -540,10 +540,8 @@ static void lengthen(struct meta *m)
         for (size_t c = 0; c < m->reader->about.leaf_count; c++) {
             struct ak_parquet_chunk *chunk = &m->chunks[i][c];
             uint64_t room = m->reader->footer_at - (chunk->at + chunk->compressed);
-            if (m->raw[i][c].dictionary_at > 0) {
-                chunk->compressed += room < DICTIONARY_HEADER_MAX ? room : DICTIONARY_HEADER_MAX;
-                chunk->is_lengthened = true;
-            }
+            chunk->compressed += room < DICTIONARY_HEADER_MAX ? room : DICTIONARY_HEADER_MAX;
+            chunk->is_lengthened = true;
         }
     }
 }
