@@ -24,7 +24,8 @@ struct ak_parquet_reader;
 struct ak_parquet_source {
     void *ctx;
     uint64_t size;
-    const char *name; /* for messages: "snapshots/…/….parquet"; NULL: "parquet". Borrowed */
+    const uint8_t *bytes; /* all of it, when it lies in memory: read_at is not called; else NULL */
+    const char *name;     /* for messages: "snapshots/…/….parquet"; NULL: "parquet". Borrowed */
     /* Exactly `len` bytes from `at`; at + len ≤ size always. */
     enum ak_rc (*read_at)(void *ctx, uint64_t at, void *p, size_t len, struct ak_err *err);
 };
@@ -36,7 +37,7 @@ AK_MUST enum ak_rc ak_parquet_source_file(struct ak_file *file, const char *name
 struct ak_parquet_read_options { /* all zero is the default */
     size_t memory_max;           /* bytes; 0: 64 MiB */
     size_t tail_bytes;           /* first read from the end of the source; 0: 64 KiB */
-    size_t read_ahead;           /* bytes of one read within a column chunk; 0: 1 MiB */
+    size_t read_ahead;           /* bytes of one read within a column chunk; 0: 4 MiB */
     bool require_crc;            /* a page without checksum is AK_CORRUPT: our own files */
     bool ignore_crc;             /* do not hold pages against the checksums they have */
 };
@@ -89,6 +90,7 @@ struct ak_parquet_chunk { /* one leaf of one row group */
     uint32_t offset_index_len;
     uint32_t column_index_len;
     uint64_t bloom_at;
+    bool is_lengthened; /* for an old writer's mistake `compressed` is more than the chunk */
     struct ak_parquet_statistics statistics;
 };
 
