@@ -116,7 +116,11 @@ static inline enum ak_rc world_restore(struct world *world, const char *collecti
     if (ended) {
         struct ak_err mine;
         ak_arena_init(&arena, 0);
-        if (ak_archive_job(world->archive, &job, &arena, ended, &mine) != AK_OK) {
+        enum ak_rc told = ak_archive_job(world->archive, &job, &arena, ended, &mine);
+        if (told == AK_NOMEM) { /* a test that fails allocations has hit this one */
+            told = ak_archive_job(world->archive, &job, &arena, ended, &mine);
+        }
+        if (told != AK_OK) {
             ak_test_fail(__FILE__, __LINE__, "%s", mine.text);
         }
         ended->error = AK_STR_NONE;
