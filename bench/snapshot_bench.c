@@ -161,6 +161,7 @@ static void make_image(struct bench *b)
     }
     must(ak_image_end(writer, &err), &err);
     must(ak_image_commit(writer, NULL, &err), &err);
+    b->source.image_path = b->image;
     ak_free(row);
 }
 
