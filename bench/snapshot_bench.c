@@ -1,6 +1,6 @@
 /* snapshot_bench.c — snapshots of one collection in a local folder: time, size, memory.
  *
- *   snapshot_bench FOLDER KIND ROWS DIMENSION [ROUNDS [FILE.npy]]
+ *   snapshot_bench FOLDER KIND ROWS DIMENSION [ROUNDS [FILE.npy [short]]]
  *
  * KIND: gauss (unit length), uniform, sin (the plan's), npy (f32 rows of FILE, repeated when there
  * are too few). Creates (data and an image of the vectors, two threads), fetches the image, reads
@@ -13,6 +13,7 @@
 #include "index/image.h"
 #include "snapshot/snapshot.h"
 #include <math.h>
+#include <stdatomic.h>
 
 struct bench {
     const float *vectors;
@@ -35,32 +36,42 @@ static void must(enum ak_rc rc, const struct ak_err *err)
     }
 }
 
-static double peak_mib(void)
+/* --- Memory: anonymous pages, looked at every 2 ms; the peak since the last question --- */
+
+static atomic_ulong peak_pages;
+static atomic_bool is_over;
+
+static unsigned long anonymous_pages(void)
 {
-    char line[256];
-    double kib = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && fgets(line, sizeof line, file)) {
-        (void)sscanf(line, "VmHWM: %lf", &kib);
+    unsigned long all = 0;
+    unsigned long resident = 0;
+    unsigned long shared = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file || fscanf(file, "%lu %lu %lu", &all, &resident, &shared) != 3) {
+        die("cannot read /proc/self/statm");
     }
-    if (file) {
-        (void)fclose(file);
-    }
-    return kib / 1024;
+    (void)fclose(file);
+    return resident - shared;
 }
 
-static double anonymous_mib(void)
+static void *watch(void *arg)
 {
-    char line[256];
-    double kib = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && fgets(line, sizeof line, file)) {
-        (void)sscanf(line, "RssAnon: %lf", &kib);
+    const struct timespec pause = {0, 2000000};
+    (void)arg;
+    while (!atomic_load(&is_over)) {
+        unsigned long pages = anonymous_pages();
+        if (pages > atomic_load(&peak_pages)) {
+            atomic_store(&peak_pages, pages);
+        }
+        (void)nanosleep(&pause, NULL);
     }
-    if (file) {
-        (void)fclose(file);
-    }
-    return kib / 1024;
+    return NULL;
+}
+
+static double peak_mib(void)
+{
+    double mib = (double)atomic_exchange(&peak_pages, 0) * (double)sysconf(_SC_PAGESIZE) / 1048576;
+    return mib;
 }
 
 static void fill(struct bench *b, const char *kind, const char *path)
@@ -206,36 +217,49 @@ static double best(double a, double b)
 static void measure_times(struct bench *b, unsigned rounds)
 {
     double seconds[5] = {0};
+    double mib[4] = {0};
     struct ak_err err;
     struct ak_snapshot_meta meta;
     struct ak_snapshot_report report;
     struct ak_snapshot_options options = {.compression = AK_CODEC_ZSTD, .pool = b->pool};
+    double before = (double)anonymous_pages() * (double)sysconf(_SC_PAGESIZE) / 1048576;
     for (unsigned round = 0; round < rounds; round++) {
+        (void)peak_mib();
         double used = cpu();
         seconds[0] = best(seconds[0], create(b, &options, &meta));
         seconds[4] = best(seconds[4], cpu() - used);
+        mib[0] = peak_mib();
         double from = now();
         must(ak_snapshot_fetch_image(b->store, &meta, ak_fs_posix(), b->back, NULL, NULL, &err),
              &err);
         seconds[1] = best(seconds[1], now() - from);
         (void)unlink(b->back);
+        mib[1] = peak_mib();
         from = now();
         must(ak_snapshot_read(b->store, &meta, look, b, &err), &err);
         seconds[2] = best(seconds[2], now() - from);
+        mib[2] = peak_mib();
         from = now();
         must(ak_snapshot_verify(b->store, &meta, &report, &err), &err);
         seconds[3] = best(seconds[3], now() - from);
+        mib[3] = peak_mib();
         forget(b, &meta);
     }
+    static const char *const names[] = {"create", "fetch_image", "read", "verify"};
+    for (int i = 0; i < 4; i++) {
+        printf("\"%s\":{\"s\":%.3f,\"mib\":%.0f},", names[i], seconds[i],
+               mib[i] > before ? mib[i] - before : 0);
+    }
     printf("\"create_cpu_s\":%.3f,", seconds[4]);
-    printf("\"create_s\":%.3f,\"fetch_image_s\":%.3f,\"read_s\":%.3f,\"verify_s\":%.3f,",
-           seconds[0], seconds[1], seconds[2], seconds[3]);
 }
 
-static void measure_sizes(struct bench *b)
+static void measure_sizes(struct bench *b, bool is_short)
 {
     struct ak_snapshot_meta meta;
     printf("\"raw_bytes\":%zu", b->rows * b->dimension * sizeof(float));
+    if (is_short) {
+        return;
+    }
     for (int encoding = 0; encoding < 4; encoding++) {
         struct ak_snapshot_options options = {.compression = AK_CODEC_ZSTD,
                                               .encoding = (enum ak_snapshot_encoding)encoding,
@@ -286,13 +310,16 @@ int main(int argc, char **argv)
     const struct ak_pool_options two = {.name = "snapshot", .threads = 2};
     must(ak_pool_open(&two, &b.pool, &err), &err);
     must(ak_objstore_open_dir(ak_fs_posix(), root, &b.store, &err), &err);
-    double before = anonymous_mib();
+    pthread_t watcher;
+    if (pthread_create(&watcher, NULL, watch, NULL) != 0) {
+        die("no thread to watch the memory");
+    }
     printf("{\"kind\":\"%s\",\"rows\":%zu,\"dimension\":%u,", argv[2], b.rows, b.dimension);
     measure_times(&b, rounds);
-    printf("\"rss_before_mib\":%.0f,\"rss_after_mib\":%.0f,\"peak_mib\":%.0f,", before,
-           anonymous_mib(), peak_mib());
-    measure_sizes(&b);
+    measure_sizes(&b, argc > 7);
     printf("}\n");
+    atomic_store(&is_over, true);
+    (void)pthread_join(watcher, NULL);
     ak_objstore_close(b.store);
     ak_pool_close(b.pool);
     (void)unlink(b.image);
