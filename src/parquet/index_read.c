@@ -203,6 +203,13 @@ enum ak_rc ak_parquet_read_pages(const struct ak_parquet_reader *reader, size_t 
                                  struct ak_arena *arena, struct ak_parquet_pages *pages,
                                  struct ak_err *err)
 {
+    return ak_parquet_pages_read(reader, group, leaf, true, arena, pages, err);
+}
+
+enum ak_rc ak_parquet_pages_read(const struct ak_parquet_reader *reader, size_t group, size_t leaf,
+                                 bool with_columns, struct ak_arena *arena,
+                                 struct ak_parquet_pages *pages, struct ak_err *err)
+{
     const struct ak_parquet_description *about = &reader->about;
     if (group >= about->group_count || leaf >= about->leaf_count) {
         return ak_fail(err, AK_INVALID,
@@ -217,7 +224,7 @@ enum ak_rc ak_parquet_read_pages(const struct ak_parquet_reader *reader, size_t 
                        reader->name, group, AK_STR_ARG(about->leaves[leaf].path));
     }
     enum ak_rc rc = read_offsets(reader, chunk, about->groups[group].rows, arena, &found, err);
-    if (rc == AK_OK && chunk->column_index_at != 0) {
+    if (rc == AK_OK && with_columns && chunk->column_index_at != 0) {
         rc = read_columns(reader, &about->leaves[leaf], chunk, arena, &found, err);
     }
     if (rc != AK_OK) {

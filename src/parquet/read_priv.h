@@ -257,7 +257,7 @@ struct ak_parquet_data { /* one data page, unpacked; valid until the next one */
     size_t len;
 };
 
-/* Pages of rows [first, first + rows). With `by_index` the OffsetIndex, if any, leaves out others.
+/* Pages of rows [first, first + rows): of a part, the OffsetIndex, if any, leaves out others.
  * *first_row: where the first page that comes begins. */
 enum ak_rc ak_parquet_stream_open(struct ak_parquet_stream *stream,
                                   const struct ak_parquet_reader *reader, size_t group, size_t leaf,
@@ -272,6 +272,13 @@ enum ak_rc ak_parquet_stream_wrap(const struct ak_parquet_stream *stream, enum a
                                   struct ak_err *err);
 enum ak_rc ak_parquet_source_read(const struct ak_parquet_reader *reader, uint64_t at, void *p,
                                   size_t len, struct ak_err *err);
+
+/* --- index_read.c --- */
+
+/* ak_parquet_read_pages(), without the ColumnIndex when only places are wanted. */
+enum ak_rc ak_parquet_pages_read(const struct ak_parquet_reader *reader, size_t group, size_t leaf,
+                                 bool with_columns, struct ak_arena *arena,
+                                 struct ak_parquet_pages *pages, struct ak_err *err);
 
 /* --- cursor.c --- */
 
