@@ -36,6 +36,7 @@ size_t ak_parquet_value_size(const struct ak_parquet_leaf *leaf)
 enum ak_rc ak_parquet_mem_need(struct ak_parquet_budget *budget, struct ak_parquet_mem *mem,
                                size_t need, size_t keep, struct ak_err *err)
 {
+    need = need > 0 ? need : 1; /* there is always something to point to */
     if (need <= mem->cap) {
         return AK_OK;
     }

@@ -42,9 +42,10 @@ TEST(parquet, every_flipped_bit_of_a_page_is_found_and_placed)
             struct ak_parquet_pages pages;
             CHECK_OK(ak_parquet_read_pages(reader, 0, leaf, &arena, &pages, &err));
             const struct ak_parquet_page *page = &pages.pages[pages.count - 1];
-            char place[128];
-            (void)snprintf(place, sizeof place, "page %zu at byte %llu", pages.count - 1,
-                           (unsigned long long)page->at);
+            char place[128]; /* a page that is hidden as an index page shows at the chunk's end */
+            (void)snprintf(place, sizeof place, "row group 0, column '%.*s', page %zu at byte ",
+                           AK_STR_ARG(ak_parquet_describe(reader)->leaves[leaf].path),
+                           pages.count - 1);
             for (size_t bit = 0; bit < (size_t)page->len * 8; bit++) {
                 bytes.p[page->at + bit / 8] ^= (char)(1u << bit % 8);
                 enum ak_rc rc =
