@@ -121,11 +121,6 @@ static enum ak_rc read_offsets(const struct ak_parquet_reader *reader,
     return check_locations(chunk, rows, pages, err);
 }
 
-struct columns { /* of a ColumnIndex */
-    struct ak_parquet_pages *pages;
-    uint64_t lists;
-};
-
 static bool check_count(struct ak_parquet_thrift *in, const struct ak_parquet_pages *pages,
                         uint32_t count)
 {
@@ -133,7 +128,7 @@ static bool check_count(struct ak_parquet_thrift *in, const struct ak_parquet_pa
         ak_parquet_thrift_fail(in, AK_CORRUPT, "a list of %u entries for %zu pages", count,
                                pages->count);
     }
-    return !ak_parquet_thrift_failed(in);
+    return !ak_parquet_thrift_failed(in) && pages->pages != NULL;
 }
 
 static void read_lists(struct ak_parquet_thrift *in, struct ak_parquet_pages *pages)

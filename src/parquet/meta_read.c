@@ -494,10 +494,11 @@ static enum ak_rc check_overlap(const struct meta *m, struct ak_err *err)
     if (count > 0 && !ranges) {
         return ak_fail(err, AK_NOMEM, "no memory for %zu column chunks", count);
     }
-    for (size_t i = 0; i < count; i++) {
-        const struct ak_parquet_chunk *chunk =
-            &m->groups[i / about->leaf_count].chunks[i % about->leaf_count];
-        ranges[i] = (struct range){chunk->at, chunk->at + chunk->compressed};
+    for (size_t g = 0, n = 0; g < m->group_count; g++) {
+        for (size_t c = 0; c < about->leaf_count; c++, n++) {
+            const struct ak_parquet_chunk *chunk = &m->groups[g].chunks[c];
+            ranges[n] = (struct range){chunk->at, chunk->at + chunk->compressed};
+        }
     }
     if (count > 0) {
         qsort(ranges, count, sizeof *ranges, compare_ranges);
