@@ -5,7 +5,7 @@ import json
 
 from support import OUT, ROOT, say
 
-PARTS = ["ann", "http", "upserts", "moments", "collections", "replay", "import"]
+PARTS = ["ann", "http", "upserts", "moments", "collections", "replay", "import", "s3"]
 BUSY = 0.15  # share of the processors that others may take
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
 
@@ -340,6 +340,22 @@ def bulk_import(page, r):
     page.table(["", "all", "documents", "parse", "log", "index", "close"], rows)
 
 
+def s3(page, r):
+    page.add(
+        f"A file of {r['mb']:,} MB up and down, and {r['puts']:,} objects of 64 KiB by {r['threads']} threads, against real servers on the same "
+        f"machine; best of {r['passes']} interleaved passes; what came down was compared. Peers: boto3 {r['boto3'] or '(absent)'}, the same on "
+        f"the CRT {r['crt'] or '(absent)'}, rclone. AkiDB's bodies carry their SHA-256, which the server checks; the CRT's carry a CRC."
+    )
+    rows = []
+    for server, peers in r["servers"].items():
+        for peer, b in peers.items():
+            puts = n(b["puts"]) if b["puts"] else "–"
+            rows.append([server, peer, n(b["up"]), n(b["down"]), puts])
+    page.table(["server", "client", "MB/s up", "MB/s down", "puts/s"], rows)
+    least = min(peers["akidb"]["puts"] for peers in r["servers"].values())
+    page.goal("64 KiB puts to S3, slowest server", "≥ 600/s", f"{least:,.0f}/s", least >= 600)
+
+
 TITLES = {
     "ann": ("Nearest-neighbour search beside other libraries", ann),
     "http": ("Search over HTTP", http),
@@ -348,6 +364,7 @@ TITLES = {
     "collections": ("A hundred thousand collections", collections),
     "replay": ("Restart after kill -9", replay),
     "import": ("Bulk import", bulk_import),
+    "s3": ("Object storage beside boto3 and rclone", s3),
 }
 
 

@@ -2,7 +2,7 @@
 # Measures AkiDB, alone and beside others, and writes docs/PERFORMANCE.md.
 #
 #   bench/run.sh                    everything: half an hour
-#   bench/run.sh ann moments …      only these parts: ann http upserts moments collections replay import
+#   bench/run.sh ann moments …      only these parts: ann http upserts moments collections replay import s3
 #   bench/run.sh report             only the page, from the results of earlier runs
 #
 # Results are kept in build/bench/<part>.json. What a part needs and is not there (wrk, SQLite's header, a
@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all="ann http upserts moments collections replay import"
+all="ann http upserts moments collections replay import s3"
 parts=${*:-$all}
 out=build/bench
 venv=build/venv-bench
@@ -25,6 +25,7 @@ script_of() {
     collections) echo many.py ;;
     replay) echo log_replay.py ;;
     import) echo bulk_import.py ;;
+    s3) echo s3_bench.py ;;
     report) echo report.py ;;
     *)
         echo "there is no part '$1'; the parts are: $all report" >&2
@@ -51,6 +52,12 @@ build() {
     echo "== building"
     cmake --preset release >/dev/null
     cmake --build --preset release --target akidb akidb_static -- -j"$(nproc)"
+    case $parts in
+    *s3*)
+        cmake --preset dev >/dev/null
+        cmake --build --preset dev --target s3_tool akidb -- -j"$(nproc)"
+        ;;
+    esac
 }
 
 for part in $parts; do

@@ -32,6 +32,8 @@ libclang-rt-14-dev    the fuzzers' and sanitizers' run time
 clang-format          lint: layout
 clang-tidy            lint: defects
 shellcheck            lint: scripts
+nodejs                the AWS SDK for JavaScript against akidb mock-s3
+npm                   its pinned packages, in build/npm
 gcc-aarch64-linux-gnu the kernels for ARM
 libc6-dev-arm64-cross the kernels for ARM
 qemu-user-static      runs them
@@ -55,6 +57,10 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 
 is_installed() {
+    case $1 in # from wherever: the packages of others exclude Debian's
+    nodejs) command -v node >/dev/null && return ;;
+    npm) command -v npm >/dev/null && return ;;
+    esac
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 

@@ -3,18 +3,19 @@
 #
 #   tools/test.sh              everything, quick ones first; installs what is missing (make test)
 #   tools/test.sh quick        the inner loop: unit tests, fuzz corpora, lint without clang-tidy
-#   tools/test.sh STEP…        some of: unit replay integration asan tsan neon lint
+#   tools/test.sh STEP…        some of: unit replay asan tsan neon lint integration
 #
 # A test program prints a line per test and closes with "N passed, N failed[, N skipped]". One that
 # ends without a closing line counts as one test: passed when it exits with 0, skipped with 77.
 # Outside CI what a machine cannot test (no ../shared, say) is skipped; with CI=true a skip is a
-# failure. Logs: build/test/. AKIDB_TEST_JOBS: programs at the same time (default: one per core).
+# failure. Logs: build/test/. The S3 servers of the integration tests (tools/s3_servers.sh) are built in
+# the background from the beginning, when they are not there yet; that step comes last and waits. AKIDB_TEST_JOBS: programs at the same time (default: one per core).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 # Under asan: all programs. Under tsan: those that start threads, but for the ones that fork servers
 # to kill them (tsan cannot follow a fork of threads) or try thousands of disk images one by one.
-tsan_wanted='^tsan_(base_(epoch|file|log|pool|slab|sync)|metrics|index|wal|catalog|net|engine|service|rest|cli)_'
+tsan_wanted='^tsan_(base_(epoch|file|log|pool|slab|sync)|metrics|index|wal|catalog|httpc|resil|objstore|net|upload|engine|archive|service|mocks3|rest|cli)_'
 tsan_unwanted='_(kill|powercut)_test$'
 timeout_s=1200
 
@@ -135,6 +136,27 @@ prepare_python() {
     return 1
 }
 
+# The packages of tests/npm/package.json in build/npm, made again when that file changes.
+prepare_npm() {
+    local wanted=tests/npm/package.json stamp
+    stamp=build/npm/stamp-$(sha256sum <"$wanted" | cut -c1-16)
+    if [ -e "$stamp" ] || ! command -v npm >/dev/null; then # without it the tests that need it skip
+        return 0
+    fi
+    echo "making build/npm with the packages of $wanted"
+    rm -rf build/npm
+    mkdir -p build/npm
+    cp "$wanted" build/npm/
+    if { npm install --prefix build/npm --no-audit --no-fund --no-package-lock --loglevel=error && touch "$stamp"; } \
+        >"$logs/npm.log" 2>&1; then
+        return 0
+    fi
+    tail -n 20 "$logs/npm.log"
+    failed=$((failed + 1))
+    failures+=("the packages of $wanted ($logs/npm.log)")
+    return 1
+}
+
 integration_programs() {
     local script
     for script in tests/integration/test_*; do
@@ -145,9 +167,25 @@ integration_programs() {
     done
 }
 
+# Ten minutes of building, once per machine, at low priority beside the other steps. The tests wait
+# for it, and fail when there is no server in the end.
+begin_s3_servers() {
+    tools/s3_servers.sh build >"$logs/s3_servers.log" 2>&1 &
+}
+
+end_s3_servers() {
+    local line
+    echo "S3 servers (log: $logs/s3_servers.log):"
+    tools/s3_servers.sh build || tail -n 5 "$logs/s3_servers.log"
+    tools/s3_servers.sh list | while read -r line; do
+        echo "    $line"
+    done
+}
+
 step_integration() { # one after the other: they start servers and count on the machine's speed
+    end_s3_servers
     export AKIDB_BIN=$PWD/build/dev/akidb AKIDB_BUILD=$PWD/build/dev PYTHONUNBUFFERED=1
-    build dev && prepare_python && run_all 1 < <(integration_programs)
+    build dev && prepare_python && prepare_npm && run_all 1 < <(integration_programs)
 }
 
 step_asan() {
@@ -180,7 +218,7 @@ step_lint() {
 
 case ${1:-all} in
 all)
-    steps=(unit replay integration asan tsan neon lint)
+    steps=(unit replay asan tsan neon lint integration)
     tools/setup.sh --test || exit 1
     ;;
 quick)
@@ -190,9 +228,12 @@ quick)
 *) steps=("$@") ;;
 esac
 mkdir -p "$logs"
+case " ${steps[*]} " in
+*' integration '*) begin_s3_servers ;;
+esac
 for step in "${steps[@]}"; do
     if ! declare -F "step_$step" >/dev/null; then
-        echo "usage: $0 [quick | unit replay integration asan tsan neon lint]" >&2
+        echo "usage: $0 [quick | unit replay asan tsan neon lint integration]" >&2
         exit 2
     fi
     printf '== %s\n' "$step"

@@ -25,6 +25,9 @@ struct ak_archive_options {
     uint64_t interval_s;   /* a snapshot of each changed collection so often; 0: never */
     uint32_t retain_count; /* keep the newest so many of a collection; 0: all */
     uint64_t retain_age_s; /* and none older than this; the newest always stays; 0: all */
+    uint32_t retry_ms;     /* pause before a job that the store held up is tried again, doubled each
+                            * time up to a minute; 0: 1,000 */
+    uint32_t retries_max;  /* so often, then it fails; 0: 10 */
 };
 
 /* Recovers the jobs of a former life, then starts the schedule. A store that is away delays the
@@ -45,7 +48,7 @@ struct ak_job {
     struct ak_uuid id;
     enum ak_job_kind kind;
     enum ak_job_state state;
-    double progress;           /* 0..1 */
+    double progress;           /* 0..1; of a finished one 1 */
     struct ak_uuid collection; /* of a restore: the one restored into, once it exists */
     struct ak_uuid snapshot;
     int64_t created_us, finished_us; /* finished_us 0 while it runs */
@@ -64,7 +67,15 @@ AK_MUST enum ak_rc ak_archive_jobs(struct ak_archive *archive, size_t limit, str
 AK_MUST enum ak_rc ak_archive_wait(struct ak_archive *archive, const struct ak_uuid *job,
                                    int64_t timeout_ms, struct ak_err *err);
 
+/* Wait until no job runs and nothing is owed to the store (AK_TIMEOUT). */
+AK_MUST enum ak_rc ak_archive_settle(struct ak_archive *archive, int64_t timeout_ms,
+                                     struct ak_err *err);
+/* Start now what schedule and retention find due, without waiting for their next look. */
+AK_MUST enum ak_rc ak_archive_run_due(struct ak_archive *archive, struct ak_err *err);
+
 /* --- Snapshots --- */
+
+/* `collection` below is a name or an id; the snapshots of a dropped one are found by its id. */
 
 /* Start a snapshot. options NULL: the archive's. *snapshot is its id. AK_NOT_FOUND; AK_INVALID: the
  * collection is empty. */
@@ -76,7 +87,8 @@ AK_MUST enum ak_rc ak_archive_create(struct ak_archive *archive, struct ak_str c
 AK_MUST enum ak_rc ak_archive_restore(struct ak_archive *archive, struct ak_str collection,
                                       const struct ak_uuid *snapshot, struct ak_str into,
                                       struct ak_uuid *job, struct ak_err *err);
-/* At once; durable on return. No error when it is gone already; AK_CONFLICT while a job uses it. */
+/* At once; durable on return. No error when it is gone already; AK_CONFLICT while a job uses it.
+ * After any other failure the deletion goes on by itself as soon as the store lets it. */
 AK_MUST enum ak_rc ak_archive_delete(struct ak_archive *archive, struct ak_str collection,
                                      const struct ak_uuid *snapshot, struct ak_err *err);
 AK_MUST enum ak_rc ak_archive_verify(struct ak_archive *archive, struct ak_str collection,

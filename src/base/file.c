@@ -217,6 +217,22 @@ static enum ak_rc posix_rename(struct ak_fs *fs, const char *from, const char *t
     return AK_OK;
 }
 
+static enum ak_rc posix_link(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err)
+{
+    (void)fs;
+    if (linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0) {
+        return AK_OK;
+    }
+    int failed = errno;
+    /* EPERM: no hard links here, or not of this file (fs.protected_hardlinks). */
+    if (failed == EXDEV || failed == EPERM || failed == EMLINK || failed == EOPNOTSUPP ||
+        failed == ENOSYS) {
+        return ak_fail(err, AK_UNSUPPORTED, "'%s' cannot have a second name '%s': %s", from, to,
+                       strerror(failed));
+    }
+    return ak_fail_errno(err, failed, "link '%s' to '%s'", from, to);
+}
+
 static enum ak_rc posix_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     (void)fs;
@@ -226,18 +242,33 @@ static enum ak_rc posix_remove(struct ak_fs *fs, const char *path, struct ak_err
     return AK_OK;
 }
 
+/* What was there may be gone when it is looked at: then it is made after all. */
+#define MAKE_DIR_TRIES 1000
+
 static enum ak_rc posix_make_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     (void)fs;
-    if (mkdir(path, DIR_MODE) == 0) {
-        return AK_OK;
-    }
-    int failed = errno;
-    struct stat st;
-    if (failed == EEXIST && stat(path, &st) == 0) {
-        failed = S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+    int failed = EEXIST;
+    for (int i = 0; failed == EEXIST && i < MAKE_DIR_TRIES; i++) {
+        struct stat st;
+        failed = mkdir(path, DIR_MODE) == 0 ? 0 : errno;
+        if (failed == EEXIST && stat(path, &st) == 0) {
+            failed = S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+        }
     }
     return failed ? ak_fail_errno(err, failed, "make folder '%s'", path) : AK_OK;
+}
+
+static enum ak_rc posix_remove_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
+{
+    (void)fs;
+    if (rmdir(path) == 0) {
+        return AK_OK;
+    }
+    if (errno == ENOTEMPTY || errno == EEXIST) {
+        return ak_fail(err, AK_CONFLICT, "remove folder '%s': it is not empty", path);
+    }
+    return ak_fail_errno(err, errno, "remove folder '%s'", path);
 }
 
 static enum ak_rc posix_sync_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
@@ -265,6 +296,9 @@ static enum ak_rc posix_list(struct ak_fs *fs, const char *path, ak_dir_fn fn, v
 {
     (void)fs;
     DIR *dir = opendir(path);
+    if (!dir && errno == ENOTDIR) {
+        return ak_fail(err, AK_NOT_FOUND, "'%s' is no folder", path);
+    }
     if (!dir) {
         return ak_fail_errno(err, errno, "open folder '%s'", path);
     }
@@ -313,8 +347,10 @@ struct ak_fs *ak_fs_posix(void)
     static const struct ak_fs_ops ops = {
         .open = posix_open,
         .rename = posix_rename,
+        .link = posix_link,
         .remove = posix_remove,
         .make_dir = posix_make_dir,
+        .remove_dir = posix_remove_dir,
         .sync_dir = posix_sync_dir,
         .list = posix_list,
         .stat = posix_stat,
@@ -335,6 +371,11 @@ enum ak_rc ak_fs_rename(struct ak_fs *fs, const char *from, const char *to, stru
     return fs->ops->rename(fs, from, to, err);
 }
 
+enum ak_rc ak_fs_link(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err)
+{
+    return fs->ops->link(fs, from, to, err);
+}
+
 enum ak_rc ak_fs_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     return fs->ops->remove(fs, path, err);
@@ -343,6 +384,11 @@ enum ak_rc ak_fs_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
 enum ak_rc ak_fs_make_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     return fs->ops->make_dir(fs, path, err);
+}
+
+enum ak_rc ak_fs_remove_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
+{
+    return fs->ops->remove_dir(fs, path, err);
 }
 
 enum ak_rc ak_fs_sync_dir(struct ak_fs *fs, const char *path, struct ak_err *err)

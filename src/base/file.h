@@ -53,10 +53,16 @@ struct ak_fs_ops {
     enum ak_rc (*open)(struct ak_fs *fs, const char *path, unsigned flags, struct ak_file **file,
                        struct ak_err *err);
     enum ak_rc (*rename)(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err);
+    /* A second name for a file's bytes. AK_EXISTS: `to` is there; AK_UNSUPPORTED: the two are on
+     * different file systems, or theirs has no such thing. */
+    enum ak_rc (*link)(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err);
     enum ak_rc (*remove)(struct ak_fs *fs, const char *path, struct ak_err *err); /* file */
     /* A folder that exists already is AK_OK. */
     enum ak_rc (*make_dir)(struct ak_fs *fs, const char *path, struct ak_err *err);
+    /* AK_CONFLICT: it is not empty. */
+    enum ak_rc (*remove_dir)(struct ak_fs *fs, const char *path, struct ak_err *err);
     enum ak_rc (*sync_dir)(struct ak_fs *fs, const char *path, struct ak_err *err);
+    /* AK_NOT_FOUND: there is none, or no folder. */
     enum ak_rc (*list)(struct ak_fs *fs, const char *path, ak_dir_fn fn, void *ctx,
                        struct ak_err *err);
     enum ak_rc (*stat)(struct ak_fs *fs, const char *path, uint64_t *size, struct ak_err *err);
@@ -75,8 +81,11 @@ AK_MUST enum ak_rc ak_fs_open(struct ak_fs *fs, const char *path, unsigned flags
                               struct ak_file **file, struct ak_err *err);
 AK_MUST enum ak_rc ak_fs_rename(struct ak_fs *fs, const char *from, const char *to,
                                 struct ak_err *err);
+AK_MUST enum ak_rc ak_fs_link(struct ak_fs *fs, const char *from, const char *to,
+                              struct ak_err *err);
 AK_MUST enum ak_rc ak_fs_remove(struct ak_fs *fs, const char *path, struct ak_err *err);
 AK_MUST enum ak_rc ak_fs_make_dir(struct ak_fs *fs, const char *path, struct ak_err *err);
+AK_MUST enum ak_rc ak_fs_remove_dir(struct ak_fs *fs, const char *path, struct ak_err *err);
 /* Like mkdir -p, each new name made durable. */
 AK_MUST enum ak_rc ak_fs_make_dirs(struct ak_fs *fs, const char *path, struct ak_err *err);
 AK_MUST enum ak_rc ak_fs_sync_dir(struct ak_fs *fs, const char *path, struct ak_err *err);

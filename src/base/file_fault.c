@@ -1,9 +1,9 @@
 /* file_fault.c — a file system that fails on purpose, over another one.
  *
  * Operations are counted by their bit in `enum ak_fs_op`: truncate counts as a write, make_dir as
- * an open; list, stat, size and free_bytes never fail here. A write that is made to fail has
- * already written the first half of its bytes, as a real one may have; all others that are made to
- * fail have done nothing.
+ * an open, link as a rename, remove_dir as a remove; list, stat, size and free_bytes never fail
+ * here. A write that is made to fail has already written the first half of its bytes, as a real one
+ * may have; all others that are made to fail have done nothing.
  */
 #include "base/file.h"
 #include "base/mem.h"
@@ -159,6 +159,15 @@ static enum ak_rc fault_rename(struct ak_fs *fs, const char *from, const char *t
     return ak_fs_rename(fault->under, from, to, err);
 }
 
+static enum ak_rc fault_link(struct ak_fs *fs, const char *from, const char *to, struct ak_err *err)
+{
+    struct ak_fs_fault *fault = fault_of(fs);
+    if (must_fail(fault, AK_FS_RENAME)) {
+        return refuse(fault, "link", err);
+    }
+    return ak_fs_link(fault->under, from, to, err);
+}
+
 static enum ak_rc fault_remove(struct ak_fs *fs, const char *path, struct ak_err *err)
 {
     struct ak_fs_fault *fault = fault_of(fs);
@@ -175,6 +184,15 @@ static enum ak_rc fault_make_dir(struct ak_fs *fs, const char *path, struct ak_e
         return refuse(fault, "make folder", err);
     }
     return ak_fs_make_dir(fault->under, path, err);
+}
+
+static enum ak_rc fault_remove_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
+{
+    struct ak_fs_fault *fault = fault_of(fs);
+    if (must_fail(fault, AK_FS_REMOVE)) {
+        return refuse(fault, "remove folder", err);
+    }
+    return ak_fs_remove_dir(fault->under, path, err);
 }
 
 static enum ak_rc fault_sync_dir(struct ak_fs *fs, const char *path, struct ak_err *err)
@@ -208,8 +226,10 @@ struct ak_fs_fault *ak_fs_fault_open(struct ak_fs *under)
     static const struct ak_fs_ops ops = {
         .open = fault_open,
         .rename = fault_rename,
+        .link = fault_link,
         .remove = fault_remove,
         .make_dir = fault_make_dir,
+        .remove_dir = fault_remove_dir,
         .sync_dir = fault_sync_dir,
         .list = fault_list,
         .stat = fault_stat,

@@ -200,6 +200,32 @@ void ak_sha256(const void *p, size_t len, uint8_t digest[32])
     AK_ASSERT(done == 1);
 }
 
+void ak_sha256_init(struct ak_sha256 *hash)
+{
+    EVP_MD_CTX *state = EVP_MD_CTX_new();
+    AK_ASSERT(state != NULL && EVP_DigestInit_ex(state, EVP_sha256(), NULL) == 1);
+    hash->state = state;
+}
+
+void ak_sha256_update(struct ak_sha256 *hash, const void *p, size_t len)
+{
+    int done = EVP_DigestUpdate(hash->state, p, len);
+    AK_ASSERT(done == 1);
+}
+
+void ak_sha256_final(struct ak_sha256 *hash, uint8_t digest[32])
+{
+    int done = EVP_DigestFinal_ex(hash->state, digest, NULL);
+    AK_ASSERT(done == 1);
+    ak_sha256_release(hash);
+}
+
+void ak_sha256_release(struct ak_sha256 *hash)
+{
+    EVP_MD_CTX_free(hash->state);
+    hash->state = NULL;
+}
+
 const char *ak_hash_openssl_version(void)
 {
     return OpenSSL_version(OPENSSL_VERSION_STRING);

@@ -20,4 +20,12 @@ static inline uint64_t ak_mix64(uint64_t x)
     return x ^ (x >> 31);
 }
 void ak_sha256(const void *p, size_t len, uint8_t digest[32]);
-const char *ak_hash_openssl_version(void); /* of the library in use: "3.0.17" */
+/* SHA-256 of bytes that come in parts: init, any number of updates, final. One thread at a time. */
+struct ak_sha256 {
+    void *state; /* NULL: neither begun nor under way */
+};
+void ak_sha256_init(struct ak_sha256 *hash);
+void ak_sha256_update(struct ak_sha256 *hash, const void *p, size_t len);
+void ak_sha256_final(struct ak_sha256 *hash, uint8_t digest[32]); /* and releases */
+void ak_sha256_release(struct ak_sha256 *hash); /* one that is given up; idempotent */
+const char *ak_hash_openssl_version(void);      /* of the library in use: "3.0.17" */

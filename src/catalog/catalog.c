@@ -28,7 +28,7 @@ static const char *const settings =
 
 #define COLUMNS                                                                                    \
     "uuid, name, dimension, metric, embedding_model, m, ef_construction, ef_search, quantization," \
-    " state, created_us, generation, lsn, documents, image_bytes, tiny"
+    " state, created_us, generation, lsn, documents, image_bytes, tiny, image_lsn"
 
 static const char *const sql_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -40,11 +40,11 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_EACH] = "SELECT " COLUMNS " FROM collections WHERE database=?1 AND name>?2"
                  " ORDER BY name LIMIT ?3",
     [SQL_CREATE] = "INSERT INTO collections(" COLUMNS ", database)"
-                   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,0,0,0,0,0,?12)",
+                   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,0,0,0,0,0,0,?12)",
     [SQL_FIND] = "SELECT id FROM collections WHERE uuid=?1",
     [SQL_DELETE] = "DELETE FROM collections WHERE id=?1",
     [SQL_CHECKPOINT] = "UPDATE collections SET generation=?2, lsn=?3, documents=?4,"
-                       " image_bytes=?5, tiny=?6 WHERE id=?1",
+                       " image_bytes=?5, tiny=?6, image_lsn=?7 WHERE id=?1",
     [SQL_TINY_PUT] = "INSERT INTO tiny_images(collection, image) VALUES(?1,?2)"
                      " ON CONFLICT(collection) DO UPDATE SET image=excluded.image",
     [SQL_TINY_DELETE] = "DELETE FROM tiny_images WHERE collection=?1",
@@ -53,6 +53,29 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_SET] = "INSERT INTO settings(name, value) VALUES(?1,?2)"
                 " ON CONFLICT(name) DO UPDATE SET value=excluded.value",
     [SQL_GET] = "SELECT value FROM settings WHERE name=?1",
+    [SQL_JOB_PUT] = "INSERT INTO jobs(" AK_CATALOG_JOB_COLUMNS ")"
+                    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)"
+                    " ON CONFLICT(uuid) DO UPDATE SET kind=excluded.kind, state=excluded.state,"
+                    " step=excluded.step, owes=excluded.owes, collection=excluded.collection,"
+                    " snapshot=excluded.snapshot, target=excluded.target,"
+                    " finished_us=excluded.finished_us, rc=excluded.rc, error=excluded.error,"
+                    " payload=excluded.payload",
+    [SQL_JOB_STEP] = "UPDATE jobs SET step=?2 WHERE uuid=?1",
+    [SQL_JOB_GET] = "SELECT " AK_CATALOG_JOB_COLUMNS " FROM jobs WHERE uuid=?1",
+    [SQL_JOBS_NEWEST] = "SELECT " AK_CATALOG_JOB_COLUMNS " FROM jobs ORDER BY uuid DESC LIMIT ?1",
+    [SQL_JOBS_OPEN] = "SELECT " AK_CATALOG_JOB_COLUMNS " FROM jobs WHERE (state=0 OR owes<>0)"
+                      " AND uuid>?1 ORDER BY uuid LIMIT ?2",
+    [SQL_JOBS_PRUNE] = "DELETE FROM jobs WHERE state<>0 AND owes=0 AND finished_us<?1",
+    [SQL_SNAPSHOT_PUT] = "INSERT INTO snapshots(uuid, collection, created_us, lsn, bytes)"
+                         " VALUES(?1,?2,?3,?4,?5) ON CONFLICT(uuid) DO NOTHING",
+    [SQL_SNAPSHOT_DELETE] = "DELETE FROM snapshots WHERE uuid=?1",
+    [SQL_SNAPSHOT_NEWEST] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots"
+                            " WHERE collection=?1 ORDER BY uuid DESC LIMIT 1",
+    [SQL_SNAPSHOT_LAST] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots"
+                          " ORDER BY created_us DESC LIMIT 1",
+    [SQL_SNAPSHOTS_OLDER] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots s"
+                            " WHERE created_us<?1 AND uuid<(SELECT max(uuid) FROM snapshots n"
+                            " WHERE n.collection=s.collection) ORDER BY created_us LIMIT ?2",
 };
 
 static enum ak_rc code_of(int sqlite_rc)
@@ -65,6 +88,7 @@ static enum ak_rc code_of(int sqlite_rc)
         return AK_NO_SPACE;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+    case SQLITE_ERROR: /* our statements are fixed: only a schema that is not ours refuses them */
         return AK_CORRUPT;
     case SQLITE_NOMEM:
         return AK_NOMEM;
@@ -108,23 +132,6 @@ enum ak_rc ak_catalog_exec(struct ak_catalog *catalog, const char *text, struct 
 {
     int rc = sqlite3_exec(catalog->db, text, NULL, NULL, NULL);
     return rc == SQLITE_OK ? AK_OK : ak_catalog_fail(catalog, rc, "set up", err);
-}
-
-/* --- Binding: text and blobs are borrowed until the statement is reset. --- */
-
-static void bind_str(sqlite3_stmt *stmt, int at, struct ak_str s)
-{
-    (void)sqlite3_bind_text64(stmt, at, s.len ? s.p : "", s.len, SQLITE_STATIC, SQLITE_UTF8);
-}
-
-static void bind_uuid(sqlite3_stmt *stmt, int at, const struct ak_uuid *id)
-{
-    (void)sqlite3_bind_blob64(stmt, at, id->b, sizeof id->b, SQLITE_STATIC);
-}
-
-static void bind_u64(sqlite3_stmt *stmt, int at, uint64_t value)
-{
-    (void)sqlite3_bind_int64(stmt, at, (sqlite3_int64)value);
 }
 
 static enum ak_rc open_database(struct ak_catalog *catalog, const char *path, struct ak_err *err)
@@ -275,6 +282,7 @@ static enum ak_rc checkpoint_one(struct ak_catalog *catalog,
     bind_u64(update, 4, checkpoint->documents);
     bind_u64(update, 5, checkpoint->image_bytes);
     bind_u64(update, 6, checkpoint->tiny);
+    bind_u64(update, 7, checkpoint->image_lsn);
     enum catalog_sql tiny = checkpoint->tiny ? SQL_TINY_PUT : SQL_TINY_DELETE;
     (void)sqlite3_bind_int64(catalog->sql[tiny], 1, row);
     if (checkpoint->tiny) {
@@ -316,6 +324,29 @@ enum ak_rc ak_catalog_checkpoint(struct ak_catalog *catalog,
     struct checkpoint_list list = {commits, count};
     struct catalog_change change = {.apply = apply_checkpoints, .arg = &list};
     return count ? ak_catalog_change(catalog, &change, err) : AK_OK;
+}
+
+static enum ak_rc apply_adopt(struct ak_catalog *catalog, const void *arg, struct ak_err *err)
+{
+    const struct ak_catalog_adoption *adoption = arg;
+    enum ak_rc rc = adoption->create ? apply_create(catalog, &adoption->row->info, err) : AK_OK;
+    if (rc == AK_OK) {
+        struct ak_checkpoint_commit commit = {.id = adoption->row->info.id,
+                                              .checkpoint = adoption->row->checkpoint};
+        rc = checkpoint_one(catalog, &commit, err);
+    }
+    if (rc == AK_OK && adoption->job) {
+        rc = ak_catalog_job_step(catalog, adoption->job, adoption->job_step, err);
+    }
+    return rc;
+}
+
+enum ak_rc ak_catalog_adopt(struct ak_catalog *catalog, const struct ak_catalog_adoption *adoption,
+                            struct ak_err *err)
+{
+    AK_ASSERT(!adoption->row->checkpoint.tiny);
+    struct catalog_change change = {.apply = apply_adopt, .arg = adoption};
+    return ak_catalog_change(catalog, &change, err);
 }
 
 struct setting {
@@ -399,20 +430,6 @@ struct row_batch {
     struct ak_arena texts;
 };
 
-static struct ak_str column_str(sqlite3_stmt *stmt, int at)
-{
-    const void *p = sqlite3_column_text(stmt, at);
-    int len = sqlite3_column_bytes(stmt, at);
-    return p ? (struct ak_str){p, (size_t)len} : AK_STR_NONE;
-}
-
-static uint32_t column_u32(sqlite3_stmt *stmt, int at)
-{
-    sqlite3_int64 value = sqlite3_column_int64(stmt, at);
-    /* No limit allows the largest, so the row is refused. */
-    return value >= 0 && value <= UINT32_MAX ? (uint32_t)value : UINT32_MAX;
-}
-
 /* The present row of `stmt`; texts are SQLite's until the next step. */
 static enum ak_rc read_row(sqlite3_stmt *stmt, struct ak_catalog_row *row, struct ak_err *err)
 {
@@ -440,6 +457,7 @@ static enum ak_rc read_row(sqlite3_stmt *stmt, struct ak_catalog_row *row, struc
         .documents = (uint64_t)sqlite3_column_int64(stmt, 13),
         .image_bytes = (uint64_t)sqlite3_column_int64(stmt, 14),
         .tiny = sqlite3_column_int(stmt, 15) != 0,
+        .image_lsn = (uint64_t)sqlite3_column_int64(stmt, 16),
     };
     if (!is_sound || ak_collection_info_check(info, NULL) != AK_OK) {
         return ak_fail(err, AK_CORRUPT, "catalog: the row of collection '%.*s' is damaged",
@@ -504,6 +522,14 @@ enum ak_rc ak_catalog_each(struct ak_catalog *catalog, ak_catalog_row_fn fn, voi
     ak_arena_release(&batch->texts);
     ak_free(batch);
     return rc;
+}
+
+bool ak_catalog_is_failed(struct ak_catalog *catalog)
+{
+    ak_mutex_lock(&catalog->db_lock);
+    bool is_failed = ak_catalog_vfs_is_failed(catalog->vfs);
+    ak_mutex_unlock(&catalog->db_lock);
+    return is_failed;
 }
 
 enum ak_rc ak_catalog_check(struct ak_catalog *catalog, struct ak_err *err)

@@ -7,6 +7,7 @@
 #include "base/sync.h"
 #include "catalog/catalog.h"
 #include <sqlite3.h>
+#include <string.h>
 
 /* Statements prepared at open. The texts are in catalog.c. */
 enum catalog_sql {
@@ -26,6 +27,17 @@ enum catalog_sql {
     SQL_TINY_GET,
     SQL_SET,
     SQL_GET,
+    SQL_JOB_PUT,
+    SQL_JOB_STEP,
+    SQL_JOB_GET,
+    SQL_JOBS_NEWEST,
+    SQL_JOBS_OPEN,
+    SQL_JOBS_PRUNE,
+    SQL_SNAPSHOT_PUT,
+    SQL_SNAPSHOT_DELETE,
+    SQL_SNAPSHOT_NEWEST,
+    SQL_SNAPSHOT_LAST,
+    SQL_SNAPSHOTS_OLDER,
     SQL_COUNT
 };
 
@@ -87,3 +99,56 @@ enum ak_rc ak_catalog_fail(struct ak_catalog *catalog, int sqlite_rc, const char
 int ak_catalog_run(struct ak_catalog *catalog, enum catalog_sql sql);
 AK_MUST enum ak_rc ak_catalog_exec(struct ak_catalog *catalog, const char *text,
                                    struct ak_err *err);
+
+/* --- catalog_jobs.c --- */
+
+#define AK_CATALOG_JOB_COLUMNS                                                                     \
+    "uuid, kind, state, step, owes, collection, snapshot, target, created_us, finished_us, rc,"    \
+    " error, payload"
+
+/* Inside a change: the job's row is at `step` now. AK_NOT_FOUND. */
+AK_MUST enum ak_rc ak_catalog_job_step(struct ak_catalog *catalog, const struct ak_uuid *id,
+                                       uint32_t step, struct ak_err *err);
+
+/* --- Binding: text and blobs are borrowed until the statement is reset. --- */
+
+static inline void bind_str(sqlite3_stmt *stmt, int at, struct ak_str s)
+{
+    (void)sqlite3_bind_text64(stmt, at, s.len ? s.p : "", s.len, SQLITE_STATIC, SQLITE_UTF8);
+}
+
+static inline void bind_uuid(sqlite3_stmt *stmt, int at, const struct ak_uuid *id)
+{
+    (void)sqlite3_bind_blob64(stmt, at, id->b, sizeof id->b, SQLITE_STATIC);
+}
+
+static inline void bind_u64(sqlite3_stmt *stmt, int at, uint64_t value)
+{
+    (void)sqlite3_bind_int64(stmt, at, (sqlite3_int64)value);
+}
+
+/* --- Columns of the present row; texts are SQLite's until the next step. --- */
+
+static inline struct ak_str column_str(sqlite3_stmt *stmt, int at)
+{
+    const void *p = sqlite3_column_text(stmt, at);
+    int len = sqlite3_column_bytes(stmt, at);
+    return p ? (struct ak_str){p, (size_t)len} : AK_STR_NONE;
+}
+
+static inline uint32_t column_u32(sqlite3_stmt *stmt, int at)
+{
+    sqlite3_int64 value = sqlite3_column_int64(stmt, at);
+    /* No limit allows the largest, so the row is refused. */
+    return value >= 0 && value <= UINT32_MAX ? (uint32_t)value : UINT32_MAX;
+}
+
+static inline bool column_uuid(sqlite3_stmt *stmt, int at, struct ak_uuid *id)
+{
+    const void *p = sqlite3_column_blob(stmt, at);
+    bool is_sound = p && sqlite3_column_bytes(stmt, at) == (int)sizeof id->b;
+    if (is_sound) {
+        memcpy(id->b, p, sizeof id->b);
+    }
+    return is_sound;
+}

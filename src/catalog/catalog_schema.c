@@ -5,8 +5,8 @@
  * new step at the end. application_id marks the file as ours.
  *
  * Numbers of 64 bits without sign (LSN, generation, settings) are stored as SQLite's signed
- * integers of the same bits. metric and quantization are stored by name, state by number (enum
- * order).
+ * integers of the same bits. metric, quantization and result codes are stored by name, state by
+ * number (enum order).
  */
 #include "catalog/catalog_priv.h"
 #include <stdio.h>
@@ -42,6 +42,34 @@ static const char *const steps[] = {
     "  tiny INTEGER NOT NULL DEFAULT 0,"
     "  UNIQUE(database, name)) STRICT;"
     "CREATE TABLE tiny_images(collection INTEGER PRIMARY KEY, image BLOB NOT NULL) STRICT;",
+    /* 2: jobs, the snapshots made here, and images that came from another node (image_lsn). */
+    "ALTER TABLE collections ADD COLUMN image_lsn INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE collections SET image_lsn=lsn;"
+    "CREATE TABLE jobs("
+    "  id INTEGER PRIMARY KEY,"
+    "  uuid BLOB NOT NULL UNIQUE,"
+    "  kind TEXT NOT NULL,"
+    "  state INTEGER NOT NULL,"
+    "  step INTEGER NOT NULL,"
+    "  owes INTEGER NOT NULL,"
+    "  collection BLOB NOT NULL,"
+    "  snapshot BLOB NOT NULL,"
+    "  target BLOB NOT NULL,"
+    "  created_us INTEGER NOT NULL,"
+    "  finished_us INTEGER NOT NULL,"
+    "  rc TEXT NOT NULL,"
+    "  error TEXT NOT NULL,"
+    "  payload TEXT NOT NULL) STRICT;"
+    "CREATE INDEX jobs_open ON jobs(uuid) WHERE state=0 OR owes<>0;"
+    "CREATE INDEX jobs_finished ON jobs(finished_us);"
+    "CREATE TABLE snapshots("
+    "  uuid BLOB PRIMARY KEY,"
+    "  collection BLOB NOT NULL,"
+    "  created_us INTEGER NOT NULL,"
+    "  lsn INTEGER NOT NULL,"
+    "  bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX snapshots_of ON snapshots(collection, uuid);"
+    "CREATE INDEX snapshots_by_time ON snapshots(created_us);",
 };
 
 #define VERSION_NOW ((int)(sizeof steps / sizeof steps[0]))

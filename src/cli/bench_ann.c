@@ -34,6 +34,7 @@ struct options {
     const char *truth_scores;
     const char *metric;
     const char *ef;
+    const char *quantization;
     uint64_t k;
     uint64_t threads;
     uint64_t m;
@@ -55,6 +56,7 @@ struct point {
 struct bench {
     struct options o;
     enum ak_metric metric;
+    enum ak_quantization quantization;
     struct vectors base;
     struct vectors query;
     struct ak_epoch *epoch;
@@ -269,7 +271,8 @@ static enum ak_rc build(struct bench *b, struct ak_err *err)
         .metric = b->metric,
         .params = {.m = (uint32_t)b->o.m,
                    .ef_construction = (uint32_t)b->o.ef_construction,
-                   .ef_search = 64},
+                   .ef_search = 64,
+                   .quantization = b->quantization},
         .seed = 1,
         .epoch = b->epoch,
     };
@@ -399,14 +402,15 @@ static void print_table(const struct bench *b, double bytes)
 
 static void print_json(const struct bench *b, double bytes)
 {
-    (void)printf("{\"vectors\":%u,\"dimension\":%u,\"metric\":\"%s\",\"m\":%" PRIu64
-                 ",\"ef_construction\":%" PRIu64 ",\"threads\":%" PRIu64
-                 ",\"kernels\":\"%s\",\"add_seconds\":%.4f,\"build_seconds\":%.4f,"
-                 "\"truth_seconds\":%.4f,\"bytes_per_vector\":%.1f,\"queries\":%u,\"k\":%" PRIu64
-                 ",\"points\":[",
-                 b->base.count, b->base.dimension, ak_metric_name(b->metric), b->o.m,
-                 b->o.ef_construction, b->o.threads, ak_simd_get()->name, b->add_seconds,
-                 b->build_seconds, b->truth_seconds, bytes, b->query.count, b->o.k);
+    (void)printf(
+        "{\"vectors\":%u,\"dimension\":%u,\"metric\":\"%s\",\"quantization\":\"%s\",\"m\":%" PRIu64
+        ",\"ef_construction\":%" PRIu64 ",\"threads\":%" PRIu64
+        ",\"kernels\":\"%s\",\"add_seconds\":%.4f,\"build_seconds\":%.4f,"
+        "\"truth_seconds\":%.4f,\"bytes_per_vector\":%.1f,\"queries\":%u,\"k\":%" PRIu64
+        ",\"points\":[",
+        b->base.count, b->base.dimension, ak_metric_name(b->metric), b->o.quantization, b->o.m,
+        b->o.ef_construction, b->o.threads, ak_simd_get()->name, b->add_seconds, b->build_seconds,
+        b->truth_seconds, bytes, b->query.count, b->o.k);
     for (size_t i = 0; i < b->ef_count; i++) {
         const struct point *p = &b->points[i];
         (void)printf("%s{\"ef\":%u,\"recall\":%.5f,", i ? "," : "", p->ef, p->recall);
@@ -470,6 +474,7 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     *o = (struct options){.metric = "cosine",
                           .ef = "16,32,64,128,256",
+                          .quantization = "u8",
                           .k = 10,
                           .threads = cores > 0 ? (uint64_t)cores : 1,
                           .m = 16,
@@ -485,6 +490,8 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
         {"m", 0, AK_ARG_UINT, &o->m, 4, 64, "N", "links of a vector (16)"},
         {"ef-construction", 0, AK_ARG_UINT, &o->ef_construction, 16, 2000, "N",
          "candidates looked at when linking (200)"},
+        {"quantization", 0, AK_ARG_TEXT, &o->quantization, 0, 0, "NAME",
+         "codes that searches walk on: u8 (default) or none"},
         {"truth-scores", 0, AK_ARG_TEXT, &o->truth_scores, 0, 0, "F.npy",
          "true scores f32[queries, ≥ k] instead of an exact search"},
         {"truth", 0, AK_ARG_TEXT, &o->truth, 0, 0, "F.npy",
@@ -511,6 +518,9 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
         } else if (!ak_metric_parse(ak_str_of(o->metric), &b->metric)) {
             rc = ak_fail(err, AK_INVALID, "--metric is \"%s\"; allowed are cosine, dot, l2",
                          o->metric);
+        } else if (!ak_quantization_parse(ak_str_of(o->quantization), &b->quantization)) {
+            rc = ak_fail(err, AK_INVALID, "--quantization is \"%s\"; allowed are none, u8",
+                         o->quantization);
         } else if (o->truth && !o->truth_scores) {
             rc = ak_fail(err, AK_INVALID, "--truth goes with --truth-scores");
         } else {

@@ -6,7 +6,9 @@
 
 static const struct ak_cli_command commands[] = {
 #define AK_CLI_COMMAND(name, summary) {#name, ak_cli_##name, summary},
+#define AK_CLI_COMMAND_NAMED(text, name, summary) {text, ak_cli_##name, summary},
 #include "cli/commands.def"
+#undef AK_CLI_COMMAND_NAMED
 #undef AK_CLI_COMMAND
 };
 

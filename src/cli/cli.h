@@ -20,7 +20,9 @@ struct ak_cli_command {
 
 #define AK_CLI_COMMAND(name, summary)                                                              \
     enum ak_rc ak_cli_##name(int argc, char **argv, struct ak_err *err);
+#define AK_CLI_COMMAND_NAMED(text, name, summary) AK_CLI_COMMAND(name, summary)
 #include "cli/commands.def"
+#undef AK_CLI_COMMAND_NAMED
 #undef AK_CLI_COMMAND
 
 const struct ak_cli_command *ak_cli_commands(size_t *count);

@@ -80,12 +80,16 @@ static enum ak_rc broken(struct ak_client *client, int error, struct ak_err *err
 
 /* *answered: the server closed its reading side early, so it may have answered already. */
 static enum ak_rc send_all(struct ak_client *client, struct ak_str bytes, uint32_t timeout_ms,
-                           bool *answered, struct ak_err *err)
+                           const struct ak_request *told, bool *answered, struct ak_err *err)
 {
+    size_t total = bytes.len;
     while (bytes.len > 0) {
         ssize_t n = send(client->fd, bytes.p, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) {
             bytes = ak_str_sub(bytes, (size_t)n, bytes.len);
+            if (told && told->sent) {
+                told->sent(told->ctx, total - bytes.len);
+            }
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -148,7 +152,8 @@ static enum ak_rc need(struct ak_client *client, size_t len, uint32_t timeout_ms
     return AK_OK;
 }
 
-static enum ak_rc read_chunks(struct ak_client *client, uint32_t timeout_ms, struct ak_buf *body,
+static enum ak_rc read_chunks(struct ak_client *client, uint32_t timeout_ms,
+                              const struct ak_request *sink, struct ak_buf *body,
                               struct ak_err *err)
 {
     for (;;) {
@@ -178,7 +183,14 @@ static enum ak_rc read_chunks(struct ak_client *client, uint32_t timeout_ms, str
         if (rc != AK_OK) {
             return rc;
         }
-        ak_buf_add(body, client->in.p + head, size);
+        if (sink && size) {
+            rc = sink->sink(sink->ctx, client->in.p + head, size, err);
+            if (rc != AK_OK) {
+                return rc;
+            }
+        } else {
+            ak_buf_add(body, client->in.p + head, size);
+        }
         consume(&client->in, head + size + 2);
         if (size == 0) {
             return ak_buf_check(body, err); /* trailers are not used by our server */
@@ -187,10 +199,12 @@ static enum ak_rc read_chunks(struct ak_client *client, uint32_t timeout_ms, str
 }
 
 static enum ak_rc read_body(struct ak_client *client, const struct ak_response_head *head,
-                            uint32_t timeout_ms, struct ak_buf *body, struct ak_err *err)
+                            uint32_t timeout_ms, const struct ak_request *request,
+                            struct ak_buf *body, struct ak_err *err)
 {
     if (head->chunked) {
-        return read_chunks(client, timeout_ms, body, err);
+        bool to_sink = request->sink && head->status / 100 == 2;
+        return read_chunks(client, timeout_ms, to_sink ? request : NULL, body, err);
     }
     if (head->has_length) {
         if (head->length > RESPONSE_MAX - READ_STEP) {
@@ -274,10 +288,10 @@ enum ak_rc ak_client_send(struct ak_client *client, const struct ak_request *req
     bool answered = false;
     rc = ak_buf_check(&head, err);
     if (rc == AK_OK) {
-        rc = send_all(client, ak_buf_str(&head), timeout_ms, &answered, err);
+        rc = send_all(client, ak_buf_str(&head), timeout_ms, NULL, &answered, err);
     }
     if (rc == AK_OK && request->content_type && !answered) {
-        rc = send_all(client, request->body, timeout_ms, &answered, err);
+        rc = send_all(client, request->body, timeout_ms, request, &answered, err);
     }
     ak_buf_release(&head);
     struct ak_response_head response = {0};
@@ -286,7 +300,7 @@ enum ak_rc ak_client_send(struct ak_client *client, const struct ak_request *req
     }
     if (rc == AK_OK) {
         ak_buf_clear(body);
-        rc = read_body(client, &response, timeout_ms, body, err);
+        rc = read_body(client, &response, timeout_ms, request, body, err);
     }
     if (rc != AK_OK || answered || !response.keep_alive) {
         disconnect(client);

@@ -66,7 +66,7 @@ void ak_config_init(struct ak_config *config)
 void ak_config_release(struct ak_config *config)
 {
     for (size_t i = 0; i < KEY_COUNT; i++) {
-        if (keys[i].type == AK_CONFIG_STRING) {
+        if (keys[i].type == AK_CONFIG_STRING || keys[i].type == AK_CONFIG_SECRET) {
             char **field = (char **)(void *)((char *)config + keys[i].offset);
             ak_free(*field);
             *field = NULL;

@@ -21,6 +21,7 @@
 
 enum ak_config_type {
     AK_CONFIG_STRING,   /* char * */
+    AK_CONFIG_SECRET,   /* char *, never shown */
     AK_CONFIG_UINT,     /* uint64_t */
     AK_CONFIG_SIZE,     /* uint64_t, bytes */
     AK_CONFIG_DURATION, /* uint64_t, milliseconds */
@@ -28,6 +29,7 @@ enum ak_config_type {
 };
 
 #define AK_CONFIG_C_STRING char *
+#define AK_CONFIG_C_SECRET char *
 #define AK_CONFIG_C_UINT uint64_t
 #define AK_CONFIG_C_SIZE uint64_t
 #define AK_CONFIG_C_DURATION uint64_t

@@ -35,6 +35,7 @@ static const char *range_text(const struct ak_config_key *key, char text[128])
         break;
     }
     case AK_CONFIG_STRING:
+    case AK_CONFIG_SECRET:
     default:
         (void)snprintf(text, 128, "%s", key->unit);
         break;

@@ -165,6 +165,9 @@ static enum ak_rc set_string(struct ak_config *config, const struct ak_config_ke
         return ak_fail(err, AK_INVALID, "%s has a NUL character in it", key->dotted);
     }
     char **field = field_of(config, key);
+    if (*field && key->type == AK_CONFIG_SECRET) {
+        explicit_bzero(*field, strlen(*field));
+    }
     ak_free(*field);
     *field = ak_strdup_n(value.p, value.len);
     return AK_OK;
@@ -179,6 +182,7 @@ enum ak_rc ak_config_set_text(struct ak_config *config, const struct ak_config_k
     uint64_t number;
     switch (key->type) {
     case AK_CONFIG_STRING:
+    case AK_CONFIG_SECRET:
         return set_string(config, key, value, err);
     case AK_CONFIG_CHOICE:
         return set_choice(config, key, value, shown, err);
@@ -216,6 +220,8 @@ enum ak_rc ak_config_set_number(struct ak_config *config, const struct ak_config
     (void)snprintf(shown, sizeof shown, "%" PRId64, value);
     char words[128];
     switch (key->type) {
+    case AK_CONFIG_SECRET:
+        return ak_fail(err, AK_INVALID, "%s is a number; it takes text in quotes", key->dotted);
     case AK_CONFIG_STRING:
         return ak_fail(err, AK_INVALID, "%s is %s; it takes text in quotes (%s)", key->dotted,
                        shown, key->unit);

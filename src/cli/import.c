@@ -1,6 +1,7 @@
 /* import.c — akidb import: documents from files into a collection. */
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/import_parquet.h"
 #include "cli/output.h"
 #include "cli/target.h"
 #include <inttypes.h>
@@ -17,6 +18,7 @@ struct options {
     const char *metric;
     const char *model;
     const char *file;
+    uint64_t dimension;
     bool create;
     bool wait;
     bool json;
@@ -171,6 +173,46 @@ static void print_totals(const struct options *o, const struct totals *t, const 
     }
 }
 
+static bool is_parquet(const struct options *o)
+{
+    return ak_str_has_suffix(ak_str_of(o->file), AK_STR(".parquet"));
+}
+
+/* Sent as it is: the server, or the folder's engine behind its API, reads the format. */
+static enum ak_rc run_parquet(const struct options *o, const struct ak_target_options *to,
+                              struct ak_err *err)
+{
+    const struct ak_import_parquet import = {
+        .target = *to,
+        .collection = o->collection,
+        .file = o->file,
+        .metric = o->metric,
+        .model = o->model,
+        .dimension = o->dimension,
+        .create = o->create,
+    };
+    char name[AK_TARGET_URL_MAX];
+    char text[3][AK_NUMBER_TEXT_MAX];
+    uint64_t documents = 0;
+    double began = now();
+    if (o->documents || o->wait) {
+        return ak_fail(err, AK_INVALID, "--%s does not go with a Parquet file",
+                       o->documents ? "documents" : "wait");
+    }
+    enum ak_rc rc = ak_import_parquet(&import, &documents, name, err);
+    double seconds = now() - began;
+    double rate = seconds > 0 ? (double)documents / seconds : 0;
+    if (rc == AK_OK && o->json) {
+        (void)printf("{\"documents\":%" PRIu64 ",\"seconds\":%.6f,\"per_second\":%.1f}\n",
+                     documents, seconds, rate);
+    } else if (rc == AK_OK) {
+        (void)printf("%s documents into '%s' of %s in %s (%s/s)\n",
+                     ak_text_count(documents, text[0]), o->collection, name,
+                     ak_text_seconds(seconds, text[1]), ak_text_count((uint64_t)rate, text[2]));
+    }
+    return rc;
+}
+
 enum ak_rc ak_cli_import(int argc, char **argv, struct ak_err *err)
 {
     struct options o = {0};
@@ -184,13 +226,16 @@ enum ak_rc ak_cli_import(int argc, char **argv, struct ak_err *err)
          "with --create: cosine (default), dot or l2"},
         {"model", 0, AK_ARG_TEXT, &o.model, 0, 0, "TEXT",
          "with --create: the embedding model, as a note"},
+        {"dimension", 'd', AK_ARG_UINT, &o.dimension, 1, AK_DIMENSION_MAX, "N",
+         "with --create of a .parquet file: numbers in a vector"},
         {"wait", 'w', AK_ARG_FLAG, &o.wait, 0, 0, NULL, "until every vector is linked"},
         AK_CLI_TARGET_OPTIONS(o.url, o.dir),
         {"json", 0, AK_ARG_FLAG, &o.json, 0, 0, NULL, "print the summary as JSON"},
     };
     struct ak_args args = {
         .command = "import",
-        .usage = "--collection NAME [--create] FILE.ndjson | - | FILE.npy [--documents F.ndjson]",
+        .usage = "--collection NAME [--create] FILE.ndjson | - | FILE.npy [--documents F.ndjson] | "
+                 "FILE.parquet",
         .about = "Loads documents into a collection. NDJSON has one document a line:\n"
                  "  {\"external_id\": \"doc-1\", \"vector\": [0.1, 0.2], \"metadata\": {\"lang\": "
                  "\"en\"}}\n"
@@ -198,7 +243,9 @@ enum ak_rc ak_cli_import(int argc, char **argv, struct ak_err *err)
                  "document\n"
                  "with an external_id and no id gets an id made from it, so that a second import "
                  "of the\n"
-                 "same file replaces and does not double.\n",
+                 "same file replaces and does not double. A .parquet file needs a column vector "
+                 "(list of\n"
+                 "float or double); document_id, external_id and metadata are used when there.\n",
         .examples =
             "  akidb import --collection docs --create docs.ndjson\n"
             "  akidb import --collection docs vectors.npy --documents docs.ndjson --wait\n"
@@ -216,7 +263,8 @@ enum ak_rc ak_cli_import(int argc, char **argv, struct ak_err *err)
         return ak_fail(err, AK_INVALID, "--collection NAME is needed");
     }
     if (args.word_count == 0) {
-        return ak_fail(err, AK_INVALID, "a file is needed: FILE.ndjson, FILE.npy or - (NDJSON)");
+        return ak_fail(err, AK_INVALID,
+                       "a file is needed: FILE.ndjson, FILE.npy, FILE.parquet or - (NDJSON)");
     }
     o.file = args.words[0];
     struct ak_config config;
@@ -224,10 +272,15 @@ enum ak_rc ak_cli_import(int argc, char **argv, struct ak_err *err)
     struct totals totals = {0};
     ak_config_init(&config);
     double began = now();
+    const struct ak_target_options to = {
+        .url = o.url, .dir = o.dir, .config = &config, .may_make = o.create};
     rc = ak_config_load(&config, &flags, environ, err);
+    if (rc == AK_OK && is_parquet(&o)) {
+        rc = run_parquet(&o, &to, err);
+        ak_config_release(&config);
+        return rc;
+    }
     if (rc == AK_OK) {
-        const struct ak_target_options to = {
-            .url = o.url, .dir = o.dir, .config = &config, .may_make = o.create};
         rc = ak_target_open(&to, &target, err);
     }
     char where[512] = "";

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cli/npy.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -303,7 +304,14 @@ static enum ak_rc next_vector(struct ak_rows *rows, struct ak_row *row, struct a
         rows->vectors_first = at;
         rows->vectors_count = count;
     }
-    row->vector = rows->vectors + (at - rows->vectors_first) * rows->dimension;
+    const float *vector = rows->vectors + (at - rows->vectors_first) * rows->dimension;
+    for (uint32_t i = 0; i < rows->dimension; i++) {
+        if (!isfinite(vector[i])) {
+            return ak_fail(err, AK_INVALID, "%s row %" PRIu64 ": number %u is not finite",
+                           rows->options.path, at, i);
+        }
+    }
+    row->vector = vector;
     return AK_OK;
 }
 

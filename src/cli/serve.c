@@ -1,7 +1,8 @@
 /* serve.c — akidb serve: everything opened bottom-up, and stopped top-down.
  *
  *   log, metrics ─▶ rest ─▶ http        /health answers, /ready says 503
- *                    engine (replays, on a thread of its own so that signals are heard) ─▶ service
+ *                    engine (replays, on a thread of its own so that signals are heard) ─▶ store
+ *                    ─▶ archive ─▶ service
  *                                        /ready says 200
  *   SIGTERM or SIGINT: stop accepting, finish requests, flush the log, checkpoint, exit 0
  *   a second one:      flush the log unless that is done, exit at once; the next start replays
@@ -48,6 +49,8 @@ struct server {
     struct ak_rest *rest;
     struct ak_http_server *http;
     struct ak_engine *engine;
+    struct ak_objstore *store;
+    struct ak_archive *archive;
     struct ak_service *service;
     int signals; /* signalfd */
     int news;    /* eventfd: the second thread is done */
@@ -143,6 +146,7 @@ static enum ak_rc open_http(struct server *server, struct ak_err *err)
         .body_timeout_ms = (uint32_t)config->server_body_timeout,
         .write_timeout_ms = (uint32_t)config->server_write_timeout,
         .connections_max = (uint32_t)config->server_connections_max,
+        .memory_max = config->server_memory_max,
         .body_max = (size_t)config->server_body_max,
         .app = ak_rest_app(server->rest),
         .log = server->log,
@@ -160,6 +164,24 @@ static void tell(struct server *server)
     AK_ASSERT(n == (ssize_t)sizeof one);
 }
 
+/* Over the engine: the object store, which may be away, and the archive. */
+static enum ak_rc open_archive(struct server *server, struct ak_engine *engine,
+                               struct ak_archive_options *options, struct ak_err *err)
+{
+    ak_serve_archive_options(&server->config, options);
+    enum ak_rc rc = ak_serve_open_store(&server->config, server->config.data_dir, true, server->log,
+                                        server->metrics, &server->store, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    ak_log_info(server->log, "serve", "snapshots are kept in %s", ak_objstore_name(server->store));
+    options->engine = engine;
+    options->store = server->store;
+    options->log = server->log;
+    options->metrics = server->metrics;
+    return ak_archive_open(options, &server->archive, err);
+}
+
 static enum ak_rc open_database(struct server *server, struct ak_err *err)
 {
     struct ak_engine_options options;
@@ -171,13 +193,17 @@ static enum ak_rc open_database(struct server *server, struct ak_err *err)
     if (rc != AK_OK) {
         return rc;
     }
+    struct ak_archive_options archive;
+    rc = open_archive(server, engine, &archive, err);
     const struct ak_service_options service = {
         .engine = engine,
+        .archive = server->archive,
+        .snapshots = archive.snapshots,
         .metrics = server->metrics,
         .log = server->log,
         .threads = (unsigned)server->config.server_workers,
     };
-    rc = ak_service_open(&service, &server->service, err);
+    rc = rc == AK_OK ? ak_service_open(&service, &server->service, err) : rc;
     if (rc == AK_OK) {
         /* The folder is ours now, so the note of its port is too. A full disk has no room for it,
          * and is no reason not to serve. */
@@ -219,10 +245,13 @@ static enum ak_rc flush_log(struct server *server, struct ak_err *err)
 static void stop_thread(void *arg)
 {
     struct server *server = arg;
+    ak_service_hurry(server->service, (uint32_t)server->config.server_shutdown_grace);
     ak_http_close(server->http, (uint32_t)server->config.server_shutdown_grace);
     server->http = NULL;
     ak_service_close(server->service);
     server->service = NULL;
+    ak_archive_close(server->archive); /* jobs stop at a safe point, and go on at the next start */
+    server->archive = NULL;
     ak_mutex_lock(&server->lock);
     struct ak_err err = {0};
     if (server->engine && flush_log(server, &err) != AK_OK) {
@@ -232,6 +261,8 @@ static void stop_thread(void *arg)
     ak_mutex_unlock(&server->lock);
     ak_engine_close(server->engine);
     server->engine = NULL;
+    ak_objstore_close(server->store);
+    server->store = NULL;
     tell(server);
 }
 
@@ -309,7 +340,9 @@ static void close_all(struct server *server)
     ak_http_close(server->http, 0);
     ak_service_close(server->service);
     ak_rest_close(server->rest);
+    ak_archive_close(server->archive);
     ak_engine_close(server->engine);
+    ak_objstore_close(server->store);
     ak_metrics_close(server->metrics);
     if (server->phase != OPENING) {
         ak_serve_remove_port(server->config.data_dir);

@@ -4,11 +4,24 @@
  * the other commands find it there.
  */
 #pragma once
+#include "archive/archive.h"
 #include "cli/config.h"
 #include "engine/engine.h"
 
 /* The engine as configured; dir too. log, metrics, clock and fs are left out. */
 void ak_serve_engine_options(const struct ak_config *config, struct ak_engine_options *options);
+/* The engine of a folder that a command works on. AK_NOT_FOUND: there is none, unless it may be
+ * made; AK_CONFLICT: a server has it open. */
+AK_MUST enum ak_rc ak_serve_open_engine(const struct ak_config *config, const char *dir,
+                                        bool may_make, struct ak_log *log,
+                                        struct ak_engine **engine, struct ak_err *err);
+/* The object store of the configuration; `dir` is the data folder. AK_INVALID: what is missing.
+ * With `lazy` a store that is away is no error. */
+AK_MUST enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, bool lazy,
+                                       struct ak_log *log, struct ak_metrics *metrics,
+                                       struct ak_objstore **store, struct ak_err *err);
+/* What is configured of the archive; engine, store, log, metrics and clock are left out. */
+void ak_serve_archive_options(const struct ak_config *config, struct ak_archive_options *options);
 /* false: no server has noted a port there. */
 AK_MUST bool ak_serve_read_port(const char *dir, uint16_t *port);
 AK_MUST enum ak_rc ak_serve_write_port(const char *dir, uint16_t port, struct ak_err *err);

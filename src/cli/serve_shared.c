@@ -1,6 +1,7 @@
-/* serve_shared.c — configuration to engine options, and the PORT file. */
+/* serve_shared.c — configuration to options of engine, store and archive, and the PORT file. */
 #include "base/file.h"
 #include "cli/serve.h"
+#include "objstore/s3.h"
 #include <stdio.h>
 
 #define PATH_MAX_BYTES 4200
@@ -63,4 +64,148 @@ void ak_serve_remove_port(const char *dir)
         enum ak_rc rc = ak_fs_remove(ak_fs_posix(), path, NULL);
         (void)rc; /* a stale note misleads nobody for long: its port does not answer */
     }
+}
+
+/* --- A folder for a command --- */
+
+/* Reading commands must not leave an empty database behind a mistyped path. */
+static enum ak_rc check_exists(const char *dir, struct ak_err *err)
+{
+    char path[4096];
+    uint64_t size;
+    int len = snprintf(path, sizeof path, "%s/catalog.db", dir);
+    if (len >= (int)sizeof path) {
+        return ak_fail(err, AK_INVALID, "the path of the data folder is too long");
+    }
+    enum ak_rc rc = ak_fs_stat(ak_fs_posix(), path, &size, err);
+    if (rc == AK_NOT_FOUND) {
+        return ak_fail(err, rc, "%s is no data folder of AkiDB", dir);
+    }
+    return rc;
+}
+
+enum ak_rc ak_serve_open_engine(const struct ak_config *config, const char *dir, bool may_make,
+                                struct ak_log *log, struct ak_engine **engine, struct ak_err *err)
+{
+    enum ak_rc rc = may_make ? AK_OK : check_exists(dir, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    struct ak_engine_options options;
+    ak_serve_engine_options(config, &options);
+    options.dir = dir;
+    options.log = log;
+    rc = ak_engine_open(&options, engine, err);
+    uint16_t port;
+    if (rc == AK_CONFLICT && ak_serve_read_port(dir, &port)) {
+        return ak_fail(err, rc,
+                       "a server has %s open: leave --data out, or say --url http://127.0.0.1:%u",
+                       dir, port);
+    }
+    return rc;
+}
+
+/* --- The object store --- */
+
+enum { STORE_AUTO, STORE_DIR, STORE_S3 }; /* as config.def lists the words of objects.store */
+
+static bool is_set(const char *text)
+{
+    return text && text[0];
+}
+
+/* Half a configuration of S3 is a mistake that would otherwise end in an empty folder. */
+static enum ak_rc check_s3(const struct ak_config *config, struct ak_err *err)
+{
+    bool has_bucket = is_set(config->s3_bucket);
+    if (config->objects_store == STORE_S3 && !has_bucket) {
+        return ak_fail(err, AK_INVALID,
+                       "objects.store is s3: s3.bucket (AKIDB_S3_BUCKET) must name a bucket");
+    }
+    if (config->objects_store == STORE_AUTO && !has_bucket &&
+        (is_set(config->s3_endpoint) || is_set(config->s3_access_key_id))) {
+        return ak_fail(err, AK_INVALID,
+                       "%s is set and s3.bucket is not: name the bucket (AKIDB_S3_BUCKET), or say "
+                       "objects.store dir",
+                       is_set(config->s3_endpoint) ? "s3.endpoint" : "s3.access_key_id");
+    }
+    bool has_id = is_set(config->s3_access_key_id);
+    if (has_bucket && has_id != is_set(config->s3_secret_access_key)) {
+        return ak_fail(err, AK_INVALID, "%s is set and %s is not: they belong together",
+                       has_id ? "s3.access_key_id" : "s3.secret_access_key",
+                       has_id ? "s3.secret_access_key" : "s3.access_key_id");
+    }
+    return AK_OK;
+}
+
+static const char *or_null(const char *text)
+{
+    return is_set(text) ? text : NULL;
+}
+
+static enum ak_rc open_s3(const struct ak_config *config, bool lazy, struct ak_log *log,
+                          struct ak_metrics *metrics, struct ak_objstore **store,
+                          struct ak_err *err)
+{
+    const struct ak_s3_options options = {
+        .endpoint = or_null(config->s3_endpoint),
+        .region = config->s3_region,
+        .bucket = config->s3_bucket,
+        .prefix = or_null(config->s3_prefix),
+        .access_key_id = or_null(config->s3_access_key_id),
+        .secret_access_key = or_null(config->s3_secret_access_key),
+        .session_token = or_null(config->s3_session_token),
+        .profile = or_null(config->s3_profile),
+        .ca_file = or_null(config->s3_ca_file),
+        .virtual_host = config->s3_virtual_host != 0,
+        .connections_max = (uint32_t)config->s3_connections,
+        .connect_timeout_ms = (uint32_t)config->s3_connect_timeout,
+        .stall_timeout_ms = (uint32_t)config->s3_stall_timeout,
+        .deadline_ms = (uint32_t)config->s3_deadline,
+        .retries_max = (uint32_t)config->s3_retries,
+        .log = log,
+        .metrics = metrics,
+    };
+    return ak_objstore_open_s3(&options, lazy, store, err);
+}
+
+enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, bool lazy,
+                               struct ak_log *log, struct ak_metrics *metrics,
+                               struct ak_objstore **store, struct ak_err *err)
+{
+    char path[PATH_MAX_BYTES];
+    enum ak_rc rc = check_s3(config, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    if (config->objects_store == STORE_S3 ||
+        (config->objects_store == STORE_AUTO && is_set(config->s3_bucket))) {
+        return open_s3(config, lazy, log, metrics, store, err);
+    }
+    int len = is_set(config->objects_dir) ? snprintf(path, sizeof path, "%s", config->objects_dir)
+                                          : snprintf(path, sizeof path, "%s/objects", dir);
+    if (len >= (int)sizeof path) {
+        return ak_fail(err, AK_INVALID, "the path of the folder for objects is too long");
+    }
+    return ak_objstore_open_dir(ak_fs_posix(), path, store, err);
+}
+
+void ak_serve_archive_options(const struct ak_config *config, struct ak_archive_options *options)
+{
+    _Static_assert(AK_SNAPSHOT_PARQUET == 0 && AK_SNAPSHOT_JSON == 1 && AK_CODEC_NONE == 0 &&
+                       AK_CODEC_SNAPPY == 1 && AK_CODEC_ZSTD == 2 && AK_CODEC_LZ4 == 3 &&
+                       AK_CODEC_GZIP == 4 && AK_SNAPSHOT_LOSSLESS == 0 && AK_SNAPSHOT_PLAIN == 1 &&
+                       AK_SNAPSHOT_BF16 == 2 && AK_SNAPSHOT_Q8 == 3,
+                   "config.def lists the words of [snapshots] in this order");
+    *options = (struct ak_archive_options){
+        .snapshots =
+            {
+                .format = (enum ak_snapshot_format)config->snapshots_format,
+                .compression = (enum ak_codec)config->snapshots_compression,
+                .encoding = (enum ak_snapshot_encoding)config->snapshots_encoding,
+            },
+        .interval_s = (config->snapshots_interval + 999) / 1000,
+        .retain_count = (uint32_t)config->snapshots_retain_count,
+        .retain_age_s = (config->snapshots_retain_age + 999) / 1000,
+    };
 }

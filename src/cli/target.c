@@ -33,6 +33,16 @@ static void url_of_config(const struct ak_config *config, char *url, size_t size
     (void)snprintf(url, size, "http://%.*s:%.*s", AK_STR_ARG(host), AK_STR_ARG(port));
 }
 
+void ak_target_url(const struct ak_target_options *options, char url[AK_TARGET_URL_MAX])
+{
+    const char *given = options->url ? options->url : getenv("AKIDB_URL");
+    if (given && *given) {
+        (void)snprintf(url, AK_TARGET_URL_MAX, "%s", given);
+    } else {
+        url_of_config(options->config, url, AK_TARGET_URL_MAX);
+    }
+}
+
 enum ak_rc ak_target_open(const struct ak_target_options *options, struct ak_target **target,
                           struct ak_err *err)
 {
@@ -43,13 +53,9 @@ enum ak_rc ak_target_open(const struct ak_target_options *options, struct ak_tar
     if (options->dir) {
         return ak_target_open_folder(options->dir, options->config, options->may_make, target, err);
     }
-    char url[512];
-    const char *given = options->url ? options->url : getenv("AKIDB_URL");
-    if (!given || !*given) {
-        url_of_config(options->config, url, sizeof url);
-        given = url;
-    }
-    return ak_target_open_server(given, target, err);
+    char url[AK_TARGET_URL_MAX];
+    ak_target_url(options, url);
+    return ak_target_open_server(url, target, err);
 }
 
 void ak_target_close(struct ak_target *target)

@@ -17,6 +17,9 @@ struct ak_target_options {
     bool may_make; /* the folder is made when it does not exist */
 };
 
+#define AK_TARGET_URL_MAX 1024
+/* The server that is meant when no folder is. */
+void ak_target_url(const struct ak_target_options *options, char url[AK_TARGET_URL_MAX]);
 /* AK_NOT_FOUND: no such folder; AK_CONFLICT: a server has it. */
 AK_MUST enum ak_rc ak_target_open(const struct ak_target_options *options,
                                   struct ak_target **target, struct ak_err *err);

@@ -236,29 +236,9 @@ static const struct ak_target_ops folder_ops = {
     .wait_linked = folder_wait_linked,
 };
 
-/* Reading commands must not leave an empty database behind a mistyped path. */
-static enum ak_rc check_exists(const char *dir, struct ak_err *err)
-{
-    char path[4096];
-    uint64_t size;
-    int len = snprintf(path, sizeof path, "%s/catalog.db", dir);
-    if (len >= (int)sizeof path) {
-        return ak_fail(err, AK_INVALID, "the path of the data folder is too long");
-    }
-    enum ak_rc rc = ak_fs_stat(ak_fs_posix(), path, &size, err);
-    if (rc == AK_NOT_FOUND) {
-        return ak_fail(err, rc, "%s is no data folder of AkiDB", dir);
-    }
-    return rc;
-}
-
 enum ak_rc ak_target_open_folder(const char *dir, const struct ak_config *config, bool may_make,
                                  struct ak_target **target, struct ak_err *err)
 {
-    enum ak_rc rc = may_make ? AK_OK : check_exists(dir, err);
-    if (rc != AK_OK) {
-        return rc;
-    }
     struct folder *folder = ak_zalloc(sizeof *folder);
     folder->target.ops = &folder_ops;
     folder->target.is_folder = true;
@@ -270,19 +250,8 @@ enum ak_rc ak_target_open_folder(const char *dir, const struct ak_config *config
         STDERR_FILENO,
         config->log_level < AK_LOG_WARN ? AK_LOG_WARN : (enum ak_log_level)config->log_level,
         (enum ak_log_format)config->log_format);
-    struct ak_engine_options options;
-    ak_serve_engine_options(config, &options);
-    options.dir = dir;
-    options.log = folder->log;
-    rc = ak_engine_open(&options, &folder->engine, err);
+    enum ak_rc rc = ak_serve_open_engine(config, dir, may_make, folder->log, &folder->engine, err);
     if (rc != AK_OK) {
-        uint16_t port;
-        if (rc == AK_CONFLICT && ak_serve_read_port(dir, &port)) {
-            rc = ak_fail(err, rc,
-                         "a server has %s open: leave --data out, or say --url "
-                         "http://127.0.0.1:%u",
-                         dir, port);
-        }
         ak_target_close(&folder->target);
         return rc;
     }

@@ -17,13 +17,15 @@
  * I3  Every record at or after checkpoint.lsn of its collection is in the log: wal_from is never
  *     above the dirty_from of any collection, and is durable before a segment goes.
  * I4  A file in collections/ that the catalog does not name is garbage: removed at the next open.
+ * I5  An image file goes only under keeper.work, or with the last hold on it (hold.c).
+ * I6  After a failed sync of the catalog nobody knows which image it names: no file is removed, and
+ *     none is written under a name that it may know.
  *
  * A crash before 4 leaves the old image and the log; after 4 the new image, a garbage file at most.
  */
 #include "base/fault.h"
 #include "base/mem.h"
 #include "engine/engine_priv.h"
-#include <string.h>
 
 #define TINY_BATCH_MAX 256
 
@@ -68,6 +70,7 @@ static enum ak_rc freeze(struct ak_engine *engine, struct begun *begun, struct a
         begun->after = (struct ak_checkpoint){
             .generation = entry->checkpoint.generation + 1,
             .lsn = collection->applied,
+            .image_lsn = collection->applied,
             .documents = popcount(ak_index_frozen_live(collection->index),
                                   ak_index_frozen_slots(collection->index)),
             .tiny = fits_catalog(collection),
@@ -123,6 +126,9 @@ static enum ak_rc write_image(struct ak_engine *engine, struct begun *begun, str
 static enum ak_rc begin(struct ak_engine *engine, struct begun *begun, struct ak_err *err)
 {
     struct ak_directory *dir = &engine->directory;
+    if (ak_catalog_is_failed(engine->catalog)) { /* I6: the next name may be taken already */
+        return ak_fail(err, AK_IO, "the catalog has failed: restart the server");
+    }
     enum ak_rc rc = freeze(engine, begun, err);
     if (rc != AK_OK) {
         return rc;
@@ -143,20 +149,6 @@ static enum ak_rc begin(struct ak_engine *engine, struct begun *begun, struct ak
     return rc;
 }
 
-static void remove_image(struct ak_engine *engine, const struct ak_uuid *id,
-                         const struct ak_checkpoint *checkpoint)
-{
-    if (checkpoint->generation && !checkpoint->tiny) {
-        char path[AK_IMAGE_PATH_MAX];
-        struct ak_err err;
-        ak_collection_image_path(engine, id, checkpoint->generation, path);
-        if (ak_fs_remove(engine->fs, path, &err) != AK_OK) {
-            ak_log_warn(engine->log, "checkpoint", "old image stays until the next start: %s",
-                        err.text);
-        }
-    }
-}
-
 /* 4 and 5, for several collections at once. Gives back the references. */
 static enum ak_rc commit(struct ak_engine *engine, struct begun *begun, size_t count,
                          struct ak_err *err)
@@ -171,6 +163,7 @@ static enum ak_rc commit(struct ak_engine *engine, struct begun *begun, size_t c
     ak_crash_point("checkpoint_before_commit");
     enum ak_rc rc = ak_catalog_checkpoint(engine->catalog, rows, count, err);
     ak_crash_point("checkpoint_after_commit");
+    bool in_doubt = rc != AK_OK && ak_catalog_is_failed(engine->catalog); /* both files stay */
     for (size_t i = 0; i < count; i++) {
         struct ak_collection *collection = begun[i].collection;
         struct ak_entry *entry = collection->entry;
@@ -183,9 +176,11 @@ static enum ak_rc commit(struct ak_engine *engine, struct begun *begun, size_t c
         }
         bool dropped = entry->dropped;
         ak_mutex_unlock(&dir->lock);
-        remove_image(engine, &rows[i].id, gone);
+        if (!in_doubt) {
+            ak_hold_remove_image(engine, &rows[i].id, gone);
+        }
         if (dropped && rc == AK_OK) {
-            remove_image(engine, &rows[i].id, &begun[i].after);
+            ak_hold_remove_image(engine, &rows[i].id, &begun[i].after);
         }
         if (rc == AK_OK) {
             double seconds = (double)(ak_mono_ns(engine->clock) - begun[i].from_ns) / 1e9;

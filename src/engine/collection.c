@@ -55,15 +55,15 @@ static struct ak_str metadata_of_slot(void *ctx, uint32_t slot)
     return ak_docs_metadata(&collection->docs, slot);
 }
 
-static struct ak_index_options index_options(const struct ak_collection *collection)
+struct ak_index_options ak_collection_index_options(const struct ak_engine *engine,
+                                                    const struct ak_collection_info *info)
 {
-    const struct ak_collection_info *info = &collection->entry->info;
     return (struct ak_index_options){
         .dimension = info->dimension,
         .metric = info->metric,
         .params = info->index,
         .seed = ak_uuid_hash(&info->id),
-        .epoch = collection->engine->epoch,
+        .epoch = engine->epoch,
     };
 }
 
@@ -93,7 +93,8 @@ static enum ak_rc open_image(struct ak_collection *collection, struct ak_err *er
 
 static enum ak_rc load_sections(struct ak_collection *collection, struct ak_err *err)
 {
-    struct ak_index_options options = index_options(collection);
+    struct ak_index_options options =
+        ak_collection_index_options(collection->engine, &collection->entry->info);
     const struct ak_checkpoint *checkpoint = &collection->entry->checkpoint;
     uint64_t lsn = 0;
     enum ak_rc rc = ak_index_load(&options, collection->image, &collection->index, err);
@@ -101,13 +102,13 @@ static enum ak_rc load_sections(struct ak_collection *collection, struct ak_err 
         rc = ak_docs_load(&collection->docs, collection->engine->epoch, collection->image,
                           ak_index_slots(collection->index), &lsn, err);
     }
-    if (rc == AK_OK &&
-        (lsn != checkpoint->lsn || ak_index_live(collection->index) != checkpoint->documents)) {
+    if (rc == AK_OK && (lsn != checkpoint->image_lsn ||
+                        ak_index_live(collection->index) != checkpoint->documents)) {
         rc = ak_fail(
             err, AK_CORRUPT,
             "image (LSN %llu, %llu documents) is not the one the catalog names (%llu, %llu)",
             (unsigned long long)lsn, (unsigned long long)ak_index_live(collection->index),
-            (unsigned long long)checkpoint->lsn, (unsigned long long)checkpoint->documents);
+            (unsigned long long)checkpoint->image_lsn, (unsigned long long)checkpoint->documents);
     }
     return rc;
 }
@@ -153,7 +154,7 @@ static enum ak_rc load(struct ak_engine *engine, struct ak_entry *entry, struct 
         rc = load_checkpoint(collection, err);
         collection->applied = entry->checkpoint.lsn;
     } else {
-        struct ak_index_options options = index_options(collection);
+        struct ak_index_options options = ak_collection_index_options(engine, &entry->info);
         rc = ak_index_open(&options, &collection->index, err);
         collection->thawed = true;
     }

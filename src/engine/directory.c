@@ -8,6 +8,8 @@
 #include "engine/engine_priv.h"
 #include <string.h>
 
+#define NO_PLACE UINT32_MAX /* of an entry that was replaced */
+
 void ak_directory_init(struct ak_directory *dir)
 {
     *dir = (struct ak_directory){0};
@@ -129,6 +131,23 @@ enum ak_rc ak_directory_add(struct ak_directory *dir, const struct ak_catalog_ro
     return AK_OK;
 }
 
+enum ak_rc ak_directory_make(const struct ak_catalog_row *row, struct ak_entry **entry,
+                             struct ak_err *err)
+{
+    *entry = entry_of(row);
+    return *entry ? AK_OK : ak_fail(err, AK_NOMEM, "collection '%.*s'", AK_STR_ARG(row->info.name));
+}
+
+void ak_directory_replace(struct ak_directory *dir, struct ak_entry *old, struct ak_entry *fresh)
+{
+    /* The maps hold places: what stands at the place is another entry from here. */
+    ak_directory_mark_clean(dir, old);
+    fresh->index = old->index;
+    dir->entries[fresh->index] = fresh;
+    old->index = NO_PLACE;
+    old->dropped = true;
+}
+
 struct ak_entry *ak_directory_find_id(struct ak_directory *dir, const struct ak_uuid *id)
 {
     uint32_t place = ak_map_get(&dir->by_id, ak_uuid_hash(id), id, same_id, dir);
@@ -158,7 +177,9 @@ void ak_directory_remove(struct ak_directory *dir, struct ak_entry *entry)
 void ak_directory_free(struct ak_directory *dir, struct ak_entry *entry)
 {
     AK_ASSERT(entry->dropped && !entry->live && !entry->dirty_from);
-    give_place(dir, entry->index);
+    if (entry->index != NO_PLACE) {
+        give_place(dir, entry->index);
+    }
     ak_free(entry);
 }
 

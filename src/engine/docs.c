@@ -85,14 +85,11 @@ static void view(struct ak_slab *slab, size_t stride, struct ak_epoch *epoch,
                       section->file_at);
 }
 
-enum ak_rc ak_docs_load(struct ak_docs *docs, struct ak_epoch *epoch, const struct ak_image *image,
-                        uint64_t slots, uint64_t *lsn, struct ak_err *err)
+enum ak_rc ak_docs_sections(const struct ak_image *image, uint64_t slots,
+                            struct ak_docs_sections *sections, struct ak_err *err)
 {
     struct ak_image_section section;
-    struct ak_image_section ids;
-    struct ak_image_section times;
-    struct ak_image_section refs;
-    struct ak_image_section text;
+    struct ak_docs_sections found = {0};
     struct doc_state state;
     enum ak_rc rc = ak_image_need(image, AK_IMAGE_DOC_STATE, sizeof state, 1, &section, err);
     if (rc != AK_OK) {
@@ -103,22 +100,38 @@ enum ak_rc ak_docs_load(struct ak_docs *docs, struct ak_epoch *epoch, const stru
         return ak_fail(err, AK_CORRUPT, "the image has %llu vectors and %llu documents",
                        (unsigned long long)slots, (unsigned long long)state.slots);
     }
-    if ((rc = ak_image_need(image, AK_IMAGE_DOC_IDS, sizeof(struct ak_uuid), slots, &ids, err)) ||
-        (rc = ak_image_need(image, AK_IMAGE_DOC_TIMES, sizeof(int64_t), slots, &times, err)) ||
-        (rc = ak_image_need(image, AK_IMAGE_DOC_TEXT_AT, sizeof(struct ak_text_ref), slots, &refs,
+    if ((rc = ak_image_need(image, AK_IMAGE_DOC_IDS, sizeof(struct ak_uuid), slots, &found.ids,
                             err)) ||
-        (rc = ak_image_need(image, AK_IMAGE_DOC_TEXT, 1, state.text_len, &text, err)) ||
-        (rc = check_refs(refs.p, slots, state.text_len, err))) {
+        (rc =
+             ak_image_need(image, AK_IMAGE_DOC_TIMES, sizeof(int64_t), slots, &found.times, err)) ||
+        (rc = ak_image_need(image, AK_IMAGE_DOC_TEXT_AT, sizeof(struct ak_text_ref), slots,
+                            &found.refs, err)) ||
+        (rc = ak_image_need(image, AK_IMAGE_DOC_TEXT, 1, state.text_len, &found.text, err)) ||
+        (rc = check_refs(found.refs.p, slots, state.text_len, err))) {
         return rc;
     }
-    view(&docs->ids, sizeof(struct ak_uuid), epoch, image, &ids);
-    view(&docs->times, sizeof(int64_t), epoch, image, &times);
-    view(&text_now(docs)->refs, sizeof(struct ak_text_ref), epoch, image, &refs);
-    view(&text_now(docs)->bytes, 1, epoch, image, &text);
+    found.lsn = state.lsn;
+    found.text_len = state.text_len;
+    *sections = found;
+    return AK_OK;
+}
+
+enum ak_rc ak_docs_load(struct ak_docs *docs, struct ak_epoch *epoch, const struct ak_image *image,
+                        uint64_t slots, uint64_t *lsn, struct ak_err *err)
+{
+    struct ak_docs_sections found;
+    enum ak_rc rc = ak_docs_sections(image, slots, &found, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    view(&docs->ids, sizeof(struct ak_uuid), epoch, image, &found.ids);
+    view(&docs->times, sizeof(int64_t), epoch, image, &found.times);
+    view(&text_now(docs)->refs, sizeof(struct ak_text_ref), epoch, image, &found.refs);
+    view(&text_now(docs)->bytes, 1, epoch, image, &found.text);
     docs->slots = slots;
-    docs->text_len = state.text_len;
+    docs->text_len = found.text_len;
     docs->mapped = false;
-    *lsn = state.lsn;
+    *lsn = found.lsn;
     return AK_OK;
 }
 

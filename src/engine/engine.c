@@ -340,6 +340,7 @@ static void close_collections(struct ak_engine *engine)
 
 static void free_engine(struct ak_engine *engine)
 {
+    AK_ASSERT(!engine->holds);
     ak_wal_close(engine->wal);
     close_collections(engine);
     ak_catalog_close(engine->catalog);
@@ -470,14 +471,7 @@ enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id, st
             ak_directory_free(dir, gone);
         }
         ak_mutex_unlock(&dir->lock);
-        if (checkpoint.generation && !checkpoint.tiny) {
-            char path[AK_IMAGE_PATH_MAX];
-            ak_collection_image_path(engine, &id, checkpoint.generation, path);
-            if (ak_fs_remove(engine->fs, path, err) != AK_OK) {
-                ak_log_warn(engine->log, "engine",
-                            "image of a dropped collection stays until the next start");
-            }
-        }
+        ak_hold_remove_image(engine, &id, &checkpoint);
     }
     ak_mutex_unlock(&engine->keeper.work);
     return rc;
@@ -491,6 +485,8 @@ static enum ak_rc summarise(const struct ak_entry *entry, struct ak_arena *arena
         .documents =
             entry->live ? atomic_load(&entry->live->documents) : entry->checkpoint.documents,
         .open = entry->live != NULL,
+        .lsn = entry->checkpoint.lsn,
+        .wal_bytes = entry->wal_bytes,
     };
     summary->info.name = ak_arena_str(arena, entry->info.name);
     summary->info.embedding_model = ak_arena_str(arena, entry->info.embedding_model);

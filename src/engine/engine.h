@@ -9,7 +9,8 @@
  * the keeper checkpoints, repairs and releases log segments. After a crash the next open replays
  * what checkpoints do not cover; invariants and crash points are at the top of checkpoint.c.
  *
- * Folder: LOCK · catalog.db · wal/ · collections/<id>-<generation>.akx. One process at a time.
+ * Folder: LOCK · catalog.db · wal/ · collections/<id>-<generation>.akx (and <id>.staging
+ * while an image is taken over: hold.h). One process at a time.
  *
  * Threads: any call from any thread, open and close by one. Memory: see each call. No global state:
  * several engines (over different folders) may be open in one process.
@@ -51,7 +52,8 @@ void ak_engine_close(struct ak_engine *engine);
 /* --- Collections --- */
 
 /* Name, dimension, metric, model and index of `spec` are used; id, state and time are made. *info
- * gets the whole, its strings borrowed from the engine until the collection is dropped. */
+ * gets the whole, its strings borrowed from the engine until the collection is dropped or
+ * replaced. */
 AK_MUST enum ak_rc ak_engine_create(struct ak_engine *engine, const struct ak_collection_info *spec,
                                     struct ak_collection_info *info, struct ak_err *err);
 /* By name, or by id in text form. Durable on return; references held elsewhere stay usable. */
@@ -68,6 +70,8 @@ struct ak_collection_summary {
     struct ak_collection_info info; /* strings in the caller's arena */
     uint64_t documents;
     bool open;
+    ak_lsn lsn;         /* everything logged for it below is in its newest image */
+    uint64_t wal_bytes; /* logged for it since; 0: the image holds its state */
 };
 /* Up to `limit` collections in name order after `after` (exclusive; empty: from the start). */
 AK_MUST enum ak_rc ak_engine_list(struct ak_engine *engine, struct ak_str after, size_t limit,

@@ -42,6 +42,14 @@ struct ak_docs {
 };
 
 void ak_docs_init(struct ak_docs *docs, struct ak_epoch *epoch);
+/* The sections of an image that hold documents, checked against each other; views of the image. */
+struct ak_docs_sections {
+    struct ak_image_section ids, times, refs, text;
+    uint64_t lsn; /* that the image stands for where it was made */
+    uint64_t text_len;
+};
+AK_MUST enum ak_rc ak_docs_sections(const struct ak_image *image, uint64_t slots,
+                                    struct ak_docs_sections *sections, struct ak_err *err);
 AK_MUST enum ak_rc ak_docs_load(struct ak_docs *docs, struct ak_epoch *epoch,
                                 const struct ak_image *image, uint64_t slots, uint64_t *lsn,
                                 struct ak_err *err);
@@ -107,9 +115,10 @@ struct ak_entry {
     ak_lsn dirty_from;          /* not above any log record that the image lacks; 0: clean */
     uint64_t wal_bytes;         /* log since the checkpoint */
     struct ak_entry *dirty_next, *dirty_prev;
-    uint32_t index;       /* in the directory's array */
-    bool opening;         /* a thread is loading it: wait on directory.changed */
-    _Atomic bool dropped; /* out of the maps; freed with its last reference */
+    uint32_t index;        /* in the directory's array */
+    bool opening;          /* a thread is loading it: wait on directory.changed */
+    _Atomic bool dropped;  /* out of the maps; freed with its last reference */
+    _Atomic bool in_doubt; /* a replacement may be in the catalog or not: no writes (adopt.c, A4) */
 };
 
 struct ak_directory {
@@ -136,6 +145,11 @@ struct ak_entry *ak_directory_find(struct ak_directory *dir, struct ak_str name_
 struct ak_entry *ak_directory_find_id(struct ak_directory *dir, const struct ak_uuid *id);
 void ak_directory_remove(struct ak_directory *dir, struct ak_entry *entry); /* from the maps */
 void ak_directory_free(struct ak_directory *dir, struct ak_entry *entry);
+/* The two halves of a replacement (adopt.c): an entry of its own, to be released with ak_free until
+ * it takes the place of `old`, which has the same id and name. Neither can be seen half done. */
+AK_MUST enum ak_rc ak_directory_make(const struct ak_catalog_row *row, struct ak_entry **entry,
+                                     struct ak_err *err);
+void ak_directory_replace(struct ak_directory *dir, struct ak_entry *old, struct ak_entry *fresh);
 void ak_directory_mark_dirty(struct ak_directory *dir, struct ak_entry *entry, ak_lsn lsn,
                              uint64_t bytes);
 void ak_directory_mark_clean(struct ak_directory *dir, struct ak_entry *entry);
@@ -176,6 +190,9 @@ size_t ak_collection_bytes(const struct ak_collection *collection);
 void ak_collection_recount(struct ak_collection *collection);
 void ak_collection_image_path(const struct ak_engine *engine, const struct ak_uuid *id,
                               uint64_t generation, char path[AK_IMAGE_PATH_MAX]);
+
+struct ak_index_options ak_collection_index_options(const struct ak_engine *engine,
+                                                    const struct ak_collection_info *info);
 
 /* --- write.c --- */
 
@@ -234,6 +251,13 @@ AK_MUST enum ak_rc ak_checkpoint_dirty(struct ak_engine *engine,
 /* Persist wal_from and drop log segments below it. */
 AK_MUST enum ak_rc ak_checkpoint_release_log(struct ak_engine *engine, struct ak_err *err);
 
+/* --- hold.c --- */
+
+/* The file of an image that is no longer current goes, at once or with the last hold on it.
+ * keeper.work held, so that no hold begins meanwhile. */
+void ak_hold_remove_image(struct ak_engine *engine, const struct ak_uuid *id,
+                          const struct ak_checkpoint *checkpoint);
+
 struct ak_engine {
     struct ak_fs *fs;
     char *dir;
@@ -247,6 +271,7 @@ struct ak_engine {
     _Atomic bool replayed; /* wal may be used by builders: pairs with its store in open_parts() */
     struct ak_file *lock_file;
     struct ak_directory directory;
+    struct ak_hold *holds; /* directory lock */
     struct ak_builders builders;
     struct ak_keeper keeper;
     uint64_t wal_max_bytes, checkpoint_bytes, pending_max_bytes, idle_bytes;

@@ -3,14 +3,18 @@
  * A hold is the collection's newest image, written first when the collection has changed, and kept
  * from the checkpoints that follow until it is let go: nothing is copied, and writers do not wait.
  *
- * Threads: ak_engine_hold and ak_engine_adopt from any thread; a hold's reads from any thread.
+ * Threads: ak_engine_hold and ak_engine_adopt from any thread; a hold's reads from any thread. An
+ * image builder belongs to one thread. Holds are released and builders ended before the engine
+ * closes.
  */
 #pragma once
+#include "catalog/catalog.h"
 #include "engine/engine.h"
 
 struct ak_hold;
 
-/* Checkpoint when dirty, then hold the image. AK_NOT_FOUND. */
+/* Checkpoint when dirty, then hold the image, whose checksums are verified. AK_NOT_FOUND;
+ * AK_CORRUPT. */
 AK_MUST enum ak_rc ak_engine_hold(struct ak_engine *engine, struct ak_str name_or_id,
                                   struct ak_hold **hold, struct ak_err *err);
 void ak_hold_release(
@@ -33,15 +37,42 @@ void ak_engine_staging_path(const struct ak_engine *engine, const struct ak_uuid
                             size_t size);
 /* Take the image file at `path` (of ak_engine_staging_path; checked in full here: AK_CORRUPT, and
  * dimension, metric and index parameters held against `info`) as the state of a collection, at one
- * instant and durably. `path` is moved.
- * replace false: a new collection with info's name, dimension, metric, model and index (AK_EXISTS).
+ * instant and durably. `path` is taken, also on failure.
+ * replace false: a new collection with info's name, dimension, metric, model and index, and its id
+ * unless nil (AK_EXISTS).
  * replace true: the state of the existing collection info->id, whose present documents and log are
  * superseded; references held elsewhere see AK_NOT_FOUND on their next write. *adopted gets the
- * collection as it is then (may be NULL). */
+ * collection as it is then (may be NULL), strings borrowed as those of ak_engine_create. */
 struct ak_engine_adopt_options {
     bool replace;
     uint64_t documents; /* that the image must hold */
+    /* A job (catalog.h) whose row is at `job_step` from the instant of the adoption; may be NULL.
+     * So its owner knows after a crash whether the adoption took place. */
+    const struct ak_uuid *job;
+    uint32_t job_step;
 };
 AK_MUST enum ak_rc ak_engine_adopt(struct ak_engine *engine, const struct ak_collection_info *info,
                                    const char *path, const struct ak_engine_adopt_options *options,
                                    struct ak_collection_info *adopted, struct ak_err *err);
+
+/* An image built from documents, outside of any collection: for what comes without an image. Takes
+ * the memory of the collection that it will be, and shows in no list. */
+struct ak_image_builder;
+AK_MUST enum ak_rc ak_image_builder_open(struct ak_engine *engine,
+                                         const struct ak_collection_info *info,
+                                         struct ak_image_builder **builder, struct ak_err *err);
+/* Documents with id and inserted_us set. AK_INVALID names the row; AK_EXISTS: an id came twice. */
+AK_MUST enum ak_rc ak_image_builder_add(struct ak_image_builder *builder,
+                                        const struct ak_document *docs, size_t count,
+                                        struct ak_err *err);
+/* Link what was added, on as many threads as the engine builds with, and write the image to `path`,
+ * synced. `progress` (may be NULL) is told how many rows are left to link; false: stop (AK_CONFLICT
+ * "cancelled"). Frees the builder, also on failure, after which nothing is at `path`. */
+AK_MUST enum ak_rc ak_image_builder_commit(struct ak_image_builder *builder, const char *path,
+                                           bool (*progress)(void *ctx, uint64_t left), void *ctx,
+                                           uint64_t *documents, struct ak_err *err);
+void ak_image_builder_abort(struct ak_image_builder *builder); /* NULL is fine */
+
+/* What floors above keep jobs and files with; the engine's, valid until it closes. */
+struct ak_catalog *ak_engine_catalog(struct ak_engine *engine);
+struct ak_fs *ak_engine_fs(struct ak_engine *engine);

@@ -16,9 +16,17 @@
 static enum ak_rc check_alive(const struct ak_collection *collection, struct ak_err *err)
 {
     const struct ak_entry *entry = collection->entry;
-    return entry->dropped ? ak_fail(err, AK_NOT_FOUND, "collection '%.*s' has been dropped",
-                                    AK_STR_ARG(entry->info.name))
-                          : AK_OK;
+    if (entry->in_doubt) {
+        return ak_fail(err, AK_IO,
+                       "the catalog failed while collection '%.*s' was being replaced: it is "
+                       "read-only until the server is restarted",
+                       AK_STR_ARG(entry->info.name));
+    }
+    return entry->dropped
+               ? ak_fail(err, AK_NOT_FOUND,
+                         "collection '%.*s' has been dropped, or replaced: open it again",
+                         AK_STR_ARG(entry->info.name))
+               : AK_OK;
 }
 
 static enum ak_rc thaw(struct ak_collection *collection, struct ak_err *err)

@@ -58,7 +58,8 @@ static size_t bytes_of(const struct ak_index *index, const struct ak_context *co
            context->pool_cap * (sizeof(float) + sizeof(uint32_t)) +
            context->found_cap * sizeof *context->found +
            context->candidates_cap * (sizeof *context->candidates + sizeof *context->scratch) +
-           index->options.dimension * sizeof(float);
+           index->options.dimension * sizeof(float) +
+           (context->code_query ? ak_quantizer_stride(index->options.dimension) * 5 : 0);
 }
 
 void ak_context_put(struct ak_index *index, struct ak_context *context)
@@ -95,6 +96,8 @@ void ak_context_close(struct ak_context *context)
     ak_free(context->chosen);
     ak_free(context->scratch);
     ak_free(context->query);
+    ak_free(context->code_query);
+    ak_free(context->code_scratch);
     ak_free(context);
 }
 
@@ -161,6 +164,24 @@ bool ak_context_fit_found(struct ak_context *context, uint32_t cap)
     ak_free(context->found);
     context->found = found;
     context->found_cap = cap;
+    return true;
+}
+
+bool ak_context_fit_codes(struct ak_context *context, uint32_t dimension)
+{
+    size_t stride = ak_quantizer_stride(dimension);
+    if (context->code_query) {
+        return true;
+    }
+    int8_t *query = ak_try_alloc_aligned(AK_CACHE_LINE, stride);
+    float *scratch = ak_try_alloc_aligned(AK_CACHE_LINE, stride * sizeof *scratch);
+    if (!query || !scratch) {
+        ak_free(query);
+        ak_free(scratch);
+        return false;
+    }
+    context->code_query = query;
+    context->code_scratch = scratch;
     return true;
 }
 

@@ -22,6 +22,7 @@ struct build {
     struct ak_walk walk;
     uint32_t slot;
     bool again;
+    _Alignas(64) int8_t room[AK_CODE_ROOM]; /* of the walk's measure */
 };
 
 void ak_hnsw_walk_init(const struct ak_index *index, struct ak_context *context, uint64_t slots,
@@ -72,8 +73,9 @@ static uint32_t choose_anew(const struct build *build, uint32_t row, uint32_t le
     struct ak_found found[AK_DEGREE_MAX + 1];
     uint32_t scratch[AK_DEGREE_MAX + 1];
     float distances[AK_DEGREE_MAX + 4];
+    _Alignas(64) int8_t room[AK_CODE_ROOM];
     struct ak_measure measure;
-    ak_measure_for_row(build->index, row, &measure);
+    ak_measure_for_row(build->index, row, room, &measure);
     for (uint32_t i = 0; i < degree; i++) {
         ak_prefetch(ak_measure_row(&measure, links[i]));
     }
@@ -393,9 +395,13 @@ static bool try_link(struct build *build)
 void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots, uint32_t slot,
                   bool again)
 {
-    struct build build = {.index = index, .context = context, .slot = slot, .again = again};
+    struct build build;
+    build.index = index;
+    build.context = context;
+    build.slot = slot;
+    build.again = again;
     ak_hnsw_walk_init(index, context, slots, &build.walk);
-    ak_measure_for_row(index, slot, &build.walk.measure);
+    ak_measure_for_row(index, slot, build.room, &build.walk.measure);
     build.walk.ef = index->options.params.ef_construction;
     build.walk.cap = CAP_FACTOR * build.walk.ef;
     if (ak_index_tombstones(index) > 0) {
@@ -439,6 +445,7 @@ uint32_t ak_index_build_some(struct ak_index *index, uint32_t max)
     if (!atomic_load_explicit(&index->writable, memory_order_acquire)) {
         return 0;
     }
+    ak_renewal_build(index);
     while (done < max && ak_index_pending(index) > 0) {
         if (!ak_gate_enter(&index->gate, false)) {
             break;

@@ -189,8 +189,8 @@ static enum ak_rc map_pending(struct check *check, struct ak_err *err)
     return rc;
 }
 
-enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *report,
-                          struct ak_err *err)
+static enum ak_rc check_index(const struct ak_index *index, bool with_codes,
+                              struct ak_index_report *report, struct ak_err *err)
 {
     struct check check = {.index = index, .slots = ak_index_slots(index)};
     struct ak_index_report found = {0};
@@ -209,6 +209,9 @@ enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *
     if (rc == AK_OK) {
         rc = check_scales(&check, err);
     }
+    if (rc == AK_OK && with_codes) {
+        rc = ak_codes_check(index, err);
+    }
     if (rc == AK_OK) {
         rc = count_unreachable(&check, &found, err);
     }
@@ -218,4 +221,16 @@ enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *
         *report = found;
     }
     return rc;
+}
+
+enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *report,
+                          struct ak_err *err)
+{
+    return check_index(index, true, report, err);
+}
+
+enum ak_rc ak_index_check_graph(const struct ak_index *index, struct ak_index_report *report,
+                                struct ak_err *err)
+{
+    return check_index(index, false, report, err);
 }

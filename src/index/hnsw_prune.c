@@ -61,9 +61,13 @@ void ak_hnsw_sort(struct ak_found *candidates, uint32_t count, uint32_t salt)
 static bool is_covered(const struct ak_index *index, struct ak_found candidate,
                        const uint32_t *chosen, uint32_t count)
 {
+    _Alignas(64) int8_t room[AK_CODE_ROOM];
     struct ak_measure measure;
     float distances[4];
-    ak_measure_for_row(index, candidate.slot, &measure);
+    if (count == 0) {
+        return false;
+    }
+    ak_measure_for_row(index, candidate.slot, room, &measure);
     for (uint32_t i = 0; i < count; i += 4) {
         uint32_t four = count - i < 4 ? count - i : 4;
         ak_measure_rows(&measure, chosen + i, four, distances);

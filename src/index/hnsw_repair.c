@@ -143,9 +143,10 @@ static uint32_t choose(struct repair *repair, uint32_t slot, uint32_t level, uin
                        uint32_t count)
 {
     struct ak_context *context = repair->context;
+    _Alignas(64) int8_t room[AK_CODE_ROOM];
     struct ak_measure measure;
     float distances[4];
-    ak_measure_for_row(repair->index, slot, &measure);
+    ak_measure_for_row(repair->index, slot, room, &measure);
     for (uint32_t i = 0; i < count; i += 4) {
         uint32_t four = count - i < 4 ? count - i : 4;
         ak_measure_rows(&measure, links + i, four, distances);

@@ -8,6 +8,10 @@
  * measuring them costs less than walking past those it leaves out, and when a walk came back with
  * fewer than there must be (a filter far away from the query, a region of tombstones).
  *
+ * With byte codes (codes.c) pending rows and the graph are looked at by codes; the nearest of what
+ * was met, twice as many as are wanted, are then measured in floats, so that scores and order are
+ * exact. Measured at 384 dimensions: the same recall at the same ef, at 2 to 2.7 times the speed.
+ *
  * The distance-adaptive stop. A beam of fixed width spends the same on every query: too much where
  * the k nearest stand out, too little where hundreds of rows are almost as near. So a walk goes on
  * to the rows within a factor of the k-th's distance instead (Al-Jazzazi et al. 2025). The factor
@@ -22,6 +26,11 @@
     1024 /* rows a walk may keep that do not count, beside what the filter explains                \
           */
 
+#define RERANK_MIN 20u              /* rows measured again in floats after a walk on codes, */
+#define RERANK_FACTOR 2             /* and of k results this many times k */
+#define RERANK_BYTES ((size_t)2048) /* of a row asked for ahead; hardware follows on */
+#define RERANK_AHEAD 8              /* of them asked for ahead */
+
 struct search {
     struct ak_index *index;
     const struct ak_index_query *query;
@@ -30,6 +39,8 @@ struct search {
     struct ak_hit *hits;
     uint32_t count;
     uint32_t ef;
+    bool by_codes;
+    uint32_t kept; /* rows kept until the end: k, or more when they are measured again */
     float query_scale;
 };
 
@@ -56,7 +67,7 @@ static uint64_t walk_cost(const struct ak_index *index, const struct ak_index_qu
 {
     uint64_t rows = get(&index->live) + get(&index->tombstones);
     return ak_index_walk_cost(index, ef_of(index, query), rows, rows_to_scan(index, query)) +
-           get(&index->pending.count);
+           ak_index_pending_cost(index, get(&index->pending.count));
 }
 
 static bool prefers_exact(const struct ak_index *index, const struct ak_index_query *query)
@@ -108,11 +119,19 @@ static void take_found(struct search *search)
     search->count = context->found_count;
 }
 
+static void prefetch_vector(const struct ak_measure *measure, uint32_t slot)
+{
+    const char *row = (const char *)ak_measure_row(measure, slot);
+    size_t end = measure->stride < RERANK_BYTES ? measure->stride : RERANK_BYTES;
+    for (size_t at = 0; at < end; at += 64) {
+        ak_prefetch(row + at);
+    }
+}
+
 /* Rows of the pool that may be returned join what was found among the pending ones. */
-static void merge_pool(struct search *search)
+static void merge_pool(struct search *search, uint32_t k)
 {
     struct ak_context *context = search->context;
-    uint32_t k = search->query->k;
     uint32_t taken = 0;
     float last = 0.0f;
     for (uint32_t i = 0; i < context->pool_count; i++) {
@@ -126,6 +145,40 @@ static void merge_pool(struct search *search)
             last = distance;
             taken++;
         }
+    }
+}
+
+/* What was found by codes, measured in floats: the k nearest of it stay. */
+static void measure_again(struct search *search)
+{
+    struct ak_context *context = search->context;
+    struct ak_found *found = context->found;
+    struct ak_measure measure;
+    uint32_t count = context->found_count;
+    ak_measure_for_query(search->index, context->query, search->query_scale, &measure);
+    for (uint32_t i = 0; i < count && i < RERANK_AHEAD; i++) {
+        prefetch_vector(&measure, found[i].slot);
+    }
+    for (uint32_t i = 0; i < count; i += 4) {
+        uint32_t slots[4];
+        float distances[4];
+        uint32_t four = count - i < 4 ? count - i : 4;
+        for (uint32_t j = i + RERANK_AHEAD; j < i + RERANK_AHEAD + 4 && j < count; j++) {
+            prefetch_vector(&measure, found[j].slot);
+        }
+        for (uint32_t j = 0; j < four; j++) {
+            slots[j] = found[i + j].slot;
+        }
+        ak_measure_rows(&measure, slots, four, distances);
+        for (uint32_t j = 0; j < four; j++) {
+            found[i + j].distance = distances[j];
+        }
+    }
+    search->walk.distances += count;
+    context->found_count = 0;
+    for (uint32_t i = 0; i < count; i++) { /* the heap grows behind what was read */
+        struct ak_found next = found[i];
+        ak_found_offer(context, search->query->k, next);
     }
 }
 
@@ -199,6 +252,12 @@ static bool set_up_walk(struct search *search)
     uint64_t slots = ak_index_slots(index);
     ak_hnsw_walk_init(index, search->context, slots, &search->walk);
     ak_measure_for_query(index, search->context->query, search->query_scale, &search->walk.measure);
+    search->by_codes = ak_codes_measure(index, search->context, &search->walk.measure);
+    search->kept = query->k;
+    if (search->by_codes) {
+        uint32_t more = RERANK_FACTOR * query->k;
+        search->kept = more > RERANK_MIN ? more : RERANK_MIN;
+    }
     search->walk.dead = ak_index_words(&index->dead);
     search->walk.allow = query->allow;
     search->walk.allow_slots = query->allow_slots;
@@ -208,7 +267,7 @@ static bool set_up_walk(struct search *search)
         cap_of(search, search->walk.ef, query->allow || ak_index_tombstones(index) > 0);
     return ak_context_fit_visited(search->context, slots) &&
            ak_context_fit_pool(search->context, search->walk.cap) &&
-           ak_context_fit_found(search->context, query->k);
+           ak_context_fit_found(search->context, search->kept);
 }
 
 static enum ak_rc search_graph(struct search *search, struct ak_err *err)
@@ -220,7 +279,7 @@ static enum ak_rc search_graph(struct search *search, struct ak_err *err)
         if (!set_up_walk(search)) {
             return ak_fail(err, AK_NOMEM, "search of %u candidates", search->ef);
         }
-        walk->distances = ak_exact_pending(index, walk, search->query->k);
+        walk->distances = ak_exact_pending(index, walk, search->kept);
         entry = get(&index->entry);
         if (entry != AK_ENTRY_NONE && ak_entry_slot(entry) >= walk->limit) {
             ak_context_reset(search->context);
@@ -235,7 +294,10 @@ static enum ak_rc search_graph(struct search *search, struct ak_err *err)
         uint32_t seed = index->walk->descend(walk, ak_entry_slot(entry), ak_entry_level(entry), 0);
         index->walk->beam(walk, seed, 0);
         walk->dead = dead;
-        merge_pool(search);
+        merge_pool(search, search->kept);
+    }
+    if (search->by_codes) {
+        measure_again(search);
     }
     ak_context_reset(search->context);
     take_found(search);

@@ -20,12 +20,23 @@
 #pragma once
 
 #define FIRST_LINES ((size_t)2) /* of every row of a hop, asked for at once */
+#define CODE_LINES ((size_t)8)  /* the same, of a code: mostly all of it */
 #define REST_LINES ((size_t)24) /* how far into the next four rows, while four are measured */
 
 static inline void prefetch_row(const struct ak_measure *measure, uint32_t slot)
 {
     const char *row = measure->vectors + slot * measure->stride;
     ak_prefetch(row);
+    if (measure->code_query) {
+        size_t end = measure->stride < CODE_LINES * 64 ? measure->stride : CODE_LINES * 64;
+        for (size_t at = 64; at < end; at += 64) {
+            ak_prefetch(row + at);
+        }
+        if (measure->code_terms) {
+            ak_prefetch(&measure->code_terms[slot]);
+        }
+        return;
+    }
     if (measure->stride > 64) {
         ak_prefetch(row + 64);
     }
@@ -41,7 +52,8 @@ static inline void prefetch_rest(const struct ak_measure *measure, const uint32_
     size_t end = measure->stride < REST_LINES * 64 ? measure->stride : REST_LINES * 64;
     for (uint32_t i = 0; i < n; i++) {
         const char *row = measure->vectors + list[i] * measure->stride;
-        for (size_t at = FIRST_LINES * 64; at < end; at += 64) {
+        size_t from = (measure->code_query ? CODE_LINES : FIRST_LINES) * 64;
+        for (size_t at = from; at < end; at += 64) {
             ak_prefetch(row + at);
         }
     }

@@ -26,8 +26,9 @@ enum ak_image_kind {
     AK_IMAGE_DELETED = 7,      /* u64 bitmap: tombstones */
     AK_IMAGE_FREE = 8,         /* u64 bitmap: slots that hold nothing */
     AK_IMAGE_PENDING = 9,      /* u32 slots not linked yet */
-    AK_IMAGE_CODES = 10,       /* reserved: quantised rows */
-    AK_IMAGE_QUANTIZER = 11,   /* reserved: mean, rotation seed, scale */
+    AK_IMAGE_CODES = 10,       /* u8 rows, stride padded to 64 bytes */
+    AK_IMAGE_QUANTIZER = 11,   /* mean, rotation seed, step */
+    AK_IMAGE_CODE_TERMS = 12,  /* f32 per row */
     AK_IMAGE_DOC_STATE = 64,   /* struct of the engine: counts, LSN */
     AK_IMAGE_DOC_IDS = 65,     /* 16 bytes per row */
     AK_IMAGE_DOC_TIMES = 66,   /* i64 µs per row */
@@ -85,5 +86,11 @@ AK_MUST enum ak_rc ak_image_need(const struct ak_image *image, uint32_t kind, ui
 /* Check the block checksums of one section (reads all its bytes). */
 AK_MUST enum ak_rc ak_image_check(const struct ak_image *image, uint32_t kind, struct ak_err *err);
 AK_MUST enum ak_rc ak_image_check_all(const struct ak_image *image, struct ak_err *err);
+/* It will be read front to back, once: check_all and let_go below then give the pages that were
+ * passed back to the system, so that an image of any size costs little memory. */
+void ak_image_stream(struct ak_image *image);
+/* Bytes [from, to) are not looked at for a while, those after `to` soon. Only advice: views stay
+ * valid. */
+void ak_image_let_go(const struct ak_image *image, uint64_t from, uint64_t to);
 int ak_image_fd(const struct ak_image *image); /* -1 for a blob */
 uint64_t ak_image_bytes(const struct ak_image *image);

@@ -32,7 +32,7 @@ static enum ak_rc check_options(const struct ak_index_options *options, struct a
     }
     if (params->m < 4 || params->m > 64 || params->ef_construction < 16 ||
         params->ef_construction > 2000 || params->ef_search < 1 || params->ef_search > AK_EF_MAX ||
-        params->quantization != AK_QUANTIZATION_NONE) {
+        (unsigned)params->quantization >= AK_QUANTIZATION_COUNT) {
         return ak_fail(err, AK_INVALID,
                        "index parameters: m %u (4 to 64), ef_construction %u (16 to 2000), "
                        "ef_search %u (1 to %d), quantization %u",
@@ -42,20 +42,37 @@ static enum ak_rc check_options(const struct ak_index_options *options, struct a
     return AK_OK;
 }
 
-/* Estimated from runs on one processor: a scanned row costs about row_ns below, a row met on a walk
- * a third more, and some 30 ns of a walk's steps fall on each of them whatever its size. A walk
- * sees about ten rows per row it keeps; keeping a pool of many thousands sorted begins to show. */
+static double float_row_ns(const struct ak_index *index)
+{
+    return 5.0 + 0.16 * (double)index->options.dimension;
+}
+
+/* What a walk reads of a row. */
+static double walk_row_ns(const struct ak_index *index)
+{
+    return ak_index_codes(index) ? 5.0 + 0.04 * (double)index->options.dimension
+                                 : float_row_ns(index);
+}
+
+uint64_t ak_index_pending_cost(const struct ak_index *index, uint64_t rows)
+{
+    return (uint64_t)((double)rows * walk_row_ns(index) / float_row_ns(index));
+}
+
+/* Estimated from runs on one processor: a scanned row costs about float_row_ns, a row met on a walk
+ * a third more than what is read of it, and some 30 ns of a walk's steps fall on each of them
+ * whatever its size. A walk sees about ten rows per row it keeps; keeping a pool of many thousands
+ * sorted begins to show. */
 uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,
                             uint64_t eligible)
 {
-    double row_ns = 5.0 + 0.16 * (double)index->options.dimension;
     double kept = (double)ef;
     if (eligible < rows) {
         kept *= (double)rows / (double)(eligible ? eligible : 1);
     }
     double met = 200.0 + 10.0 * kept;
-    double walk_ns = met * (1.3 * row_ns + 30.0) + kept * kept * 0.25;
-    return (uint64_t)(walk_ns / row_ns);
+    double walk_ns = met * (1.3 * walk_row_ns(index) + 30.0) + kept * kept * 0.25;
+    return (uint64_t)(walk_ns / float_row_ns(index));
 }
 
 enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index **index,
@@ -128,6 +145,9 @@ void ak_index_close(struct ak_index *index)
     for (size_t i = 0; i < sizeof slabs / sizeof slabs[0]; i++) {
         ak_slab_release(slabs[i]);
     }
+    ak_renewal_release(index);
+    ak_codes_close(ak_index_codes(index));
+    ak_free(index->code_scratch);
     ak_pending_release(&index->pending);
     ak_gate_release(&index->gate);
     ak_mutex_release(&index->serial);
@@ -138,8 +158,8 @@ void ak_index_close(struct ak_index *index)
 
 /* --- Growth --- */
 
-static enum ak_rc reserve(struct ak_index *index, struct ak_slab *slab, uint64_t rows,
-                          struct ak_err *err)
+enum ak_rc ak_index_reserve_slab(struct ak_index *index, struct ak_slab *slab, uint64_t rows,
+                                 struct ak_err *err)
 {
     const char *before = ak_slab_base(slab);
     enum ak_rc rc = ak_slab_reserve(slab, rows, err);
@@ -162,12 +182,12 @@ enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_
             return ak_fail(err, AK_NOMEM, "locks of a graph");
         }
     }
-    enum ak_rc rc = reserve(index, &index->links, rows, err);
+    enum ak_rc rc = ak_index_reserve_slab(index, &index->links, rows, err);
     if (rc == AK_OK) {
-        rc = reserve(index, &index->levels, rows, err);
+        rc = ak_index_reserve_slab(index, &index->levels, rows, err);
     }
     if (rc == AK_OK) {
-        rc = reserve(index, &index->upper_at, rows, err);
+        rc = ak_index_reserve_slab(index, &index->upper_at, rows, err);
     }
     uint64_t upper_rows = get(&index->upper_rows);
     for (uint64_t row = get(&index->graph_rows); row < rows && rc == AK_OK; row++) {
@@ -176,7 +196,8 @@ enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_
         uint64_t need = upper_rows + level;
         /* It moves before its last places are taken, see fits(), and then by half as much again. */
         bool moves = need + AK_LEVEL_MAX > index->upper.cap;
-        rc = reserve(index, &index->upper, moves ? need + need / 2 + AK_LEVEL_MAX : need, err);
+        rc = ak_index_reserve_slab(index, &index->upper,
+                                   moves ? need + need / 2 + AK_LEVEL_MAX : need, err);
         if (rc == AK_OK) {
             ((uint8_t *)ak_slab_base(&index->levels))[row] = (uint8_t)level;
             ((uint32_t *)(void *)ak_slab_base(&index->upper_at))[row] = (uint32_t)upper_rows;
@@ -192,21 +213,27 @@ static enum ak_rc reserve_rows(struct ak_index *index, uint64_t rows, bool graph
                                struct ak_err *err)
 {
     uint64_t words = ak_bits_words(rows);
-    enum ak_rc rc = reserve(index, &index->vectors, rows, err);
+    enum ak_rc rc = ak_index_reserve_slab(index, &index->vectors, rows, err);
     if (rc == AK_OK && index->has_scales) {
-        rc = reserve(index, &index->scales, rows, err);
+        rc = ak_index_reserve_slab(index, &index->scales, rows, err);
     }
     if (rc == AK_OK) {
-        rc = reserve(index, &index->dead, words, err);
+        rc = ak_index_reserve_slab(index, &index->dead, words, err);
     }
     if (rc == AK_OK) {
-        rc = reserve(index, &index->linked, words, err);
+        rc = ak_index_reserve_slab(index, &index->linked, words, err);
     }
     if (rc == AK_OK) {
-        rc = reserve(index, &index->unlinked, words, err);
+        rc = ak_index_reserve_slab(index, &index->unlinked, words, err);
+    }
+    if (rc == AK_OK && ak_index_codes(index)) {
+        rc = ak_codes_reserve(index, ak_index_codes(index), rows, err);
     }
     if (rc == AK_OK && graph) {
         rc = ak_index_grow_graph(index, rows, err);
+    }
+    if (rc == AK_OK && graph && ak_codes_are_due(index)) {
+        rc = ak_codes_start(index, rows, err);
     }
     return rc;
 }
@@ -215,7 +242,8 @@ static bool fits(const struct ak_index *index, uint64_t rows, bool graph)
 {
     uint64_t words = ak_bits_words(rows);
     return rows <= index->vectors.cap && (!index->has_scales || rows <= index->scales.cap) &&
-           words <= index->dead.cap && words <= index->linked.cap && words <= index->unlinked.cap &&
+           ak_codes_fit(index, rows) && words <= index->dead.cap && words <= index->linked.cap &&
+           words <= index->unlinked.cap &&
            (!graph || (get(&index->graph_rows) + 1 >= rows && rows <= index->links.cap &&
                        rows <= index->levels.cap && rows <= index->upper_at.cap &&
                        get(&index->upper_rows) + 2 * (uint64_t)AK_LEVEL_MAX <= index->upper.cap));
@@ -253,6 +281,7 @@ void ak_index_account(struct ak_index *index)
         ak_slab_bytes(&index->links, graph_rows) + ak_slab_bytes(&index->levels, graph_rows) +
         ak_slab_bytes(&index->upper_at, graph_rows) +
         ak_slab_bytes(&index->upper, get(&index->upper_rows)) + ak_pending_bytes(&index->pending);
+    bytes += ak_codes_bytes(index, slots);
     if (index->has_scales) {
         bytes += ak_slab_bytes(&index->scales, slots);
     }
@@ -322,6 +351,7 @@ enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *s
         return rc;
     }
     store_row(index, at, vector);
+    ak_codes_store(index, at, index->next_is_freed);
     if (index->next_is_freed) {
         /* In this order: who reads `unlinked` before `dead` never takes the row for a tombstone. */
         ak_reclaim_take(index->reclaim);
@@ -335,6 +365,7 @@ enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *s
     ak_pending_push(&index->pending, at);
     ak_index_pick_next(index);
     if (at % 256 == 0) { /* a region's pages count as they are touched */
+        ak_renewal_step(index);
         ak_index_account(index);
     }
     *slot = at;

@@ -29,6 +29,7 @@ struct ak_index_options {
     uint64_t seed;          /* levels come from a hash of slot and seed */
     struct ak_epoch *epoch; /* required; outlives the index */
     uint32_t exact_below;   /* live rows up to which searches are exact; 0: chosen by dimension */
+    uint32_t codes_from;    /* live rows from which on byte codes are kept, if wanted; 0: 2,048 */
 };
 
 AK_MUST enum ak_rc ak_index_open(const struct ak_index_options *options, struct ak_index **index,
@@ -38,6 +39,17 @@ AK_MUST enum ak_rc ak_index_open(const struct ak_index_options *options, struct 
 AK_MUST enum ak_rc ak_index_load(const struct ak_index_options *options,
                                  const struct ak_image *image, struct ak_index **index,
                                  struct ak_err *err);
+/* The rows of an image where they lie, without an index over them; views of the image. */
+struct ak_index_rows {
+    const char *vectors; /* f32[dimension] every `stride` bytes */
+    size_t stride;
+    uint64_t vectors_at; /* bytes from the beginning of the image */
+    uint64_t slots, live;
+    const uint64_t *dead; /* bitmap of slots that hold nothing; NULL: all are live */
+};
+AK_MUST enum ak_rc ak_index_rows_of(const struct ak_index_options *options,
+                                    const struct ak_image *image, struct ak_index_rows *rows,
+                                    struct ak_err *err);
 void ak_index_close(struct ak_index *index); /* no other call may be under way; NULL is fine */
 
 /* --- Writer --- */
@@ -137,3 +149,7 @@ struct ak_index_report {
  * builder may run. */
 AK_MUST enum ak_rc ak_index_check(const struct ak_index *index, struct ak_index_report *report,
                                   struct ak_err *err);
+/* The same without encoding every vector again to compare it with its code, which takes most of the
+ * time: codes that are wrong cost recall, nothing else. */
+AK_MUST enum ak_rc ak_index_check_graph(const struct ak_index *index,
+                                        struct ak_index_report *report, struct ak_err *err);

@@ -3,6 +3,9 @@
  *     INDEX_STATE  struct state below: parameters, counts, entry point
  *     VECTORS      f32[dimension] per slot, each row padded to 64 bytes with zeros
  *     SCALES       f32 per slot: 1/‖x‖; l2 has none
+ *     QUANTIZER    what makes codes of vectors: quantizer.c
+ *     CODES        u8 per dimension and slot, each row padded to 64 bytes
+ *     CODE_TERMS   f32 per slot: codes.c
  *     LINKS        u32[2·m] per slot; 0xffffffff: empty. Only linked slots' rows mean something
  *     LEVELS       u8 per slot
  *     UPPER        u32[m] per slot and level ≥ 1, in the order of slots
@@ -93,6 +96,7 @@ enum ak_rc ak_index_freeze(struct ak_index *index, struct ak_err *err)
 {
     AK_ASSERT(!index->frozen.on);
     struct ak_frozen *frozen = &index->frozen;
+    ak_renewal_step(index); /* new codes that are ready go into the image */
     ak_gate_close(&index->gate);
     frozen->slots = get(&index->slots);
     frozen->entry = get(&index->entry);
@@ -105,6 +109,7 @@ enum ak_rc ak_index_freeze(struct ak_index *index, struct ak_err *err)
         frozen->upper_rows =
             graph_rows > frozen->slots ? upper_at[frozen->slots] : get(&index->upper_rows);
     }
+    frozen->codes = ak_index_codes(index);
     frozen->live_count = get(&index->live);
     frozen->crowding = atomic_load_explicit(&index->crowding, memory_order_relaxed);
     enum ak_rc rc = copy_frozen(index, frozen, err);
@@ -188,6 +193,31 @@ static enum ak_rc put(struct ak_image_writer *writer, uint32_t kind, uint64_t st
     return rows ? ak_image_put(writer, kind, stride, rows, p, err) : AK_OK;
 }
 
+static enum ak_rc put_codes(struct ak_index *index, struct ak_image_writer *writer,
+                            struct ak_err *err)
+{
+    struct ak_codes *codes = index->frozen.codes;
+    uint64_t slots = index->frozen.slots;
+    struct ak_buf bytes;
+    if (!codes || slots == 0) {
+        return AK_OK;
+    }
+    ak_buf_init(&bytes, 0);
+    ak_quantizer_write(codes->quantizer, &bytes);
+    enum ak_rc rc = ak_buf_check(&bytes, err);
+    if (rc == AK_OK) {
+        rc = ak_image_put(writer, AK_IMAGE_QUANTIZER, 1, bytes.len, bytes.p, err);
+    }
+    ak_buf_release(&bytes);
+    if (rc == AK_OK) {
+        rc = put_slab(index, writer, AK_IMAGE_CODES, &codes->rows, slots, err);
+    }
+    if (rc == AK_OK) {
+        rc = put_slab(index, writer, AK_IMAGE_CODE_TERMS, &codes->terms, slots, err);
+    }
+    return rc;
+}
+
 static enum ak_rc write_sections(struct ak_index *index, struct ak_image_writer *writer,
                                  struct ak_err *err)
 {
@@ -210,6 +240,9 @@ static enum ak_rc write_sections(struct ak_index *index, struct ak_image_writer 
     }
     if (rc == AK_OK && index->has_scales) {
         rc = put_slab(index, writer, AK_IMAGE_SCALES, &index->scales, frozen->slots, err);
+    }
+    if (rc == AK_OK) {
+        rc = put_codes(index, writer, err);
     }
     if (rc == AK_OK) {
         rc = put(writer, AK_IMAGE_DELETED, sizeof(uint64_t), has_dead ? words : 0, frozen->dead,
@@ -293,6 +326,33 @@ static enum ak_rc view(struct load *load, uint32_t kind, struct ak_slab *slab, u
     return rc;
 }
 
+/* Codes are there from a number of rows on; an image without them is walked in floats. */
+static enum ak_rc load_codes(struct load *load, struct ak_err *err)
+{
+    struct ak_index *index = load->index;
+    struct ak_image_section section;
+    struct ak_quantizer *quantizer = NULL;
+    if (index->options.params.quantization == AK_QUANTIZATION_NONE ||
+        !ak_image_find(load->image, AK_IMAGE_QUANTIZER, &section)) {
+        return AK_OK;
+    }
+    enum ak_rc rc = ak_quantizer_read((struct ak_str){section.p, (size_t)section.len},
+                                      index->options.dimension, &quantizer, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    struct ak_codes *codes = ak_codes_make(index, quantizer);
+    if (!codes) {
+        return ak_fail(err, AK_NOMEM, "codes");
+    }
+    rc = view(load, AK_IMAGE_CODES, &codes->rows, load->state.slots, err);
+    if (rc == AK_OK) {
+        rc = view(load, AK_IMAGE_CODE_TERMS, &codes->terms, load->state.slots, err);
+    }
+    atomic_store_explicit(&index->codes, codes, memory_order_release); /* the index closes them */
+    return rc;
+}
+
 static enum ak_rc load_views(struct load *load, struct ak_err *err)
 {
     struct ak_index *index = load->index;
@@ -300,6 +360,9 @@ static enum ak_rc load_views(struct load *load, struct ak_err *err)
     enum ak_rc rc = view(load, AK_IMAGE_VECTORS, &index->vectors, state->slots, err);
     if (rc == AK_OK && index->has_scales) {
         rc = view(load, AK_IMAGE_SCALES, &index->scales, state->slots, err);
+    }
+    if (rc == AK_OK) {
+        rc = load_codes(load, err);
     }
     if (rc == AK_OK) {
         rc = view(load, AK_IMAGE_LINKS, &index->links, state->graph_rows, err);
@@ -529,15 +592,68 @@ enum ak_rc ak_index_load(const struct ak_index_options *options, const struct ak
     return AK_OK;
 }
 
+static enum ak_rc dead_bits(const struct load *load, const uint64_t **dead, struct ak_err *err)
+{
+    struct ak_image_section section;
+    enum ak_rc rc =
+        ak_image_need(load->image, AK_IMAGE_DELETED, sizeof(uint64_t), load->words, &section, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    const uint64_t *words = section.p;
+    uint64_t count = 0;
+    for (uint64_t at = 0; at < load->words; at++) {
+        count += (uint64_t)__builtin_popcountll(ak_bits_clip(words[at], at, load->state.slots));
+    }
+    if (count != load->state.slots - load->state.live) {
+        return CORRUPT(err, "%llu rows are marked as removed, not %llu", (unsigned long long)count,
+                       (unsigned long long)(load->state.slots - load->state.live));
+    }
+    *dead = words;
+    return AK_OK;
+}
+
+enum ak_rc ak_index_rows_of(const struct ak_index_options *options, const struct ak_image *image,
+                            struct ak_index_rows *rows, struct ak_err *err)
+{
+    struct load load = {.image = image};
+    struct ak_image_section section = {0};
+    const uint64_t *dead = NULL;
+    size_t stride = ((size_t)options->dimension * sizeof(float) + 63) / 64 * 64;
+    enum ak_rc rc = read_state(&load, options, err);
+    const struct state *state = &load.state;
+    if (rc == AK_OK && state->slots) {
+        rc = ak_image_need(image, AK_IMAGE_VECTORS, stride, state->slots, &section, err);
+    }
+    if (rc == AK_OK && state->live < state->slots) {
+        rc = dead_bits(&load, &dead, err);
+    }
+    if (rc == AK_OK) {
+        *rows = (struct ak_index_rows){.vectors = section.p,
+                                       .stride = stride,
+                                       .vectors_at = section.file_at,
+                                       .slots = state->slots,
+                                       .live = state->live,
+                                       .dead = dead};
+    }
+    return rc;
+}
+
 /* --- Thawing --- */
 
 static enum ak_rc thaw_slabs(struct ak_index *index, struct ak_err *err)
 {
-    struct ak_slab *slabs[] = {&index->vectors, &index->scales, &index->links, &index->levels,
-                               &index->upper};
-    enum ak_rc rc = AK_OK;
-    for (size_t i = 0; i < sizeof slabs / sizeof slabs[0] && rc == AK_OK; i++) {
-        if (ak_slab_is_view(slabs[i])) {
+    enum { SLABS = 7 };
+    struct ak_slab *slabs[SLABS] = {&index->vectors, &index->scales, &index->links, &index->levels,
+                                    &index->upper};
+    struct ak_codes *codes = ak_index_codes(index);
+    enum ak_rc rc = codes ? ak_codes_scratch(index, err) : AK_OK;
+    if (codes) {
+        slabs[SLABS - 2] = &codes->rows;
+        slabs[SLABS - 1] = &codes->terms;
+    }
+    for (size_t i = 0; i < SLABS && rc == AK_OK; i++) {
+        if (slabs[i] && ak_slab_is_view(slabs[i])) {
             rc = ak_slab_thaw(slabs[i], err);
             /* Readers may hold the view, which will not show what is written from now on. */
             ak_reclaim_hold(index->reclaim, index->options.epoch);
@@ -577,6 +693,9 @@ enum ak_rc ak_index_thaw(struct ak_index *index, struct ak_err *err)
     bool graph = get(&index->graph_rows) > 0 || get(&index->live) > index->exact_below;
     if (rc == AK_OK && graph) {
         rc = ak_index_grow_graph(index, slots, err);
+    }
+    if (rc == AK_OK && graph && ak_codes_are_due(index)) {
+        rc = ak_codes_start(index, slots, err);
     }
     ak_gate_open(&index->gate);
     if (rc == AK_OK) {

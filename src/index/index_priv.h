@@ -6,6 +6,7 @@
 #include "base/slab.h"
 #include "base/sync.h"
 #include "index/index.h"
+#include "index/quantizer.h"
 #include "simd/simd.h"
 #include <float.h>
 #include <math.h>
@@ -20,6 +21,7 @@
 #define AK_CONTEXTS 8            /* search contexts kept for reuse */
 #define AK_INDEX_EF_TYPICAL 64   /* what exact_below is weighed against */
 #define AK_NODE_LOCKS 1024       /* power of two */
+#define AK_CODE_ROOM 4096        /* rows of larger dimension are linked by floats */
 #define AK_SERIAL_ROWS 1024      /* linked by one builder at a time: a sound core first */
 
 #if defined(__SANITIZE_THREAD__)
@@ -99,6 +101,12 @@ struct ak_measure {
     const float *query;
     uint32_t dimension;
     bool is_l2;
+    /* On byte codes (codes.c): then `vectors` and `stride` are theirs. */
+    const int8_t *code_query; /* NULL: floats */
+    const float *code_terms;  /* a row's part beside the product, or NULL */
+    float code_bias;
+    float code_gain;
+    float code_term_gain;
     float slack; /* true distances up to here are rounding */
     float bias;
     float gain; /* 0: no true distances under this metric */
@@ -117,11 +125,31 @@ static inline float ak_finite(float distance)
     return low > -FLT_MAX ? low : -FLT_MAX;
 }
 
+static inline void ak_measure_codes_x4(const struct ak_measure *measure, const uint32_t slots[4],
+                                       float out[4])
+{
+    int32_t raw[4];
+    const uint8_t *rows[4];
+    for (int i = 0; i < 4; i++) {
+        rows[i] = (const uint8_t *)measure->vectors + slots[i] * measure->stride;
+    }
+    measure->simd->dot_u8s8_x4(measure->code_query, rows, measure->stride, raw);
+    for (int i = 0; i < 4; i++) {
+        float term =
+            measure->code_terms ? measure->code_term_gain * measure->code_terms[slots[i]] : 0.0f;
+        out[i] = ak_finite(measure->code_bias + measure->code_gain * (float)raw[i] + term);
+    }
+}
+
 /* Always four at a time, a lone row four times over: the kernels for one and for four round
  * differently, and equal rows must get equal scores. */
 static inline void ak_measure_x4(const struct ak_measure *measure, const uint32_t slots[4],
                                  float out[4])
 {
+    if (measure->code_query) {
+        ak_measure_codes_x4(measure, slots, out);
+        return;
+    }
     const float *rows[4] = {ak_measure_row(measure, slots[0]), ak_measure_row(measure, slots[1]),
                             ak_measure_row(measure, slots[2]), ak_measure_row(measure, slots[3])};
     if (measure->is_l2) {
@@ -208,10 +236,12 @@ struct ak_context {
     uint32_t found_count;
     struct ak_found *candidates; /* building */
     uint32_t candidates_cap;
-    uint32_t *chosen;  /* building: a row of links per level */
-    uint32_t *scratch; /* building: of one prune */
-    float *query;      /* f32[dimension], 64-byte aligned */
-    size_t counted;    /* bytes that the index's context_bytes has for this one */
+    uint32_t *chosen;    /* building: a row of links per level */
+    uint32_t *scratch;   /* building: of one prune */
+    float *query;        /* f32[dimension], 64-byte aligned */
+    int8_t *code_query;  /* i8[stride of a code]; NULL until a walk on codes */
+    float *code_scratch; /* f32[dimension] */
+    size_t counted;      /* bytes that the index's context_bytes has for this one */
 };
 
 /* --- Pending rows: pending.c --- */
@@ -255,11 +285,38 @@ struct ak_frozen {
     uint64_t live_count;
     uint64_t free_count;
     float crowding;
+    struct ak_codes *codes; /* borrowed: not replaced while it is on */
     uint64_t *dead;
     uint64_t *unlinked;
     uint64_t *live;
     uint32_t *pending;
     uint64_t pending_count;
+};
+
+struct ak_codes {
+    struct ak_quantizer *quantizer;
+    struct ak_slab rows;  /* u8, see ak_quantizer_stride() */
+    struct ak_slab terms; /* f32: Σ (c − 128)² of each row */
+};
+
+/* New codes in the making: codes_renew.c. */
+enum ak_renewal_state {
+    AK_RENEWAL_NONE,
+    AK_RENEWAL_WANTED,
+    AK_RENEWAL_WORKING,
+    AK_RENEWAL_READY,
+    AK_RENEWAL_FAILED
+};
+
+struct ak_renewal {
+    _Atomic int state;     /* pairs with itself: what goes with a state is written before it */
+    struct ak_codes *next; /* the builder's while WORKING, the writer's otherwise; so is `done` */
+    uint64_t done;         /* rows encoded */
+    uint32_t *reused;      /* from here on: the writer's */
+    uint32_t reused_count;
+    bool reused_over;
+    uint64_t encoded, clipped; /* rows and bytes since the codes in use were made */
+    uint64_t not_before;       /* live rows, after a failure */
 };
 
 struct ak_index {
@@ -272,8 +329,11 @@ struct ak_index {
     bool has_scales;
     _Atomic bool writable; /* false: loaded, not thawed. Release after the last thaw */
 
-    struct ak_slab vectors;  /* f32[dimension], padded to 64 bytes with zeros */
-    struct ak_slab scales;   /* f32: 1/‖x‖; l2 has none */
+    struct ak_slab vectors;           /* f32[dimension], padded to 64 bytes with zeros */
+    struct ak_slab scales;            /* f32: 1/‖x‖; l2 has none */
+    _Atomic(struct ak_codes *) codes; /* NULL: none (yet). Release: every row has its code */
+    float *code_scratch;              /* the writer's */
+    struct ak_renewal renewal;
     struct ak_slab dead;     /* bits: removed or free */
     struct ak_slab linked;   /* bits: in the graph */
     struct ak_slab unlinked; /* bits: removed, and no link leads here: free or about to be */
@@ -393,12 +453,59 @@ static inline uint32_t ak_index_level(const struct ak_index *index, uint32_t slo
  * returned. */
 uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,
                             uint64_t eligible);
+/* The same of a scan of rows that wait to be linked. */
+uint64_t ak_index_pending_cost(const struct ak_index *index, uint64_t rows);
 AK_MUST enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index **index,
                                  struct ak_err *err);
 /* Levels, and memory for links, for rows [0, rows). The writer's, with the gate closed. */
 AK_MUST enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_err *err);
 void ak_index_pick_next(struct ak_index *index);
 void ak_index_account(struct ak_index *index);
+
+/* Like ak_slab_reserve; a move holds back freed slots (see the top of index.c). The writer's. */
+AK_MUST enum ak_rc ak_index_reserve_slab(struct ak_index *index, struct ak_slab *slab,
+                                         uint64_t rows, struct ak_err *err);
+
+/* codes.c */
+static inline struct ak_codes *ak_index_codes(const struct ak_index *index)
+{
+    return atomic_load_explicit(&index->codes, memory_order_acquire);
+}
+/* Takes the quantiser, also when it fails: NULL, no memory. */
+struct ak_codes *ak_codes_make(struct ak_index *index, struct ak_quantizer *quantizer);
+void ak_codes_close(struct ak_codes *codes); /* NULL is fine */
+bool ak_codes_fit(const struct ak_index *index, uint64_t rows);
+AK_MUST enum ak_rc ak_codes_reserve(struct ak_index *index, struct ak_codes *codes, uint64_t rows,
+                                    struct ak_err *err);
+size_t ak_codes_bytes(const struct ak_index *index, uint64_t rows);
+/* Are there rows enough to begin, and is it wanted? */
+bool ak_codes_are_due(const struct ak_index *index);
+/* Train on the rows of now, encode them, publish; room for `rows`. The writer's. */
+AK_MUST enum ak_rc ak_codes_start(struct ak_index *index, uint64_t rows, struct ak_err *err);
+AK_MUST enum ak_rc ak_codes_scratch(struct ak_index *index, struct ak_err *err);
+/* The row is stored: its code too. The writer's. */
+void ak_codes_store(struct ak_index *index, uint32_t slot, bool is_reused);
+/* Codes without rows, trained on those of now; NULL: no memory. Inside the epoch or the writer's.
+ */
+struct ak_codes *ak_codes_train(struct ak_index *index, struct ak_err *err);
+/* Returns how many bytes were clipped. */
+uint32_t ak_codes_encode(struct ak_index *index, struct ak_codes *codes, uint64_t slot,
+                         float *scratch);
+/* Make a query's measure one on codes; false: there are none, or no memory. Inside the epoch, after
+ * the number of slots was read. */
+bool ak_codes_measure(const struct ak_index *index, struct ak_context *context,
+                      struct ak_measure *measure);
+/* Make a row's measure one on codes, of true distances; false: no codes, or angles of rows that are
+ * not of unit length (dot), which codes about the mean do not give. Inside the epoch. */
+bool ak_codes_measure_row(const struct ak_index *index, uint32_t slot, int8_t room[AK_CODE_ROOM],
+                          struct ak_measure *measure);
+AK_MUST enum ak_rc ak_codes_check(const struct ak_index *index, struct ak_err *err);
+
+/* codes_renew.c: the writer's, but for build */
+void ak_renewal_note(struct ak_index *index, uint32_t slot, bool is_reused, uint32_t clipped);
+void ak_renewal_step(struct ak_index *index);  /* begin when due, take over what is ready */
+void ak_renewal_build(struct ak_index *index); /* outside gate and epoch, from any thread */
+void ak_renewal_release(struct ak_index *index);
 
 /* reclaim.c */
 struct ak_reclaim *ak_reclaim_open(void);
@@ -440,6 +547,7 @@ void ak_context_close(struct ak_context *context);
 bool ak_context_fit_visited(struct ak_context *context, uint64_t slots);
 bool ak_context_fit_pool(struct ak_context *context, uint32_t cap);
 bool ak_context_fit_found(struct ak_context *context, uint32_t cap);
+bool ak_context_fit_codes(struct ak_context *context, uint32_t dimension);
 bool ak_context_fit_build(struct ak_index *index, struct ak_context *context);
 void ak_context_reset(struct ak_context *context); /* visited bits cleared */
 void ak_context_visit(struct ak_context *context, uint32_t slot);
@@ -448,8 +556,10 @@ void ak_context_visit(struct ak_context *context, uint32_t slot);
 /* `query_scale` as ak_measure_query_scale gives it. */
 void ak_measure_for_query(const struct ak_index *index, const float *query, float query_scale,
                           struct ak_measure *measure);
-/* From a stored row to others, with bias and gain set: building. */
-void ak_measure_for_row(const struct ak_index *index, uint32_t slot, struct ak_measure *measure);
+/* From a stored row to others, with bias and gain set: building. On codes where there are any and
+ * they will do; `room` is for the row's own, and in use as long as the measure. */
+void ak_measure_for_row(const struct ak_index *index, uint32_t slot, int8_t room[AK_CODE_ROOM],
+                        struct ak_measure *measure);
 float ak_measure_query_scale(const struct ak_index *index, const float *query);
 float ak_measure_score(const struct ak_index *index, float query_scale, float distance);
 

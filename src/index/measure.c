@@ -37,9 +37,13 @@ void ak_measure_for_query(const struct ak_index *index, const float *query, floa
     }
 }
 
-void ak_measure_for_row(const struct ak_index *index, uint32_t slot, struct ak_measure *measure)
+void ak_measure_for_row(const struct ak_index *index, uint32_t slot, int8_t room[AK_CODE_ROOM],
+                        struct ak_measure *measure)
 {
     set_up(index, NULL, index->options.metric != AK_METRIC_L2, measure);
+    if (ak_codes_measure_row(index, slot, room, measure)) {
+        return;
+    }
     measure->query = ak_measure_row(measure, slot);
     if (measure->scales) {
         measure->bias = 1.0f;

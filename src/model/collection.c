@@ -15,6 +15,7 @@ static const char *const metric_names[AK_METRIC_COUNT] = {
 
 static const char *const quantization_names[AK_QUANTIZATION_COUNT] = {
     [AK_QUANTIZATION_NONE] = "none",
+    [AK_QUANTIZATION_U8] = "u8",
 };
 
 static const char *const state_names[] = {
@@ -66,7 +67,7 @@ const char *ak_collection_state_name(enum ak_collection_state state)
 struct ak_index_params ak_index_params_default(void)
 {
     return (struct ak_index_params){
-        .m = 16, .ef_construction = 200, .ef_search = 64, .quantization = AK_QUANTIZATION_NONE};
+        .m = 16, .ef_construction = 200, .ef_search = 64, .quantization = AK_QUANTIZATION_U8};
 }
 
 /* Offset of the first control character (C0, DEL, or C1 as UTF-8), or s.len. */
@@ -149,7 +150,7 @@ static enum ak_rc check_index_params(const struct ak_index_params *params, struc
         rc = check_range(params->ef_search, 1, AK_EF_MAX, "index.ef_search", err);
     }
     if (rc == AK_OK && (unsigned)params->quantization >= AK_QUANTIZATION_COUNT) {
-        rc = ak_fail(err, AK_INVALID, "index.quantization is unknown: none is allowed");
+        rc = ak_fail(err, AK_INVALID, "index.quantization is unknown: none and u8 are allowed");
     }
     return rc;
 }

@@ -9,7 +9,11 @@
 #include "base/uuid.h"
 
 enum ak_metric { AK_METRIC_COSINE, AK_METRIC_DOT, AK_METRIC_L2, AK_METRIC_COUNT };
-enum ak_quantization { AK_QUANTIZATION_NONE, AK_QUANTIZATION_COUNT };
+enum ak_quantization {
+    AK_QUANTIZATION_NONE, /* walks measure floats */
+    AK_QUANTIZATION_U8,   /* a byte a dimension for the walk; results are measured in floats */
+    AK_QUANTIZATION_COUNT
+};
 enum ak_collection_state {
     AK_COLLECTION_CREATING,
     AK_COLLECTION_READY,
@@ -35,7 +39,7 @@ struct ak_collection_info {
     int64_t created_us;
 };
 
-/* m 16, ef_construction 200, ef_search 64, no quantisation. */
+/* m 16, ef_construction 200, ef_search 64, quantisation u8. */
 struct ak_index_params ak_index_params_default(void);
 /* AK_INVALID names the field and what is allowed. Checks what the user may choose. */
 AK_MUST enum ak_rc ak_collection_info_check(const struct ak_collection_info *info,

@@ -44,6 +44,12 @@ static void socket_shut(struct ak_conn *conn)
     (void)shutdown(conn->io.fd, SHUT_WR);
 }
 
+static void socket_reset(struct ak_conn *conn)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 static void socket_close(struct ak_conn *conn)
 {
     ak_loop_remove(conn->nl->loop, &conn->io);
@@ -51,7 +57,7 @@ static void socket_close(struct ak_conn *conn)
 }
 
 const struct ak_conn_transport ak_conn_socket = {socket_read, socket_write, socket_shut,
-                                                 socket_close};
+                                                 socket_reset, socket_close};
 
 static int64_t now_ms(const struct ak_conn *conn)
 {
@@ -207,8 +213,9 @@ static bool read_some(struct ak_conn *conn)
     return false;
 }
 
-static void write_all(struct ak_conn *conn)
+static void write_some(struct ak_conn *conn)
 {
+    conn->pace_due_ms = 0;
     while (conn->writable && conn->out_bytes) {
         struct iovec iov[IOV_MAX_USED];
         int count = conn->proto->gather(conn, iov, IOV_MAX_USED);
@@ -232,6 +239,15 @@ static void write_all(struct ak_conn *conn)
             conn->write_since_ms = now_ms(conn);
             conn->proto->sent(conn, (size_t)n);
         }
+    }
+}
+
+static void write_all(struct ak_conn *conn)
+{
+    write_some(conn);
+    if (conn->resetting && !conn->dead) {
+        conn->transport->reset(conn);
+        ak_conn_kill(conn);
     }
 }
 
@@ -265,6 +281,9 @@ static void set_timer(struct ak_conn *conn)
     if (conn->out_bytes && !conn->writable) {
         int64_t write_due = conn->write_since_ms + conn->nl->server->options.write_timeout_ms;
         due = due && due < write_due ? due : write_due;
+    }
+    if (conn->pace_due_ms) {
+        due = due && due < conn->pace_due_ms ? due : conn->pace_due_ms;
     }
     if (due) {
         ak_loop_timer_set(conn->nl->loop, &conn->timer, due - now_ms(conn));

@@ -14,8 +14,11 @@
  * I2  [0, keep) of the read buffer belongs to requests that hold a reference to it; what lies
  * behind may be overwritten as soon as it is parsed. I3  the response that closes the connection is
  * the last in the list: nothing is parsed after it.
+ * I4  a response that flows is the last of the queued ones until its end is framed; conn->out_bytes
+ *     counts of it what was taken from its producer.
  */
 #include "net/http1_priv.h"
+#include <stdio.h>
 #include <string.h>
 
 static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -80,7 +83,7 @@ static bool space_h1(struct ak_conn *conn, char **p, size_t *len)
         }
     }
     if (!ok) {
-        conn->proto->refuse(conn, 503, AK_NOMEM, NULL);
+        conn->proto->refuse(conn, 503, AK_NOMEM, AK_H1_NO_MEMORY);
     }
     return ok;
 }
@@ -184,12 +187,24 @@ static void forget(struct ak_conn *conn, struct ak_http_request *request)
     ak_request_release(request);
 }
 
+/* A flow that is being written and may get more. */
+static bool is_flowing(const struct ak_http_request *request)
+{
+    return request->queued && request->flow && !request->flow->over;
+}
+
 void ak_h1_release_if_over(struct ak_conn *conn, struct ak_http_request *request)
 {
-    if (request->queued && request->out_at == request->out_total &&
-        request != ak_h1_of(conn)->current) {
+    if (request->queued && request->out_at == request->out_total && !is_flowing(request) &&
+        !request->cuts && request != ak_h1_of(conn)->current) {
         forget(conn, request);
     }
+}
+
+/* Close once the response is written: of a flow that is when it is over (take_flow). */
+static void close_after(struct ak_conn *conn, const struct ak_http_request *request)
+{
+    conn->closing |= request->queued && !is_flowing(request);
 }
 
 /* The body will not come to its end. true: nobody has answered, so the server may. */
@@ -222,7 +237,7 @@ enum ak_input ak_h1_reject(struct ak_conn *conn, struct ak_http_request *request
         ak_response_set_error(request, status, rc, message);
         request->ready = true;
     } else if (request->queued) { /* its answer left before the body went wrong */
-        conn->closing = true;
+        close_after(conn, request);
         ak_h1_release_if_over(conn, request);
     }
     return AK_INPUT_STOP;
@@ -258,7 +273,7 @@ static void eof_h1(struct ak_conn *conn)
         ak_request_done(request, 0, 0);
         forget(conn, request);
     } else {
-        conn->closing |= request->queued;
+        close_after(conn, request);
         ak_h1_release_if_over(conn, request);
     }
 }
@@ -275,6 +290,10 @@ static void release_h1(struct ak_conn *conn)
         struct ak_http_request *request = conn->first;
         bool is_over = request->queued || request->ready;
         ak_conn_remove(conn, request);
+        if (is_over && request->flow && !ak_flow_abandon(request)) {
+            request->conn = NULL; /* its producer's end will release it */
+            continue;
+        }
         if (!is_over && (request->handed || !give_up_body(request, AK_UNAVAILABLE))) {
             request->conn = NULL;
             continue;
@@ -291,7 +310,8 @@ static bool keeps_alive(const struct ak_conn *conn, const struct ak_http_request
 {
     const struct ak_h1 *h1 = ak_h1_of(conn);
     bool is_last = !request->next && (!h1->current || h1->current == request);
-    if (request->close || !request->keep_alive) {
+    bool has_no_end = request->flow && request->is_http_1_0; /* but that of the connection */
+    if (request->close || request->cuts || !request->keep_alive || has_no_end) {
         return false;
     }
     if (h1->current == request) { /* answered early: is the rest of the body worth reading? */
@@ -302,9 +322,71 @@ static bool keeps_alive(const struct ak_conn *conn, const struct ak_http_request
     return !(conn->nl->draining && is_last && conn->at == conn->fill);
 }
 
+/* Put what is to be sent next of a flow into `out` (its chunk's frame) and `answer`; all that was
+ * there is sent. The line that ends a chunk goes out with the next one's size. */
+static void take_flow(struct ak_conn *conn, struct ak_http_request *request)
+{
+    struct ak_net_flow *flow = request->flow;
+    bool end = false;
+    ak_flow_take(request, &end);
+    size_t body = request->content.len;
+    if (end && flow->rc != AK_OK) {
+        flow->over = true;
+        request->cuts = true; /* all that may leave has left: see reset_if_cut() */
+        ak_request_done(request, 500, (size_t)flow->bytes);
+        ak_conn_run_soon(conn);
+        return;
+    }
+    bool is_framed = !request->is_http_1_0 && request->method != AK_HTTP_HEAD && (body || end);
+    request->out = request->out_inline;
+    request->out_len = 0;
+    if (is_framed) {
+        request->out_len =
+            (size_t)snprintf(request->out_inline, sizeof request->out_inline, "%s%zx\r\n%s",
+                             flow->is_first ? "" : "\r\n", body, body ? "" : "\r\n");
+        flow->is_first = false;
+    }
+    request->out_at = 0;
+    request->out_total = request->out_len + body;
+    if (conn->out_bytes == 0) {
+        conn->write_since_ms = now_ms(conn);
+    }
+    conn->out_bytes += request->out_total;
+    if (end) {
+        flow->over = true;
+        conn->closing |= request->close;
+        ak_request_done(request, request->status, (size_t)flow->bytes);
+        ak_conn_run_soon(conn); /* what waited behind it has its turn */
+    }
+}
+
+/* Keep a flow going whose bytes so far are sent; the request may be gone afterwards. */
+static void refill(struct ak_conn *conn, struct ak_http_request *request)
+{
+    if (is_flowing(request) && request->out_at == request->out_total) {
+        take_flow(conn, request);
+    }
+    ak_h1_release_if_over(conn, request);
+}
+
+/* The front response is one that is cut off, and all of it that may leave has left. */
+static void reset_if_cut(struct ak_conn *conn)
+{
+    const struct ak_http_request *front = conn->first;
+    conn->resetting = front && front->queued && front->cuts && front->out_at == front->out_total;
+}
+
 static void queue_h1(struct ak_conn *conn)
 {
-    const struct ak_http_request *request = conn->unqueued;
+    struct ak_http_request *request = conn->unqueued;
+    struct ak_http_request *before = request ? request->prev : conn->last;
+    if (before && is_flowing(before)) {
+        refill(conn, before);
+        before = request ? request->prev : conn->last;
+        if (before && is_flowing(before)) {
+            return; /* what comes behind it waits until its end is known */
+        }
+    }
     if (conn->out_bytes == 0 && request && (request->ready || request->wants_interim)) {
         conn->write_since_ms = now_ms(conn);
     }
@@ -312,7 +394,10 @@ static void queue_h1(struct ak_conn *conn)
         struct ak_http_request *next = conn->unqueued;
         bool close = !keeps_alive(conn, next);
         next->wants_interim = false;
-        ak_response_finish_head(next, close);
+        if (!next->is_abort) {
+            ak_response_finish_head(next, close);
+        }
+        next->paced_from_ms = now_ms(conn);
         next->queued = true;
         conn->unqueued = next->next;
         conn->out_bytes += next->out_total;
@@ -320,7 +405,11 @@ static void queue_h1(struct ak_conn *conn)
             if (ak_h1_of(conn)->current == next) {
                 stop(conn, true);
             }
-            conn->closing = true;
+            next->close = true;
+            close_after(conn, next);
+        }
+        if (next->flow) {
+            return;
         }
         ak_request_done(next, next->status, next->out_total - next->out_len);
     }
@@ -331,6 +420,13 @@ static void queue_h1(struct ak_conn *conn)
         front->interim_left = AK_NET_INTERIM_BYTES;
         conn->out_bytes += AK_NET_INTERIM_BYTES;
     }
+    reset_if_cut(conn);
+}
+
+static void flowed_h1(struct ak_conn *conn, struct ak_http_request *request)
+{
+    (void)request; /* the only one that flows is met by queue_h1() */
+    ak_conn_run_soon(conn);
 }
 
 static int add_iov(struct iovec *iov, int count, const char *p, size_t len)
@@ -346,6 +442,32 @@ static int add_iov(struct iovec *iov, int count, const char *p, size_t len)
     return count;
 }
 
+#define PACE_STEPS 50 /* a second: how finely a response that is held back is cut up */
+
+/* Bytes of the body that may leave now; when there are none, *due_ms is when there will be. */
+static size_t allowance(const struct ak_conn *conn, const struct ak_http_request *request,
+                        int64_t *due_ms)
+{
+    size_t at = request->out_at > request->out_len ? request->out_at - request->out_len : 0;
+    size_t rest = request->out_total - request->out_len - at;
+    if (!request->bytes_per_s || !rest) {
+        return rest;
+    }
+    double rate = (double)request->bytes_per_s;
+    double step = rate / PACE_STEPS > 1 ? rate / PACE_STEPS : 1;
+    double elapsed_s = (double)(now_ms(conn) - request->paced_from_ms) / 1e3;
+    double allowed = elapsed_s * rate - (double)at;
+    if (allowed >= (double)rest) {
+        return rest;
+    }
+    if (allowed < step && allowed < (double)rest) {
+        double next = (double)at + (step < (double)rest ? step : (double)rest);
+        *due_ms = request->paced_from_ms + (int64_t)(next / rate * 1e3) + 1;
+        return 0;
+    }
+    return (size_t)allowed;
+}
+
 static int gather_h1(struct ak_conn *conn, struct iovec *iov, int max)
 {
     int count = 0;
@@ -355,13 +477,16 @@ static int gather_h1(struct ak_conn *conn, struct iovec *iov, int max)
         if (!at->queued) {
             break;
         }
-        size_t body = at->out_total - at->out_len;
+        size_t body = allowance(conn, at, &conn->pace_due_ms);
         if (at->out_at < at->out_len) {
             count = add_iov(iov, count, at->out + at->out_at, at->out_len - at->out_at);
-            count = add_iov(iov, count, at->answer.p, body);
+            count = add_iov(iov, count, at->content.p, body);
         } else {
             size_t from = at->out_at - at->out_len;
-            count = add_iov(iov, count, body ? at->answer.p + from : NULL, body - from);
+            count = add_iov(iov, count, body ? at->content.p + from : NULL, body);
+        }
+        if (at->bytes_per_s || at->cuts) {
+            break; /* what follows waits for all of it */
         }
     }
     return count;
@@ -381,10 +506,11 @@ static void sent_h1(struct ak_conn *conn, size_t len)
             part = len < rest ? len : rest;
             at->out_at += part;
             len -= part;
-            ak_h1_release_if_over(conn, at);
+            refill(conn, at);
         }
         at = next;
     }
+    reset_if_cut(conn);
 }
 
 /* --- Time --- */
@@ -435,6 +561,7 @@ const struct ak_conn_proto ak_http1_proto = {
     .parse = parse_h1,
     .eof = eof_h1,
     .queue = queue_h1,
+    .flowed = flowed_h1,
     .gather = gather_h1,
     .sent = sent_h1,
     .is_idle = is_idle_h1,

@@ -107,7 +107,7 @@ static int take_piece(struct ak_conn *conn, struct ak_http_request *request, con
         return atomic_load(&request->paused) && !is_claimed(request) ? HPE_PAUSED : 0;
     }
     ak_buf_add(&request->body_buf, p, len);
-    if (request->body_buf.failed) {
+    if (request->body_buf.failed || !ak_request_charge(request)) {
         h1->fail_status = 503;
         return HPE_USER;
     }
@@ -119,7 +119,7 @@ static enum ak_input piece_failed(struct ak_conn *conn, struct ak_http_request *
     if (ak_h1_of(conn)->fail_status == 413) {
         return too_big(conn, request);
     }
-    return ak_h1_reject(conn, request, 503, AK_NOMEM, "no memory for the body: send less at once");
+    return ak_h1_reject(conn, request, 503, AK_NOMEM, AK_H1_NO_MEMORY);
 }
 
 /* Progress for the time limit: at least PROGRESS_BYTES since the last mark. */
@@ -153,7 +153,7 @@ bool ak_h1_body_space(struct ak_http_request *request, char **p, size_t *len)
     size_t room = buf->cap - buf->len;
     if (room < rest && room < AK_H1_READ_MIN) {
         size_t more = buf->len > BODY_FIRST ? buf->len : BODY_FIRST;
-        if (!ak_buf_reserve(buf, more < rest ? more : rest)) {
+        if (!ak_buf_reserve(buf, more < rest ? more : rest) || !ak_request_charge(request)) {
             return false;
         }
         room = buf->cap - buf->len;

@@ -5,6 +5,9 @@
 #include <llhttp.h>
 
 #define AK_H1_READ_MIN 1024u /* smallest room worth a read */
+#define AK_H1_NO_MEMORY                                                                            \
+    "no memory for the body beside the other requests: send less at once, or again later "         \
+    "(server.memory_max)"
 
 enum ak_h1_state {
     AK_H1_IDLE,    /* between requests */

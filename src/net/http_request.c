@@ -110,12 +110,33 @@ void ak_request_release(struct ak_http_request *request)
     }
     ak_buf_release(&request->body_buf);
     ak_buf_release(&request->answer);
+    ak_response_release_view(request);
+    bool is_less = ak_request_charge(request);
+    AK_ASSERT(is_less);
+    ak_flow_free(request->flow);
+    request->flow = NULL;
     request->conn = NULL;
     if (atomic_load(&request->resume_posted)) {
         request->zombie = true; /* its resume post is in the queue and still names it */
         return;
     }
     free_now(request);
+}
+
+bool ak_request_charge(struct ak_http_request *request)
+{
+    struct ak_http_server *server = request->nl->server;
+    size_t held = request->body_buf.cap + request->answer.cap;
+    bool has_grown = held > request->charged;
+    if (held == request->charged) {
+        return true;
+    }
+    size_t change = held - request->charged; /* wraps around when it is less, and so does the sum */
+    size_t all =
+        atomic_fetch_add_explicit(&server->held_bytes, change, memory_order_relaxed) + change;
+    ak_series_change(server->memory_series, (double)held - (double)request->charged);
+    request->charged = held;
+    return !has_grown || held <= AK_NET_SMALL_BYTES || all <= server->options.memory_max;
 }
 
 bool ak_request_claim(struct ak_http_request *request)
@@ -212,6 +233,18 @@ struct ak_str ak_http_header(const struct ak_http_request *request, struct ak_st
         }
     }
     return AK_STR_NONE;
+}
+
+bool ak_http_header_at(const struct ak_http_request *request, size_t i, struct ak_str *name,
+                       struct ak_str *value)
+{
+    if (i >= request->field_count) {
+        return false;
+    }
+    const struct ak_net_field *field = &request->fields[i];
+    *name = (struct ak_str){request->head + field->name_at, field->name_len};
+    *value = (struct ak_str){request->head + field->value_at, field->value_len};
+    return true;
 }
 
 struct ak_str ak_http_body(const struct ak_http_request *request)

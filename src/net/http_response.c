@@ -105,8 +105,8 @@ static bool reserve_head(struct ak_http_request *request, size_t variable)
     return request->out != NULL;
 }
 
-static bool set_head(struct ak_http_request *request, int status, const char *content_type,
-                     const char *extra_headers)
+bool ak_response_set_head(struct ak_http_request *request, int status, const char *content_type,
+                          const char *extra_headers)
 {
     struct ak_str type = ak_str_of(content_type);
     struct ak_str extra = ak_str_of(extra_headers);
@@ -127,9 +127,11 @@ static bool set_head(struct ak_http_request *request, int status, const char *co
         put(request, type.p, type.len);
         PUT(request, "\r\n");
     }
-    if (!request->no_content) {
+    if (request->flow && !request->is_http_1_0) {
+        PUT(request, "Transfer-Encoding: chunked\r\n");
+    } else if (!request->flow && !request->no_content) {
         PUT(request, "Content-Length: ");
-        put_number(request, request->answer.len);
+        put_number(request, request->content.len);
         PUT(request, "\r\n");
     }
     put(request, extra.p, extra.len);
@@ -138,9 +140,9 @@ static bool set_head(struct ak_http_request *request, int status, const char *co
 
 void ak_response_finish_head(struct ak_http_request *request, bool close)
 {
-    size_t len = 0;
-    const char *date = ak_net_loop_date(request->nl, &len);
-    put(request, date, len);
+    size_t date_len = 0;
+    const char *date = ak_net_loop_date(request->nl, &date_len);
+    put(request, date, date_len);
     if (close) {
         PUT(request, "Connection: close\r\n");
     } else if (request->is_http_1_0) {
@@ -148,7 +150,11 @@ void ak_response_finish_head(struct ak_http_request *request, bool close)
     }
     PUT(request, "\r\n");
     bool has_body = request->method != AK_HTTP_HEAD && !request->no_content;
-    request->out_total = request->out_len + (has_body ? request->answer.len : 0);
+    size_t len = has_body ? request->content.len : 0;
+    if (request->cuts && request->cut_at < len) {
+        len = request->cut_at;
+    }
+    request->out_total = request->out_len + len;
 }
 
 /* --- Errors --- */
@@ -157,6 +163,7 @@ void ak_response_set_error(struct ak_http_request *request, int status, enum ak_
                            const char *message)
 {
     struct ak_buf *body = &request->answer;
+    ak_response_release_view(request);
     ak_buf_release(body);
     ak_buf_init(body, 0);
     ak_buf_add_str(body, AK_STR("{\"error\":{\"code\":"));
@@ -168,8 +175,9 @@ void ak_response_set_error(struct ak_http_request *request, int status, enum ak_
     if (body->failed) { /* no memory even for this: the status must do */
         ak_buf_clear(body);
     }
+    request->content = ak_buf_str(body);
     const char *extra = status == 503 && ak_rc_is_retryable(rc) ? "Retry-After: 1\r\n" : NULL;
-    bool fits = set_head(request, status, AK_HTTP_JSON, extra);
+    bool fits = ak_response_set_head(request, status, AK_HTTP_JSON, extra);
     AK_ASSERT(fits); /* the longest of these is shorter than out_inline */
 }
 
@@ -183,7 +191,8 @@ static void on_respond_post(struct ak_loop_post *post)
     request->ready = true;
     if (request->conn) {
         ak_conn_run_soon(request->conn);
-    } else { /* the client went away while the application worked */
+    } else if (!request->flow || ak_flow_abandon(request)) {
+        /* the client went away while the application worked */
         ak_request_done(request, 0, 0);
         ak_request_release(request);
     }
@@ -191,7 +200,7 @@ static void on_respond_post(struct ak_loop_post *post)
 
 /* On its own loop a response is taken up by the run of the connection that is going on, or at the
  * end of the round; from elsewhere it is posted, and a burst of posts wakes the loop once. */
-static void hand_over(struct ak_http_request *request)
+void ak_response_hand_over(struct ak_http_request *request)
 {
     if (ak_loop_is_current(request->nl->loop) && request->conn) {
         request->ready = true;
@@ -218,20 +227,65 @@ void ak_http_respond(struct ak_http_request *request, int status, const char *co
         is_whole = !body->failed;
         request->answer = *body;
         *body = (struct ak_buf){.max = request->answer.max};
+        request->content = ak_buf_str(&request->answer);
     }
-    if (!is_whole) {
+    if (!ak_request_charge(request)) {
+        ak_response_set_error(request, 503, AK_NOMEM,
+                              "no memory for the answer beside the other requests: ask for less, "
+                              "or again later (server.memory_max)");
+    } else if (!is_whole) {
         ak_response_set_error(request, 503, AK_NOMEM,
                               "the answer is too large or there is no memory for it: ask for less");
-    } else if (!set_head(request, status, content_type, extra_headers)) {
+    } else if (!ak_response_set_head(request, status, content_type, extra_headers)) {
         ak_response_set_error(request, 503, AK_NOMEM, NULL);
     }
-    hand_over(request);
+    ak_response_hand_over(request);
+}
+
+void ak_response_release_view(struct ak_http_request *request)
+{
+    if (request->release) {
+        request->release(request->release_ctx);
+        request->release = NULL;
+    }
+    request->cuts = false;
+    request->bytes_per_s = 0;
+}
+
+void ak_http_respond_view(struct ak_http_request *request, int status, const char *content_type,
+                          const struct ak_http_view *view, const char *extra_headers)
+{
+    if (!ak_request_claim(request)) {
+        if (view->release) {
+            view->release(view->ctx);
+        }
+        return;
+    }
+    request->content = view->body;
+    request->release = view->release;
+    request->release_ctx = view->ctx;
+    request->bytes_per_s = view->bytes_per_s;
+    request->cuts = view->cuts;
+    request->cut_at = view->cut_at;
+    if (!ak_response_set_head(request, status, content_type, extra_headers)) {
+        ak_response_set_error(request, 503, AK_NOMEM, NULL);
+    }
+    ak_response_hand_over(request);
+}
+
+void ak_http_abort(struct ak_http_request *request)
+{
+    if (ak_request_claim(request)) {
+        request->cuts = true;
+        request->is_abort = true;
+        ak_response_hand_over(request);
+    }
 }
 
 void ak_http_respond_error(struct ak_http_request *request, enum ak_rc rc, const char *message)
 {
     if (ak_request_claim(request)) {
         ak_response_set_error(request, ak_rc_http_status(rc), rc, message);
-        hand_over(request);
+        ak_response_hand_over(request);
     }
 }

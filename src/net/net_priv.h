@@ -8,6 +8,7 @@
  */
 #pragma once
 #include "base/limits.h"
+#include "base/sync.h"
 #include "net/http.h"
 #include "net/loop.h"
 #include <stdatomic.h>
@@ -22,7 +23,8 @@
 #define AK_NET_DROP_MAX (256u << 10) /* rest of an answered body that is read rather than cut */
 #define AK_NET_LINGER_MS 2000        /* how long a closing connection's input is discarded */
 #define AK_NET_OUT_INLINE 384
-#define AK_NET_INTERIM_BYTES 25u /* "HTTP/1.1 100 Continue" and two line ends */
+#define AK_NET_FLOW_PIECE (64u << 10) /* a larger one is queued in parts */
+#define AK_NET_INTERIM_BYTES 25u      /* "HTTP/1.1 100 Continue" and two line ends */
 
 _Static_assert(AK_NET_HEAD_MAX < 65536 && AK_NET_HEAD_MAX + 2048 < AK_NET_CHUNK_MAX,
                "offsets in a head are u16, and there is room to read on");
@@ -46,6 +48,25 @@ struct ak_net_field { /* one header: offsets from the head's first byte */
     uint16_t name_len;
     uint16_t value_at;
     uint16_t value_len;
+};
+
+/* --- A response that flows: the pieces between its producer and the loop (http_flow.c) --- */
+struct ak_net_flow {
+    struct ak_http_request *request;
+    struct ak_mutex lock; /* down to `gone` */
+    struct ak_cond room;
+    struct ak_buf filling; /* the producer's bytes, raw: the protocol frames them */
+    bool posted;           /* a post is on its way to the loop */
+    bool ended;            /* by the producer */
+    enum ak_rc rc;         /* how */
+    bool gone;             /* nobody reads it any more */
+
+    /* The loop's. */
+    struct ak_loop_post post;
+    uint64_t bytes; /* of the body that were taken for sending */
+    bool end_seen;  /* the producer will not name the request again */
+    bool is_first;  /* no piece has been framed yet */
+    bool over;      /* the protocol has its last bytes */
 };
 
 enum ak_net_body { AK_NET_BODY_NONE, AK_NET_BODY_LENGTH, AK_NET_BODY_CHUNKED };
@@ -98,12 +119,22 @@ struct ak_http_request {
     struct ak_loop_post resume_post;
 
     /* Response. */
+    struct ak_net_flow *flow; /* it comes in pieces; NULL: it is whole */
     int status;
     bool no_content;      /* 204, 304: no Content-Length and no body */
     bool wants_interim;   /* "100 Continue" is to be sent when its turn comes */
     uint8_t interim_left; /* unsent bytes of "100 Continue" */
     struct ak_buf answer;
-    char *out; /* the response's head: out_inline or arena */
+    size_t charged;             /* of body_buf and answer, what the server's held_bytes counts */
+    struct ak_str content;      /* the body: of `answer`, or borrowed */
+    void (*release)(void *ctx); /* of what is borrowed; NULL: nothing is */
+    void *release_ctx;
+    uint64_t bytes_per_s; /* 0: not held back */
+    int64_t paced_from_ms;
+    bool cuts;     /* when out_total is written the connection is reset */
+    bool is_abort; /* there is no response at all */
+    size_t cut_at; /* of the body */
+    char *out;     /* the response's head: out_inline or arena */
     size_t out_len;
     size_t out_total; /* head and body bytes to send */
     size_t out_at;    /* of which are sent */
@@ -118,13 +149,31 @@ void ak_request_release(struct ak_http_request *request);
 AK_MUST bool ak_request_split_target(struct ak_http_request *request);
 /* on_done, once, when it is owed. */
 void ak_request_done(struct ak_http_request *request, int status, size_t bytes_out);
+/* Count what the buffers of the request hold now in the server's held_bytes. false: they have
+ * grown, are not small, and all together are over the limit: the request must be given up. */
+AK_MUST bool ak_request_charge(struct ak_http_request *request);
 /* true for the first caller: it is the one that answers. */
 AK_MUST bool ak_request_claim(struct ak_http_request *request);
 /* Fill in an error response on the loop's thread; the request must be claimed. */
 void ak_response_set_error(struct ak_http_request *request, int status, enum ak_rc rc,
                            const char *message);
+/* What is borrowed goes back to its owner. */
+void ak_response_release_view(struct ak_http_request *request);
 /* The response's turn has come: date and connection headers. */
 void ak_response_finish_head(struct ak_http_request *request, bool close);
+/* The head of a response, whole or flowing; false: no memory for these extra headers. */
+AK_MUST bool ak_response_set_head(struct ak_http_request *request, int status,
+                                  const char *content_type, const char *extra_headers);
+/* The response is filled in: to the loop with it. */
+void ak_response_hand_over(struct ak_http_request *request);
+
+/* --- Flows, on the loop's thread --- */
+/* What has come, into request->answer (whose old content goes). *end: there is nothing behind it.
+ */
+void ak_flow_take(struct ak_http_request *request, bool *end);
+/* The connection is gone. true: the producer has ended, so the request may be released. */
+AK_MUST bool ak_flow_abandon(struct ak_http_request *request);
+void ak_flow_free(struct ak_net_flow *flow); /* NULL is fine */
 
 /* --- Connections --- */
 enum ak_input {
@@ -138,7 +187,8 @@ struct ak_conn_transport {
     /* As recv and sendmsg do: bytes, 0 at the end, -1 with errno. */
     ssize_t (*read)(struct ak_conn *conn, void *p, size_t len);
     ssize_t (*write)(struct ak_conn *conn, const struct iovec *iov, int count);
-    void (*shut)(struct ak_conn *conn); /* no more will be written */
+    void (*shut)(struct ak_conn *conn);  /* no more will be written */
+    void (*reset)(struct ak_conn *conn); /* the close that follows is to look like a failure */
     void (*close)(struct ak_conn *conn);
 };
 
@@ -154,6 +204,8 @@ struct ak_conn_proto {
     void (*eof)(struct ak_conn *conn);
     /* Put the responses whose turn it is into the order of writing. */
     void (*queue)(struct ak_conn *conn);
+    /* A flow of the connection has something new: pieces, or its end. */
+    void (*flowed)(struct ak_conn *conn, struct ak_http_request *request);
     int (*gather)(struct ak_conn *conn, struct iovec *iov, int max);
     void (*sent)(struct ak_conn *conn, size_t len);
     bool (*is_idle)(const struct ak_conn *conn);     /* nothing received that is not answered */
@@ -193,12 +245,14 @@ struct ak_conn {
     int64_t write_since_ms;
     int64_t idle_since_ms;
     int64_t linger_until_ms;
+    int64_t pace_due_ms; /* when more of a response that is held back may leave; 0: none is */
 
     bool readable; /* the system may have bytes */
     bool half;     /* the peer has said that it ends, perhaps behind unread bytes */
     bool eof;
     bool writable;
-    bool closing; /* close when all is written */
+    bool closing;   /* close when all is written */
+    bool resetting; /* all is written that was to be: close with a reset */
     bool lingering;
     bool dead;
     bool running;
@@ -252,7 +306,9 @@ struct ak_http_server {
     const struct ak_clock *clock;
     uint16_t port;
     struct ak_series *connections_series;
+    struct ak_series *memory_series;
     _Atomic uint32_t connections;
+    _Atomic size_t held_bytes; /* bodies and answers in memory; a plain count, pairs with nothing */
     uint32_t grace_ms;
     unsigned loop_count;
     _Atomic unsigned started; /* loops that have a thread, and so may be given connections */

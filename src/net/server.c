@@ -31,6 +31,7 @@ void ak_server_defaults(struct ak_http_options *options)
     options->connections_max = or_default(options->connections_max, 20000);
     options->pipeline_max = or_default(options->pipeline_max, 64);
     options->body_max = options->body_max ? options->body_max : AK_BODY_MAX;
+    options->memory_max = options->memory_max ? options->memory_max : (size_t)1 << 30;
 }
 
 const char *ak_net_loop_date(struct ak_net_loop *nl, size_t *len)
@@ -215,6 +216,8 @@ enum ak_rc ak_http_open(const struct ak_http_options *options, struct ak_http_se
     ak_server_defaults(&server->options);
     server->connections_series =
         ak_metrics_series(options->metrics, AK_METRIC_CONNECTIONS, NULL, 0);
+    const struct ak_str requests = AK_STR("requests");
+    server->memory_series = ak_metrics_series(options->metrics, AK_METRIC_MEMORY, &requests, 1);
     server->loop_count = server->options.loops;
     server->loops = ak_zalloc(server->loop_count * sizeof *server->loops);
     server->threads = ak_zalloc(server->loop_count * sizeof *server->threads);

@@ -26,6 +26,10 @@ void ak_objstore_close(struct ak_objstore *store); /* NULL is fine; no call may 
 /* "dir '/var/lib/akidb/objects'", "s3 bucket 'b' at https://…": for messages. Borrowed. */
 const char *ak_objstore_name(const struct ak_objstore *store);
 
+/* AK_INVALID says what is wrong with the key. Every call below checks; this is for who must know
+ * before. */
+AK_MUST enum ak_rc ak_objstore_check_key(struct ak_str key, struct ak_err *err);
+
 struct ak_object {
     struct ak_str key;
     uint64_t size;
@@ -72,9 +76,16 @@ AK_MUST enum ak_rc ak_objstore_get_file(struct ak_objstore *store, struct ak_str
                                         struct ak_fs *fs, const char *path,
                                         ak_objstore_progress progress, void *ctx,
                                         struct ak_err *err);
+/* get_file for a `path` whose bytes nobody will change (it may be mapped, renamed, removed): the
+ * dir store gives its object a second name there, where the file system can, which takes neither
+ * time nor space; all else is as for get_file. */
+AK_MUST enum ak_rc ak_objstore_link_file(struct ak_objstore *store, struct ak_str key,
+                                         struct ak_fs *fs, const char *path,
+                                         ak_objstore_progress progress, void *ctx,
+                                         struct ak_err *err);
 /* A local file as an object. The dir store links or clones it where the file system can: so the
  * file must not change afterwards. S3: several parts at once above 64 MiB. Memory: at most 64 MiB.
- */
+ * AK_INVALID: there is no such file. */
 AK_MUST enum ak_rc ak_objstore_put_file(struct ak_objstore *store, struct ak_str key,
                                         struct ak_fs *fs, const char *path,
                                         ak_objstore_progress progress, void *ctx,

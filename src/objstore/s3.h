@@ -27,7 +27,9 @@ struct ak_s3_options {
     uint32_t deadline_ms;         /* one call with all its retries (not counting bytes that move);
                                    * 0: 60,000 */
     uint32_t retries_max;         /* 0: 5 */
-    uint64_t multipart_bytes;     /* larger objects are sent in parts; 0: 64 MiB */
+    uint64_t multipart_bytes;     /* larger objects are sent in parts; 0: 64 MiB. Servers want parts
+                                   * of 5 MiB at least, so it should not be less */
+    bool unsigned_payload;        /* https only: bodies are not hashed for the signature */
     const struct ak_clock *clock; /* NULL: the system's */
     struct ak_log *log;
     struct ak_metrics *metrics;

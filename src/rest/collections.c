@@ -1,6 +1,5 @@
 /* collections.c — /collections: make, list, show, drop. */
 #include "rest/rest_priv.h"
-#include <stdio.h>
 
 #define LIST_DEFAULT 100u
 #define LIST_MAX 1000u
@@ -29,7 +28,7 @@ static void read_quantization(struct ak_reader *r, enum ak_quantization *quantiz
     struct ak_str text;
     if (!ak_json_null(r->in) && ak_json_string(r->in, &text) &&
         !ak_quantization_parse(text, quantization)) {
-        ak_read_fail(r, "index.quantization '%.*s' is unknown: none is allowed",
+        ak_read_fail(r, "index.quantization '%.*s' is unknown: none and u8 are allowed",
                      AK_STR_ARG(ak_str_sub(text, 0, 32)));
     }
 }
@@ -150,44 +149,15 @@ static void list_done(struct ak_op *op, enum ak_rc rc)
     ak_reply(call, 200, &body);
 }
 
-/* A parameter of the query that is not known is refused, like a field of a body. */
-static bool params_are_known(struct ak_call *call)
-{
-    struct ak_str rest = ak_http_query(call->request);
-    while (rest.len) {
-        struct ak_str pair;
-        struct ak_str name;
-        struct ak_str value;
-        (void)ak_str_split(rest, '&', &pair, &rest);
-        (void)ak_str_split(pair, '=', &name, &value);
-        if (pair.len && !ak_str_eq(name, AK_STR("limit")) && !ak_str_eq(name, AK_STR("after"))) {
-            (void)ak_fail(&call->err, AK_INVALID,
-                          "unknown parameter '%.*s' (allowed: limit, after)",
-                          AK_STR_ARG(ak_str_sub(name, 0, 48)));
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool read_params(struct ak_call *call, struct ak_list_op *list)
 {
-    struct ak_str text = AK_STR_NONE;
+    static const char *const names[] = {"limit", "after", NULL};
     uint64_t limit = LIST_DEFAULT;
-    if (!params_are_known(call)) {
-        return false;
-    }
-    if (ak_http_param(call->request, AK_STR("limit"), &text) &&
-        (!ak_str_u64(text, LIST_MAX, &limit) || limit == 0)) {
-        (void)ak_fail(&call->err, AK_INVALID, "limit must be an integer from 1 to %u", LIST_MAX);
+    if (!ak_params_known(call, names) || !ak_param_u64(call, "limit", 1, LIST_MAX, &limit)) {
         return false;
     }
     list->limit = (size_t)limit;
-    if (ak_http_param(call->request, AK_STR("after"), &list->after) && !list->after.p) {
-        (void)ak_fail(&call->err, AK_INVALID, "after is not properly %%-encoded");
-        return false;
-    }
-    return true;
+    return ak_param_text(call, "after", &list->after);
 }
 
 void ak_rest_collection_list(struct ak_call *call)

@@ -1,4 +1,5 @@
-/* import.c — newline-delimited JSON, one document a line, of any length in bounded memory.
+/* import.c — newline-delimited JSON, one document a line, or Parquet: of any length in bounded
+ * memory.
  *
  *   loop     on_chunk ──▶ filling ──▶ (1 MiB, no job) swap ──▶ work
  *               │ job busy and filling full: pause                 │
@@ -10,7 +11,9 @@
  * I4  what stands before a bad line is stored, its count reported; nothing behind it is looked at.
  * I5  an upload lives as long as its request (until on_done) and its job: two references.
  *
- * Documents become durable in the order of their lines; only the end waits for the disk.
+ * Parquet is read from its end, so its bytes go to a spool file, and the service reads that when
+ * the body is complete. Documents become durable in the order of their lines; only the end waits
+ * for the disk.
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -38,6 +41,9 @@ struct ak_upload {
     struct ak_service *service;
     struct ak_import import;
     struct ak_import_op finish;
+    bool is_parquet;
+    struct ak_spool *spool; /* the job's */
+    struct ak_spool_op spool_op;
     struct ak_buf work;
     struct ak_arena arena;
     struct ak_document docs[BATCH_DOCS];
@@ -55,6 +61,7 @@ static void unref(struct ak_upload *upload)
     bool is_last = --upload->refs == 0;
     ak_mutex_unlock(&upload->lock);
     if (is_last) {
+        ak_spool_close(upload->spool);
         ak_collection_unref(upload->import.collection);
         ak_arena_release(&upload->arena);
         ak_buf_release(&upload->filling);
@@ -135,6 +142,18 @@ static enum ak_rc work_through(struct ak_upload *upload)
     return flush(upload); /* the documents hold views into `work` */
 }
 
+static enum ak_rc spool(struct ak_upload *upload)
+{
+    enum ak_rc rc = AK_OK;
+    if (!upload->spool) {
+        rc = ak_spool_open(upload->service, &upload->spool, &upload->err);
+    }
+    if (rc == AK_OK) {
+        rc = ak_spool_write(upload->spool, upload->work.p, upload->work.len, &upload->err);
+    }
+    return rc;
+}
+
 static enum ak_rc process(struct ak_upload *upload)
 {
     enum ak_rc rc = AK_OK;
@@ -144,7 +163,7 @@ static enum ak_rc process(struct ak_upload *upload)
                             &upload->err);
     }
     if (rc == AK_OK) {
-        rc = work_through(upload);
+        rc = upload->is_parquet ? spool(upload) : work_through(upload);
     }
     upload->count = 0;
     ak_buf_clear(&upload->work);
@@ -215,6 +234,23 @@ static void finish(struct ak_upload *upload, enum ak_rc rc)
 
 static void run_job(struct ak_op *op);
 
+static void spool_read(struct ak_op *op, enum ak_rc rc)
+{
+    struct ak_upload *upload =
+        (struct ak_upload *)(void *)((char *)op - offsetof(struct ak_upload, spool_op.op));
+    upload->err = op->err;
+    finish(upload, rc);
+}
+
+/* The body of a Parquet import is complete. */
+static void read_spool(struct ak_upload *upload)
+{
+    upload->spool_op.op = (struct ak_op){.done = spool_read};
+    upload->spool_op.spool = upload->spool;
+    upload->spool_op.import = &upload->import;
+    ak_service_spool_import(upload->service, &upload->spool_op);
+}
+
 static void job_refused(struct ak_op *op, enum ak_rc rc)
 {
     struct ak_upload *upload =
@@ -234,7 +270,9 @@ static bool take_work(struct ak_upload *upload)
     if (upload->broken) {
         return false;
     }
-    if (!upload->ended) {
+    if (!upload->ended && upload->is_parquet) {
+        whole = filling->len >= BATCH_BYTES ? filling->len : 0;
+    } else if (!upload->ended) {
         const char *end =
             filling->len >= BATCH_BYTES ? memrchr(filling->p, '\n', filling->len) : NULL;
         bool is_too_long = filling->len > AK_NDJSON_LINE_MAX && !end;
@@ -285,6 +323,8 @@ static void run_job(struct ak_op *op)
     ak_mutex_unlock(&upload->lock);
     if (more) {
         submit(upload);
+    } else if (is_over && rc == AK_OK && upload->is_parquet) {
+        read_spool(upload);
     } else if (is_over) {
         finish(upload, rc);
     } else {
@@ -341,7 +381,7 @@ static void on_end(void *ctx, struct ak_http_request *request, enum ak_rc rc)
     }
 }
 
-void ak_import_start(struct ak_call *call)
+void ak_import_start(struct ak_call *call, bool is_parquet)
 {
     struct ak_collection_summary summary;
     struct ak_str name = call->args[0];
@@ -358,6 +398,7 @@ void ak_import_start(struct ak_call *call)
     ak_mutex_init(&upload->lock, AK_RANK_SERVICE, "upload");
     upload->call = call;
     upload->refs = 1;
+    upload->is_parquet = is_parquet;
     upload->began_ns = ak_mono_ns(ak_clock_system());
     upload->service = call->service;
     upload->import.service = call->service;
@@ -384,5 +425,5 @@ void ak_import_gone(struct ak_call *call)
 /* Only reached by a body that is not streamed, which take_body() has refused. */
 void ak_rest_import(struct ak_call *call)
 {
-    ak_reply_error(call, AK_MEDIA, "Content-Type must be " AK_NDJSON);
+    ak_reply_error(call, AK_MEDIA, "Content-Type must be " AK_NDJSON " or " AK_PARQUET);
 }

@@ -5,7 +5,6 @@
 
 #define REQUEST_ID_MAX 128
 #define PIECE_MAX ((size_t)1 << 20)
-#define HEADERS_MAX (REQUEST_ID_MAX + 256)
 
 /* --- Sending --- */
 
@@ -30,18 +29,25 @@ void ak_call_drop_collection(struct ak_call *call)
     call->collection = NULL;
 }
 
+const char *ak_reply_headers(const struct ak_http_request *request, const char *more,
+                             char headers[AK_REST_HEADERS_MAX])
+{
+    struct ak_str id = request_id(request);
+    if (id.len == 0) {
+        return more;
+    }
+    (void)snprintf(headers, AK_REST_HEADERS_MAX, "X-Request-Id: %.*s\r\n%s", AK_STR_ARG(id),
+                   more ? more : "");
+    return headers;
+}
+
 void ak_reply_typed(struct ak_call *call, int status, const char *type, struct ak_buf *body,
                     const char *more_headers)
 {
-    char headers[HEADERS_MAX];
-    struct ak_str id = request_id(call->request);
+    char headers[AK_REST_HEADERS_MAX];
     ak_call_drop_collection(call);
-    if (id.len) {
-        (void)snprintf(headers, sizeof headers, "X-Request-Id: %.*s\r\n%s", AK_STR_ARG(id),
-                       more_headers ? more_headers : "");
-        more_headers = headers;
-    }
-    ak_http_respond(call->request, status, type, body, more_headers);
+    ak_http_respond(call->request, status, type, body,
+                    ak_reply_headers(call->request, more_headers, headers));
 }
 
 void ak_reply(struct ak_call *call, int status, struct ak_buf *body)
@@ -64,11 +70,10 @@ void ak_reply_empty(struct ak_call *call)
     ak_reply_typed(call, 204, NULL, NULL, NULL);
 }
 
-static void reply_error(struct ak_call *call, enum ak_rc rc, const char *message,
+static void reply_error(struct ak_call *call, int status, enum ak_rc rc, const char *message,
                         const char *headers)
 {
     struct ak_buf body;
-    int status = ak_rc_http_status(rc);
     if (status == 500) {
         ak_log_error(call->rest->log, "rest", "%s: %s",
                      call->route ? call->route->pattern : "request", message);
@@ -87,7 +92,12 @@ static void reply_error(struct ak_call *call, enum ak_rc rc, const char *message
 
 void ak_reply_error(struct ak_call *call, enum ak_rc rc, const char *message)
 {
-    reply_error(call, rc, message && message[0] ? message : ak_rc_text(rc), NULL);
+    ak_reply_error_as(call, ak_rc_http_status(rc), rc, message);
+}
+
+void ak_reply_error_as(struct ak_call *call, int status, enum ak_rc rc, const char *message)
+{
+    reply_error(call, status, rc, message && message[0] ? message : ak_rc_text(rc), NULL);
 }
 
 void ak_reply_method(struct ak_call *call, unsigned allowed)
@@ -106,7 +116,7 @@ void ak_reply_method(struct ak_call *call, unsigned allowed)
     }
     (void)snprintf(message, sizeof message, "this path has %s", headers + start);
     (void)snprintf(headers + len, sizeof headers - len, "\r\n");
-    reply_error(call, AK_METHOD, message, headers);
+    reply_error(call, ak_rc_http_status(AK_METHOD), AK_METHOD, message, headers);
 }
 
 /* --- Pieces --- */

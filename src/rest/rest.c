@@ -58,7 +58,7 @@ static struct ak_str media_type(struct ak_str header)
     return ak_str_trim(type);
 }
 
-enum content { CONTENT_UNKNOWN, CONTENT_JSON, CONTENT_NDJSON };
+enum content { CONTENT_UNKNOWN, CONTENT_JSON, CONTENT_NDJSON, CONTENT_PARQUET };
 
 /* A request without a type is taken for JSON, unless a browser page sent it: pages can send untyped
  * bodies across origins without asking, typed ones they cannot. */
@@ -72,6 +72,9 @@ static enum content content_of(const struct ak_http_request *request)
     struct ak_str type = media_type(header);
     if (ak_str_eq_nocase(type, AK_STR("application/json"))) {
         return CONTENT_JSON;
+    }
+    if (ak_str_eq_nocase(type, AK_STR(AK_PARQUET))) {
+        return CONTENT_PARQUET;
     }
     bool is_ndjson = ak_str_eq_nocase(type, AK_STR("application/x-ndjson")) ||
                      ak_str_eq_nocase(type, AK_STR("application/jsonl"));
@@ -119,14 +122,16 @@ static void take_body(struct ak_call *call)
         return;
     }
     enum content content = content_of(call->request);
-    if (content == CONTENT_NDJSON && flags & AK_ROUTE_NDJSON) {
+    if ((content == CONTENT_NDJSON && flags & AK_ROUTE_NDJSON) ||
+        (content == CONTENT_PARQUET && flags & AK_ROUTE_PARQUET)) {
         ak_http_set_body_max(call->request, SIZE_MAX);
-        ak_import_start(call);
+        ak_import_start(call, content == CONTENT_PARQUET);
     } else if (content != CONTENT_JSON || flags & AK_ROUTE_STREAM) {
-        const char *allowed = flags & AK_ROUTE_STREAM   ? "Content-Type must be " AK_NDJSON
-                              : flags & AK_ROUTE_NDJSON ? "Content-Type must be " AK_HTTP_JSON
-                                                          " or " AK_NDJSON
-                                                        : "Content-Type must be " AK_HTTP_JSON;
+        const char *allowed =
+            flags & AK_ROUTE_PARQUET  ? "Content-Type must be " AK_NDJSON " or " AK_PARQUET
+            : flags & AK_ROUTE_STREAM ? "Content-Type must be " AK_NDJSON
+            : flags & AK_ROUTE_NDJSON ? "Content-Type must be " AK_HTTP_JSON " or " AK_NDJSON
+                                      : "Content-Type must be " AK_HTTP_JSON;
         ak_reply_error(call, AK_MEDIA, allowed);
     }
 }

@@ -9,6 +9,8 @@
 /* A body up to here is parsed on the loop: about 0.1 ms. A 4,096-float vector fits. */
 #define AK_REST_INLINE_BODY_MAX (96u << 10)
 #define AK_NDJSON "application/x-ndjson"
+#define AK_PARQUET "application/vnd.apache.parquet"
+#define AK_REST_HEADERS_MAX 512 /* bytes of the headers that we add to a response */
 
 /* --- router.c --- */
 
@@ -18,7 +20,8 @@ enum ak_route_flag {
     AK_ROUTE_JSON = 4,
     AK_ROUTE_EMPTY_OK = 8,
     AK_ROUTE_NDJSON = 16,
-    AK_ROUTE_STREAM = 32
+    AK_ROUTE_STREAM = 32,
+    AK_ROUTE_PARQUET = 64
 };
 
 enum ak_route_id {
@@ -79,6 +82,8 @@ struct ak_call {
         struct ak_scroll_op scroll;
         struct ak_count_op count;
         struct ak_search_op search;
+        struct ak_snapshot_op snapshot;
+        struct ak_job_op job;
     } u;
 };
 
@@ -114,6 +119,12 @@ void ak_reply_typed(struct ak_call *call, int status, const char *type, struct a
                     const char *more_headers);
 void ak_reply_empty(struct ak_call *call); /* 204 */
 void ak_reply_error(struct ak_call *call, enum ak_rc rc, const char *message);
+/* The same with another status than the code's. */
+void ak_reply_error_as(struct ak_call *call, int status, enum ak_rc rc, const char *message);
+/* X-Request-Id, when the request has one, and `more` (may be NULL): what every response carries.
+ * NULL when there is nothing. */
+const char *ak_reply_headers(const struct ak_http_request *request, const char *more,
+                             char headers[AK_REST_HEADERS_MAX]);
 /* 405 with the methods of `allowed`. */
 void ak_reply_method(struct ak_call *call, unsigned allowed);
 /* The collection is not needed any more. */
@@ -157,12 +168,30 @@ bool ak_read_include(struct ak_reader *r, unsigned *include);
 const struct ak_filter *ak_read_filter(struct ak_reader *r);
 /* A string that stays valid when the reader is released. */
 bool ak_read_string(struct ak_reader *r, struct ak_str *out);
-/* A document's id in the path. false: the call is answered. */
+/* An id in the path. false: the call is answered. */
 bool ak_call_arg_uuid(struct ak_call *call, size_t at, struct ak_uuid *id);
+
+/* --- Parameters of the query; a failure is in call->err --- */
+
+/* Is each of them among `names`, which ends with NULL? */
+AK_MUST bool ak_params_known(struct ak_call *call, const char *const *names);
+/* *value stays as it is when the parameter is absent. */
+AK_MUST bool ak_param_u64(struct ak_call *call, const char *name, uint64_t min, uint64_t max,
+                          uint64_t *value);
+AK_MUST bool ak_param_bool(struct ak_call *call, const char *name, bool *value);
+AK_MUST bool ak_param_time(struct ak_call *call, const char *name, int64_t *wall_us);
+/* Decoded; empty when absent. */
+AK_MUST bool ak_param_text(struct ak_call *call, const char *name, struct ak_str *value);
+/* "format 'x' is unknown: …" */
+AK_MUST bool ak_read_snapshot_format(struct ak_str text, enum ak_snapshot_format *format,
+                                     struct ak_err *err);
+AK_MUST bool ak_read_compression(struct ak_str text, enum ak_codec *codec, struct ak_err *err);
+AK_MUST bool ak_read_encoding(struct ak_str text, enum ak_snapshot_encoding *encoding,
+                              struct ak_err *err);
 
 /* --- import.c --- */
 
 /* In on_head: take the body as a stream. */
-void ak_import_start(struct ak_call *call);
+void ak_import_start(struct ak_call *call, bool is_parquet);
 /* In on_done: the request is going away. */
 void ak_import_gone(struct ak_call *call);

@@ -19,7 +19,8 @@ enum {
     JSON = AK_ROUTE_JSON,
     EMPTY_OK = AK_ROUTE_EMPTY_OK,
     NDJSON = AK_ROUTE_NDJSON,
-    STREAM = AK_ROUTE_STREAM
+    STREAM = AK_ROUTE_STREAM,
+    PARQUET = AK_ROUTE_PARQUET
 };
 static struct ak_route routes[AK_ROUTE_COUNT_OF] = {
 #define AK_ROUTE ROUTE

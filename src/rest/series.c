@@ -8,8 +8,8 @@
 #include <stdio.h>
 
 /* 499: the client went away before its answer; 0 stands for a status that is not here. */
-static const int statuses[] = {200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 413,
-                               415, 422, 429, 431, 499, 500, 501, 503, 507, 0};
+static const int statuses[] = {200, 201, 202, 204, 400, 401, 403, 404, 405, 408, 409,
+                               413, 415, 422, 429, 431, 499, 500, 501, 503, 507, 0};
 #define STATUS_COUNT (sizeof statuses / sizeof statuses[0])
 #define METHOD_COUNT (AK_HTTP_OTHER + 1)
 #define ROW_COUNT (AK_ROUTE_COUNT_OF + METHOD_COUNT) /* routes, then unmatched by method */

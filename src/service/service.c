@@ -12,6 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SLOW_THREADS 16 /* they wait more than they work */
+#define SLOW_QUEUE_MAX 256
+
 /* --- Operations --- */
 
 static void enter(struct ak_service *service)
@@ -59,13 +62,24 @@ static void work(void *arg)
     op->run(op);
 }
 
-void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op))
+static void move_to(struct ak_pool *pool, struct ak_op *op, void (*run)(struct ak_op *op))
 {
     op->run = run;
-    enum ak_rc rc = ak_pool_submit(op->service->pool, work, op, &op->err);
+    enum ak_rc rc = ak_pool_submit(pool, work, op, &op->err);
     if (rc != AK_OK) {
         ak_op_done(op, ak_wrap(&op->err, rc, "the server is busy"));
     }
+}
+
+void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op))
+{
+    move_to(op->service->pool, op, run);
+}
+
+void ak_op_start_slow(struct ak_service *service, struct ak_op *op, void (*run)(struct ak_op *op))
+{
+    ak_op_begin(service, op);
+    move_to(service->slow, op, run);
 }
 
 void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
@@ -191,10 +205,17 @@ enum ak_rc ak_service_open(const struct ak_service_options *options, struct ak_s
     made->metrics = options->metrics;
     made->log = options->log;
     made->clock = options->clock ? options->clock : ak_clock_system();
+    made->archive = options->archive;
+    made->snapshots = options->snapshots;
+    ak_uuid_maker_init(&made->ids, made->clock);
     const struct ak_pool_options pool = {
         .name = "worker", .threads = options->threads ? options->threads : default_threads()};
+    const struct ak_pool_options slow = {
+        .name = "slow", .threads = SLOW_THREADS, .queue_max = SLOW_QUEUE_MAX};
     enum ak_rc rc = ak_pool_open(&pool, &made->pool, err);
+    rc = rc == AK_OK ? ak_pool_open(&slow, &made->slow, err) : rc;
     if (rc != AK_OK) {
+        ak_pool_close(made->pool);
         ak_free(made);
         return ak_wrap(err, rc, "service");
     }
@@ -203,6 +224,19 @@ enum ak_rc ak_service_open(const struct ak_service_options *options, struct ak_s
     open_metrics(made);
     *service = made;
     return AK_OK;
+}
+
+void ak_service_hurry(struct ak_service *service, uint32_t grace_ms)
+{
+    if (service) {
+        atomic_store(&service->late_ns, ak_mono_ns(service->clock) + (int64_t)grace_ms * 1000000);
+    }
+}
+
+bool ak_service_is_late(const struct ak_service *service)
+{
+    int64_t late_ns = atomic_load(&service->late_ns);
+    return late_ns != 0 && ak_mono_ns(service->clock) >= late_ns;
 }
 
 void ak_service_close(struct ak_service *service)
@@ -215,6 +249,7 @@ void ak_service_close(struct ak_service *service)
         ak_cond_wait(&service->idle, &service->lock);
     }
     ak_mutex_unlock(&service->lock);
+    ak_pool_close(service->slow);
     ak_pool_close(service->pool);
     ak_cond_release(&service->idle);
     ak_mutex_release(&service->lock);

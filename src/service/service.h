@@ -12,23 +12,29 @@
  * they may be freed. Results live in op.arena unless their field says otherwise.
  */
 #pragma once
+#include "archive/archive.h"
 #include "base/arena.h"
 #include "engine/engine.h"
 
 struct ak_service;
 
 struct ak_service_options {
-    struct ak_engine *engine;     /* required; outlives the service */
-    struct ak_metrics *metrics;   /* may be NULL; not rendered after close */
-    struct ak_log *log;           /* may be NULL */
-    const struct ak_clock *clock; /* NULL: the system's */
-    unsigned threads;             /* workers; 0: two per core, at least four: many wait for disks */
+    struct ak_engine *engine;   /* required; outlives the service */
+    struct ak_archive *archive; /* NULL: snapshots and jobs are AK_UNSUPPORTED; outlives it too */
+    struct ak_snapshot_options snapshots; /* what create and export begin with */
+    struct ak_metrics *metrics;           /* may be NULL; not rendered after close */
+    struct ak_log *log;                   /* may be NULL */
+    const struct ak_clock *clock;         /* NULL: the system's */
+    unsigned threads; /* workers; 0: two per core, at least four: many wait for disks */
 };
 
 AK_MUST enum ak_rc ak_service_open(const struct ak_service_options *options,
                                    struct ak_service **service, struct ak_err *err);
 /* Finishes what is queued and waits for every operation that was started. NULL is fine. */
 void ak_service_close(struct ak_service *service);
+/* The server is about to stop: operations that wait for a job end now, and leave it to go on; after
+ * grace_ms exports and imports of Parquet end with AK_UNAVAILABLE. NULL is fine. Any thread. */
+void ak_service_hurry(struct ak_service *service, uint32_t grace_ms);
 
 struct ak_op {
     void (*done)(struct ak_op *op, enum ak_rc rc); /* why it failed is in op->err */
@@ -190,6 +196,87 @@ struct ak_count_op {
     uint64_t documents;             /* out */
 };
 void ak_service_count(struct ak_service *service, struct ak_count_op *count);
+
+/* --- Snapshots: AK_UNSUPPORTED without an archive (service_snapshots.c) --- */
+
+struct ak_snapshot_op {
+    struct ak_op op;
+    struct ak_str collection;           /* name or id */
+    struct ak_uuid snapshot;            /* create: out */
+    struct ak_snapshot_options options; /* create: begin with ak_service_snapshot_defaults() */
+    struct ak_str into;                 /* restore: a new collection's name; empty: in place */
+    int64_t wait_ms;               /* create, restore: wait for the end so long; < 0: for ever */
+    struct ak_archive_list filter; /* list */
+
+    /* out */
+    struct ak_job job; /* create, restore */
+    bool is_over; /* the job is done: `meta` or `restored` is set. Else look at the job later */
+    struct ak_snapshot_meta meta; /* create, get */
+    struct ak_collection_summary restored;
+    struct ak_snapshot_report report; /* verify */
+    struct ak_snapshot_meta *list;    /* newest first */
+    size_t count;
+};
+const struct ak_snapshot_options *ak_service_snapshot_defaults(const struct ak_service *service);
+void ak_service_snapshot_create(struct ak_service *service, struct ak_snapshot_op *op);
+void ak_service_snapshot_restore(struct ak_service *service, struct ak_snapshot_op *op);
+void ak_service_snapshot_get(struct ak_service *service, struct ak_snapshot_op *op);
+void ak_service_snapshot_list(struct ak_service *service, struct ak_snapshot_op *op);
+/* AK_CORRUPT names object, offset and page. */
+void ak_service_snapshot_verify(struct ak_service *service, struct ak_snapshot_op *op);
+/* AK_NOT_FOUND, for the caller named one that is not there. */
+void ak_service_snapshot_delete(struct ak_service *service, struct ak_snapshot_op *op);
+
+struct ak_job_op {
+    struct ak_op op;
+    struct ak_uuid id;   /* of one, or */
+    size_t limit;        /* the newest so many */
+    struct ak_job *jobs; /* out: one of ak_service_job() */
+    size_t count;
+};
+void ak_service_job(struct ak_service *service, struct ak_job_op *op);
+void ak_service_jobs(struct ak_service *service, struct ak_job_op *op);
+
+/* --- Export and import of files (service_transfer.c) --- */
+
+enum ak_export_format { AK_EXPORT_PARQUET, AK_EXPORT_NDJSON };
+
+/* One state of a collection, front to back, in bounded memory. Nothing has reached the sink when
+ * `done` gets a failure and `begun` is false. AK_THROTTLED: too many are under way. */
+struct ak_export_op {
+    struct ak_op op;
+    struct ak_str collection;
+    enum ak_export_format format;
+    struct ak_snapshot_options options; /* Parquet: compression and encoding */
+    /* Before the first byte, or at the end of an export without any. May refuse. */
+    enum ak_rc (*begin)(struct ak_export_op *op);
+    /* The next bytes. May wait. */
+    enum ak_rc (*sink)(struct ak_export_op *op, const void *p, size_t len, struct ak_err *err);
+    /* Asked now and then: is there nobody left to take it? */
+    bool (*is_gone)(struct ak_export_op *op);
+    bool begun;          /* out */
+    uint64_t rows;       /* out */
+    struct ak_buf lines; /* the service's: NDJSON that gathers */
+};
+void ak_service_export(struct ak_service *service, struct ak_export_op *op);
+
+/* A file that is being received: in the data folder, gone when closed, and after a crash at the
+ * next start. On threads that may block; one at a time. */
+struct ak_spool;
+AK_MUST enum ak_rc ak_spool_open(struct ak_service *service, struct ak_spool **spool,
+                                 struct ak_err *err);
+AK_MUST enum ak_rc ak_spool_write(struct ak_spool *spool, const void *p, size_t len,
+                                  struct ak_err *err);
+void ak_spool_close(struct ak_spool *spool); /* NULL is fine */
+
+/* The documents of a Parquet file that was received, added to an import (finish that afterwards).
+ */
+struct ak_spool_op {
+    struct ak_op op;
+    struct ak_spool *spool;
+    struct ak_import *import;
+};
+void ak_service_spool_import(struct ak_service *service, struct ak_spool_op *op);
 
 /* --- The node --- */
 

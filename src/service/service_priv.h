@@ -2,6 +2,7 @@
 #pragma once
 #include "base/pool.h"
 #include "base/sync.h"
+#include "base/uuid.h"
 #include "service/service.h"
 #include <stdatomic.h>
 
@@ -18,6 +19,12 @@ struct ak_service {
     struct ak_log *log;
     const struct ak_clock *clock;
     struct ak_pool *pool;
+    struct ak_pool *slow; /* what waits for jobs, stores and clients */
+    struct ak_archive *archive;
+    struct ak_snapshot_options snapshots;
+    struct ak_uuid_maker ids; /* of spool files */
+    atomic_uint exports;      /* under way */
+    _Atomic int64_t late_ns;  /* 0: not stopping; else when transfers end */
     struct ak_series *m_search_seconds, *m_upsert_seconds;
     struct ak_series *m_collections, *m_collections_open, *m_pending, *m_memory_process,
         *m_memory_collections, *m_wal_retained, *m_wal_state;
@@ -32,8 +39,12 @@ void ak_op_done(struct ak_op *op, enum ak_rc rc);
 /* Begin, then run(op) here when it `is_quick` or the thread may block, else on a worker. */
 void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
                  void (*run)(struct ak_op *op));
+/* Is the server stopping, and the time of grace over? */
+bool ak_service_is_late(const struct ak_service *service);
 /* Move an operation that has begun to a worker. */
 void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op));
+/* Begin, then run(op) on a thread that may wait for long, whatever op->may_block says. */
+void ak_op_start_slow(struct ak_service *service, struct ak_op *op, void (*run)(struct ak_op *op));
 /* The operation that a commit belongs to. */
 #define AK_OP_OF(member, type, pointer)                                                            \
     ((type *)(void *)(((char *)(pointer)) - offsetof(type, member)))

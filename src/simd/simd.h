@@ -32,6 +32,9 @@ struct ak_simd {
     int32_t (*dot_s8)(const int8_t *a, const int8_t *b, size_t n);
     /* Unsigned: from n = 33,026 on, differences of 255 squared can pass INT32_MAX. */
     uint32_t (*l2_s8)(const int8_t *a, const int8_t *b, size_t n);
+    /* The Walsh-Hadamard transform in place, not scaled: n a power of two. Twice gives n times x.
+     */
+    void (*fht)(float *x, size_t n);
     void (*f16_to_f32)(const uint16_t *in, float *out, size_t n); /* IEEE 754 binary16, exact */
     void (*f32_to_f16)(const float *in, uint16_t *out, size_t n); /* nearest even */
 };

@@ -367,6 +367,41 @@ static double sum_of_squares(const float *v, size_t n)
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
+/* Sums and differences of lanes `half` apart: `swapped` has them exchanged, `flip` the sign bits of
+ * the upper ones. */
+AK_SIMD_INLINE __m256 fht_lanes(__m256 v, __m256 swapped, __m256 flip)
+{
+    return _mm256_add_ps(_mm256_xor_ps(v, flip), swapped);
+}
+
+void ak_simd_fht_avx2(float *x, size_t n)
+{
+    const __m256 odd = _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f);
+    const __m256 high_2 = _mm256_setr_ps(0, 0, -0.0f, -0.0f, 0, 0, -0.0f, -0.0f);
+    const __m256 high_4 = _mm256_setr_ps(0, 0, 0, 0, -0.0f, -0.0f, -0.0f, -0.0f);
+    if (n < 8) {
+        ak_simd_fht_scalar(x, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = _mm256_loadu_ps(x + i);
+        v = fht_lanes(v, _mm256_permute_ps(v, 0xB1), odd);
+        v = fht_lanes(v, _mm256_permute_ps(v, 0x4E), high_2);
+        v = fht_lanes(v, _mm256_permute2f128_ps(v, v, 1), high_4);
+        _mm256_storeu_ps(x + i, v);
+    }
+    for (size_t half = 8; half < n; half *= 2) {
+        for (size_t i = 0; i < n; i += 2 * half) {
+            for (size_t j = i; j < i + half; j += 8) {
+                __m256 a = _mm256_loadu_ps(x + j);
+                __m256 b = _mm256_loadu_ps(x + j + half);
+                _mm256_storeu_ps(x + j, _mm256_add_ps(a, b));
+                _mm256_storeu_ps(x + j + half, _mm256_sub_ps(a, b));
+            }
+        }
+    }
+}
+
 const struct ak_simd_kernels ak_simd_avx2 = {
     .table = {.isa = AK_ISA_AVX2,
               .name = "avx2",
@@ -378,6 +413,7 @@ const struct ak_simd_kernels ak_simd_avx2 = {
               .dot_u8s8_x4 = dot_u8s8_x4,
               .dot_s8 = dot_s8,
               .l2_s8 = l2_s8,
+              .fht = ak_simd_fht_avx2,
               .f16_to_f32 = f16_to_f32,
               .f32_to_f16 = f32_to_f16},
     .all_finite = all_finite,

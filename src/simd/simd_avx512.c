@@ -384,6 +384,7 @@ const struct ak_simd_kernels ak_simd_avx512 = {
               .dot_u8s8_x4 = dot_u8s8_x4,
               .dot_s8 = dot_s8,
               .l2_s8 = l2_s8,
+              .fht = ak_simd_fht_avx2,
               .f16_to_f32 = f16_to_f32,
               .f32_to_f16 = f32_to_f16},
     .all_finite = all_finite,

@@ -201,6 +201,7 @@ const struct ak_simd_kernels ak_simd_neon = {
               .dot_u8s8_x4 = dot_u8s8_x4,
               .dot_s8 = dot_s8,
               .l2_s8 = l2_s8,
+              .fht = ak_simd_fht_scalar,
               .f16_to_f32 = ak_simd_neon_f16_to_f32,
               .f32_to_f16 = ak_simd_neon_f32_to_f16},
     .all_finite = ak_simd_neon_all_finite,

@@ -19,6 +19,10 @@ extern const struct ak_simd_kernels ak_simd_neon;
 extern const struct ak_simd_kernels ak_simd_neon_dotprod;
 #endif
 
+/* Serves AVX-512 too: the transform is short, and bound by its loads. */
+void ak_simd_fht_avx2(float *x, size_t n);
+void ak_simd_fht_scalar(float *x, size_t n);
+
 /* The two float kernels differ in one step; the loops around it are written once and take this
  * as a constant that the inliner folds. */
 enum ak_simd_form { AK_SIMD_DOT, AK_SIMD_L2 };

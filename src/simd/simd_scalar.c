@@ -177,6 +177,20 @@ static double sum_of_squares(const float *v, size_t n)
     return s0 + s1;
 }
 
+void ak_simd_fht_scalar(float *x, size_t n)
+{
+    for (size_t half = 1; half < n; half *= 2) {
+        for (size_t i = 0; i < n; i += 2 * half) {
+            for (size_t j = i; j < i + half; j++) {
+                float a = x[j];
+                float b = x[j + half];
+                x[j] = a + b;
+                x[j + half] = a - b;
+            }
+        }
+    }
+}
+
 const struct ak_simd_kernels ak_simd_scalar = {
     .table = {.isa = AK_ISA_SCALAR,
               .name = "scalar",
@@ -188,6 +202,7 @@ const struct ak_simd_kernels ak_simd_scalar = {
               .dot_u8s8_x4 = dot_u8s8_x4,
               .dot_s8 = dot_s8,
               .l2_s8 = l2_s8,
+              .fht = ak_simd_fht_scalar,
               .f16_to_f32 = f16_to_f32,
               .f32_to_f16 = f32_to_f16},
     .all_finite = all_finite,

@@ -8,8 +8,9 @@
  * store's layout; who makes snapshots of live collections, when, and what happens after a crash in
  * the middle is src/archive. Format: docs/formats/snapshot.md.
  *
- * Threads: calls on different snapshots from any thread. Memory: each call at most 64 MiB beyond
- * what its caller holds; strings of results are in the caller's arena.
+ * Threads: calls on different snapshots from any thread; callbacks come on the thread of the call.
+ * Memory: each call at most 64 MiB beyond what its caller holds, and reading 34 bytes a document
+ * more (duplicate ids are found); strings of results are in the caller's arena.
  */
 #pragma once
 #include "base/pool.h"
@@ -43,12 +44,14 @@ struct ak_snapshot_source {
     void *ctx;
     const char *image_path;   /* the state's index image as a file that stays unchanged, or NULL */
     struct ak_str image_blob; /* or its bytes (small collections); both empty: no image */
+    /* Of each row, where the source may hold several; NULL: all have info.dimension. */
+    const uint32_t *dimensions;
 };
 
 struct ak_snapshot_object {
     struct ak_str key;
     uint64_t bytes;
-    uint8_t sha256[32];
+    uint8_t sha256[32]; /* all zero: not recorded (metadata of an older version) */
 };
 
 struct ak_snapshot_meta { /* the metadata object; unknown fields are ignored, no format means JSON

@@ -64,12 +64,15 @@ static void load(const struct ak_image *image, const struct ak_image_section *st
     }
     memcpy(words, state->p, sizeof words);
     struct ak_epoch *epoch = ak_epoch_open();
-    struct ak_index_options options = {
-        .dimension = words[1],
-        .metric = (enum ak_metric)words[2],
-        .params = {.m = words[3], .ef_construction = words[4], .ef_search = 16},
-        .epoch = epoch,
-        .exact_below = 1};
+    struct ak_index_options options = {.dimension = words[1],
+                                       .metric = (enum ak_metric)words[2],
+                                       .params = {.m = words[3],
+                                                  .ef_construction = words[4],
+                                                  .ef_search = 16,
+                                                  .quantization = (enum ak_quantization)words[5]},
+                                       .epoch = epoch,
+                                       .exact_below = 1,
+                                       .codes_from = 20};
     if (words[1] >= 1 && words[1] <= DIMENSION_MAX && words[2] < AK_METRIC_COUNT && words[3] >= 4 &&
         words[3] <= 64 && words[4] >= 16 && words[4] <= 2000 &&
         ak_index_load(&options, image, &index, NULL) == AK_OK) {

@@ -99,6 +99,12 @@ static void mem_shut(struct ak_conn *conn)
     run->shut = true;
 }
 
+static void mem_reset(struct ak_conn *conn)
+{
+    const struct run *run = conn->transport_ctx;
+    AK_ASSERT(!run->closed && !run->shut);
+}
+
 static void mem_close(struct ak_conn *conn)
 {
     struct run *run = conn->transport_ctx;
@@ -106,7 +112,8 @@ static void mem_close(struct ak_conn *conn)
     run->closed = true;
 }
 
-static const struct ak_conn_transport memory = {mem_read, mem_write, mem_shut, mem_close};
+static const struct ak_conn_transport memory = {mem_read, mem_write, mem_shut, mem_reset,
+                                                mem_close};
 
 /* --- The application --- */
 
@@ -214,16 +221,38 @@ static void turn(struct run *run)
     (void)ak_net_loop_batch_end(&run->nl);
 }
 
+/* In pieces that never fill the queue, so that nothing waits; sometimes cut off. */
+static void flow(struct run *run, struct ak_http_request *request)
+{
+    static const char bytes[20000];
+    if (!ak_http_begin(request, 200, "text/plain", NULL)) {
+        return;
+    }
+    for (uint64_t n = ak_rand_below(&run->rand, 5); n; n--) {
+        size_t len = (size_t)ak_rand_below(&run->rand, sizeof bytes);
+        if (ak_http_send(request, bytes, len, NULL) != AK_OK) {
+            AK_ASSERT(ak_http_is_gone(request));
+        }
+    }
+    ak_http_end(request, ak_rand_below(&run->rand, 4) ? AK_OK : AK_CORRUPT);
+}
+
 static void answer_one(struct run *run)
 {
     if (run->held_count) {
         unsigned n = (unsigned)ak_rand_below(&run->rand, run->held_count);
         struct ak_http_request *request = run->held[n];
         run->held[n] = run->held[--run->held_count];
-        if (ak_rand_below(&run->rand, 4)) {
-            answer(request);
-        } else {
+        switch (ak_rand_below(&run->rand, 4)) {
+        case 0:
             ak_http_respond_error(request, AK_NOT_FOUND, "no");
+            break;
+        case 1:
+            flow(run, request);
+            break;
+        default:
+            answer(request);
+            break;
         }
     }
 }
@@ -305,7 +334,9 @@ static uint64_t run_once(const uint8_t *data, size_t size, uint64_t seed, bool w
     ak_rand_seed(&run.rand, seed);
     ak_manual_clock_init(&run.clock, 1700000000000000);
     run.server.clock = &run.clock.clock;
+    const struct ak_str requests = AK_STR("requests");
     run.server.connections_series = ak_metrics_series(NULL, AK_METRIC_CONNECTIONS, NULL, 0);
+    run.server.memory_series = ak_metrics_series(NULL, AK_METRIC_MEMORY, &requests, 1);
     run.server.options = (struct ak_http_options){.loops = 1,
                                                   .pipeline_max = 4,
                                                   .body_max = 1000,

@@ -173,6 +173,90 @@ class Server:
         self.process = None
 
 
+class MockS3:
+    """akidb mock-s3 on a free port: in memory, or below `root`."""
+
+    KEY = "AKTEST"
+    SECRET = "SKTEST/secret+key"
+
+    def __init__(self, root=None, buckets="test", signed=True, arguments=(), listen="127.0.0.1:0"):
+        self.arguments = ["--listen", listen] + list(arguments)
+        if buckets:
+            self.arguments += ["--bucket", buckets]
+        if signed:
+            self.arguments += ["--access-key", self.KEY, "--secret-key", self.SECRET]
+        if root:
+            self.arguments += ["--root", root]
+        self.process = None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        self.stop()
+
+    def start(self):
+        self.process = subprocess.Popen([binary(), "mock-s3"] + self.arguments, stdout=subprocess.PIPE, text=True)
+        found = re.match(r"listening on (http://[^ ]+:(\d+))", self.process.stdout.readline())
+        if not found:
+            raise AssertionError(f"the mock did not start (exit {self.process.wait()})")
+        self.port = int(found.group(2))
+        self.url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    def end(self, number):
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=START_SECONDS)
+        self.process.stdout.close()
+        self.process = None
+        return code
+
+    def stop(self):
+        if self.process:
+            code = self.end(signal.SIGTERM)
+            if code != 0:
+                raise AssertionError(f"the mock ended with {code}")
+
+    def kill(self):
+        self.end(signal.SIGKILL)
+
+    def admin(self, method, path, body=None):
+        client = Client(self.port)
+        answer = client.call(method, "/_mock/" + path, body)
+        client.close()
+        return answer
+
+    def rule(self, action, times=None, skip=None, **match):
+        """Make requests fail; gives the rule's id."""
+        rule = {"match": match, "action": action}
+        if times is not None:
+            rule["times"] = times
+        if skip is not None:
+            rule["skip"] = skip
+        return status(self.admin("POST", "rules", rule), 201).json()["ids"][0]
+
+    def heal(self):
+        status(self.admin("DELETE", "rules"), 200)
+
+    def state(self):
+        return status(self.admin("GET", "state"), 200).json()
+
+    def boto(self, key=None, secret=None, retries=1, **config):
+        """A boto3 client of this server; it tries each request `retries` times."""
+        import boto3
+        from botocore.config import Config
+
+        config = {"s3": {"addressing_style": "path"}, "signature_version": "s3v4", **config}
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=key or self.KEY,
+            aws_secret_access_key=secret or self.SECRET,
+            config=Config(retries={"total_max_attempts": retries, "mode": "standard"}, **config),
+        )
+
+
 def raw(port, data, half_close=True):
     """Send bytes as they are; everything that comes back until the server closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:

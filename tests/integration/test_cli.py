@@ -14,7 +14,7 @@ import support
 from support import equal
 
 DATA = support.ROOT / "examples" / "data"
-COMMANDS = ["serve", "import", "search", "collections", "bench", "version", "help"]
+COMMANDS = ["serve", "import", "search", "collections", "parquet", "tiers", "bench", "version", "help"]
 
 
 class Work:
@@ -221,6 +221,8 @@ def test_npy_files_of_both_widths_are_imported_with_their_documents():
         assert "astype('<f4')" in work.run("import", "-c", "full", "--data", "db", "double.npy", code=2)
         work.write("column.npy", npy(rows, "<f4", fortran=True))
         assert "Fortran" in work.run("import", "-c", "full", "--data", "db", "column.npy", code=2)
+        work.write("nan.npy", npy([[1.0, 0.5], [0.25, float("nan")]]))
+        equal(work.run("import", "-c", "full", "--data", "db", "nan.npy", code=2), "nan.npy row 1: number 1 is not finite")
         work.write("short.ndjson", "{}\n")
         assert "must be as many" in work.run("import", "-c", "full", "--data", "db", "full.npy", "--documents",
                                              "short.ndjson", code=2)
@@ -372,6 +374,35 @@ def test_a_port_that_is_taken_is_an_error_of_one_sentence():
 
 
 # --- Measuring ---
+
+def test_a_tiering_policy_is_simulated_on_a_log_and_on_made_up_loads():
+    day = "2026-01-{:02d}T{:02d}:00:00Z"
+    with Work() as work:
+        lines = [{"timestamp": day.format(1, 0), "collection": "a", "bytes": 1000},
+                 {"timestamp": day.format(1, 8), "collection": "a"},
+                 {"timestamp": day.format(20, 0), "collection": "a", "accesses": 12, "more": [1]},
+                 {"timestamp": day.format(20, 1), "collection": "b"}]
+        work.write("log.ndjson", "".join(json.dumps(line) + "\n" for line in lines))
+        report = work.json("tiers", "simulate", "log.ndjson")
+        equal(report["collections"], 2)
+        equal({t: v["accesses"] for t, v in report["tiers"].items()}, {"hot": 2, "warm": 12, "cold": 1})
+        moves = {(m["from"], m["to"]): m["count"] for m in report["moves"]}
+        equal(moves, {("hot", "warm"): 1, ("warm", "cold"): 1, ("cold", "warm"): 1, ("warm", "hot"): 1})
+        never = work.json("tiers", "simulate", "log.ndjson", "--hot-idle", "0", "--warm-idle", "0")
+        equal(never["moves"], [])
+        assert re.search(r"^cold +1 +6\.67 %", work.run("tiers", "simulate", "log.ndjson"), re.M)
+        for profile in ("rag", "batch", "seasonal"):
+            report = work.json("tiers", "simulate", "--profile", profile, "--collections", "300", "--days", "20",
+                               "--max-hot", "1GB", "--interval", "30m")
+            equal((report["collections"], report["days"], report["passes"]), (300, 20.0, 960))
+            assert report["evicted"]["memory"] > 0 and sum(t["accesses"] for t in report["tiers"].values()) > 300
+        work.write("back.ndjson", json.dumps(lines[1]) + "\n" + json.dumps(lines[0]) + "\n")
+        assert work.run("tiers", "simulate", "back.ndjson", code=2).startswith("back.ndjson:2: time goes back")
+        work.write("bad.ndjson", '{"timestamp":"yesterday","collection":"a"}\n')
+        assert "RFC 3339" in work.run("tiers", "simulate", "bad.ndjson", code=2)
+        assert "either a LOG or --profile" in work.run("tiers", "simulate", code=2)
+        assert "6h or 7d" in work.run("tiers", "simulate", "log.ndjson", "--hot-idle", "soon", code=2)
+
 
 def test_bench_ann_prints_recall_and_speed():
     with Work() as work:

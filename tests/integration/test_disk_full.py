@@ -184,6 +184,19 @@ def may_mount():
         return True
 
 
+def test_a_parquet_import_on_a_full_disk_is_507_and_gives_its_room_back():
+    with SmallDisk() as small:
+        equal(small.client.post("/collections", {"name": "p", "dimension": 4}).status, 201)
+        before = small.free()
+        answer = small.client.post("/collections/p/import", b"PAR1" * (SIZE // 4 + MIB), content_type="application/vnd.apache.parquet")
+        equal((answer.status, answer.json()["error"]["code"]), (507, "NO_SPACE"), answer.text())
+        end = time.monotonic() + 30
+        while small.free() < before - MIB and time.monotonic() < end:
+            time.sleep(0.01)
+        assert small.free() >= before - MIB, (small.free(), before)
+        equal(small.client.post("/collections/p/vectors", {"vector": [1, 2, 3, 4]}).status, 201)
+
+
 if __name__ == "__main__":
     if not may_mount():
         print("skipped: only root may mount the small disk that this test fills")

@@ -2,7 +2,7 @@
 """The commands of README.md do what it says. Each line of its sh blocks is run here, or named with the reason why not.
 
 `serve` and curl run with a folder and a port of their own; `make demo` and `make stop` run as they stand, last, since
-they build. A demo that runs already is told apart and started again afterwards. Standard library only.
+they build. A demo that runs already is told apart and started again afterwards. Needs tests/requirements.txt.
 """
 import json
 import os
@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import time
 
+import duckdb
+
 import support
 from support import equal, status
 
@@ -21,6 +23,8 @@ README = support.ROOT / "README.md"
 DEMO_DATA = support.ROOT / "akidb-data"
 SERVE = "build/release/akidb serve --data ./akidb-data --listen 127.0.0.1:8080"
 LISTED_ONLY = {"make test": "test", "make fresh": "fresh", "make help": "help", "make bench": "bench", "make fuzz": "fuzz"}
+SNAPSHOTS = ["snapshots create notes", "snapshots list notes", "export notes notes.parquet",
+             "import --collection notes-copy --create --dimension 4 notes.parquet"]
 ANSWERS = {"a feeling of great happiness": ("joy", "rejoicing"), "a tool for cutting wood": ("power saw", "adz"),
            "someone who cooks for a living": ("cook", "chef")}
 
@@ -49,10 +53,11 @@ def targets():
 
 def test_every_command_of_the_page_is_known_here():
     for command in block_commands():
-        known = command in ("make demo", "make stop", "make test", SERVE) or command.startswith("curl -s localhost:8080/")
+        known = (command in ("make demo", "make stop", "make test", SERVE) or command.startswith("curl -s localhost:8080/")
+                 or command.removeprefix("build/release/akidb ") in SNAPSHOTS)
         assert known, f"README.md has a command that is not tested: {command!r}"
     for command in inline_commands():
-        known = (command in LISTED_ONLY or command in ("akidb help", "akidb help config", "akidb import", "akidb serve",
+        known = (command in LISTED_ONLY or command in ("akidb help", "akidb help config", "akidb help snapshots", "akidb import", "akidb serve",
                                                        "make demo", "curl localhost:8080/metrics"))
         assert known, f"README.md has a command that is not tested: {command!r}"
 
@@ -73,7 +78,7 @@ def test_the_files_that_the_page_names_are_there():
 def test_help_and_help_config_print_what_the_page_sends_people_to():
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AKIDB_")}
     for words, part in ((["help"], "import"), (["help", "config"], "wal.durability"), (["help", "import"], ".npy"),
-                        (["help", "serve"], "--listen")):
+                        (["help", "serve"], "--listen"), (["help", "snapshots"], "restore")):
         done = run([support.binary(), *words], env=environment)
         equal(done.returncode, 0, f"exit code of akidb {' '.join(words)}")
         assert part in done.stdout, f"akidb {' '.join(words)} does not mention {part}: {done.stdout}"
@@ -132,6 +137,24 @@ def test_the_curl_lines_make_fill_and_search_a_collection():
         equal(answers["/collections"]["name"], "notes")
         equal([hit["external_id"] for hit in answers["/collections/notes/search"]["results"]], ["n1"])
         assert "# TYPE " in curl("curl -s localhost:8080/metrics", server.port)
+
+
+def test_the_snapshot_lines_and_the_query_over_the_folder_agree_with_the_count():
+    with Serving() as server:
+        client = support.Client(server.port)
+        status(client.post("/collections", {"name": "notes", "dimension": 4}), 201)
+        status(client.post("/collections/notes/vectors", {"vectors": [{"vector": [i, 2, 3, 4]} for i in range(20)]}), 200)
+        for command in block_commands():
+            if command.removeprefix("build/release/akidb ") in SNAPSHOTS:
+                words = [support.binary(), *shlex.split(command)[1:], "--url", f"http://127.0.0.1:{server.port}"]
+                done = run(words, cwd=server.dir)
+                equal(done.returncode, 0, f"exit code of {command}: {done.stderr}")
+        query, = re.findall(r"^```sql\n(.*?)^```$", README.read_text(), re.M | re.S)
+        rows, mean = duckdb.sql(query.replace("'akidb-data", f"'{server.dir}/akidb-data")).fetchone()
+        equal(rows, client.post("/collections/notes/count").json()["count"])
+        equal(mean, sum(i * i for i in range(20)) / 20 + 29)
+        equal(client.post("/collections/notes-copy/count").json()["count"], 20)
+        client.close()
 
 
 def test_the_example_of_the_filter_page_is_a_filter():

@@ -4,8 +4,13 @@
  *   /hold        kept until release_held()            /early       answered in on_head
  *   /small       body limit of 10 bytes               /big/N       N bytes
  *   /stream      counts the body: "bytes sum"         /paused      a stream paused at once until
+ *   /view/N      N bytes, borrowed                    /headers     the request's, as they came
+ *   /cut/N       100 bytes, reset after N             /abort       a reset instead of an answer
+ *   /paced/N     N bytes, 100,000 a second            /abort-early the same, in on_head
  *   /slow        a stream paused at each chunk and    resume_paused(); else as /stream
  *                resumed by another thread            /error       503, retryable
+ *   /flow/N      N bytes from another thread          /flow-cut/N  the same, then a failure
+ *   /flow-now    a flow begun in on_head
  */
 #pragma once
 #include "base/clock.h"
@@ -37,11 +42,16 @@ struct app {
     unsigned requests; /* on_request */
     unsigned ends_ok;  /* streams */
     unsigned ends_bad;
+    unsigned views;    /* lent */
+    unsigned released; /* of them */
     enum ak_rc last_end;
     int last_status;
     size_t last_bytes_in;
     size_t last_bytes_out;
     uint64_t stream_bytes;
+    uint64_t flow_bytes; /* handed to ak_http_send() */
+    unsigned flows;      /* ended */
+    unsigned flows_gone;
     bool double_done;
 };
 
@@ -137,6 +147,47 @@ static inline void on_end(void *ctx, struct ak_http_request *request, enum ak_rc
     }
 }
 
+/* Byte i of what flows. */
+static inline char flow_byte(uint64_t i)
+{
+    return (char)('a' + i % 23);
+}
+
+static inline void flow(void *arg)
+{
+    struct ak_http_request *request = arg;
+    struct ak_str path = ak_http_path(request);
+    bool cut = ak_str_has_prefix(path, AK_STR("/flow-cut/"));
+    bool now = path_is(request, "/flow-now");
+    uint64_t size = 1000;
+    char piece[10007];
+    enum ak_rc rc = AK_OK;
+    if (!now) {
+        CHECK(ak_str_u64(ak_str_sub(path, cut ? 10 : 6, SIZE_MAX), UINT64_MAX, &size));
+        if (!ak_http_begin(request, 200, "text/plain", "X-Test: yes\r\n")) {
+            return;
+        }
+    }
+    uint64_t at = 0;
+    while (rc == AK_OK && at < size) {
+        size_t len = size - at < sizeof piece ? (size_t)(size - at) : sizeof piece;
+        for (size_t i = 0; i < len; i++) {
+            piece[i] = flow_byte(at + i);
+        }
+        rc = ak_http_send(request, piece, len, NULL);
+        at += len;
+        lock();
+        app.flow_bytes += len;
+        unlock();
+    }
+    CHECK(rc == AK_OK || rc == AK_NOMEM || ak_http_is_gone(request));
+    lock();
+    app.flows++;
+    app.flows_gone += rc == AK_UNAVAILABLE;
+    unlock();
+    ak_http_end(request, cut ? AK_CORRUPT : rc);
+}
+
 static inline void on_head(void *ctx, struct ak_http_request *request)
 {
     struct ticket *ticket = ak_zalloc(sizeof *ticket);
@@ -147,6 +198,13 @@ static inline void on_head(void *ctx, struct ak_http_request *request)
         ak_http_set_body_max(request, 10);
     } else if (path_is(request, "/early")) {
         answer_text(request, AK_STR("early"));
+    } else if (path_is(request, "/flow-now")) {
+        struct ak_err err;
+        if (ak_http_begin(request, 200, "text/plain", NULL)) {
+            CHECK(ak_pool_submit(app.pool, flow, request, &err) == AK_OK);
+        }
+    } else if (path_is(request, "/abort-early")) {
+        ak_http_abort(request);
     } else if (path_is(request, "/stream") || path_is(request, "/slow") ||
                path_is(request, "/paused") || path_is(request, "/stream-small")) {
         ticket->is_slow = path_is(request, "/slow");
@@ -183,6 +241,63 @@ static inline void answer_big(struct ak_http_request *request)
     ak_http_respond(request, 200, "text/plain", &body, NULL);
 }
 
+static inline void release_view(void *ctx)
+{
+    lock();
+    app.released++;
+    unlock();
+    ak_free(ctx);
+}
+
+static inline void answer_view(struct ak_http_request *request, struct ak_str number)
+{
+    uint64_t n = 0;
+    bool cuts = ak_str_has_prefix(ak_http_path(request), AK_STR("/cut/"));
+    bool is_paced = ak_str_has_prefix(ak_http_path(request), AK_STR("/paced/"));
+    CHECK(ak_str_u64(number, 100u << 20, &n));
+    size_t size = cuts ? 100 : (size_t)n;
+    char *bytes = ak_alloc(size + 1);
+    memset(bytes, 'v', size);
+    const struct ak_http_view view = {
+        .body = {bytes, size},
+        .release = release_view,
+        .ctx = bytes,
+        .bytes_per_s = is_paced ? 100000 : 0,
+        .cuts = cuts,
+        .cut_at = (size_t)n,
+    };
+    lock();
+    app.views++;
+    unlock();
+    ak_http_respond_view(request, 200, "text/plain", &view, "X-Test: yes\r\n");
+}
+
+static inline void list_headers(struct ak_http_request *request)
+{
+    struct ak_buf body;
+    struct ak_str name;
+    struct ak_str value;
+    ak_buf_init(&body, 0);
+    for (size_t i = 0; ak_http_header_at(request, i, &name, &value); i++) {
+        ak_buf_add_fmt(&body, "%.*s=%.*s;", AK_STR_ARG(name), AK_STR_ARG(value));
+    }
+    ak_http_respond(request, 200, "text/plain", &body, NULL);
+}
+
+static inline bool answer_borrowed(struct ak_http_request *request)
+{
+    struct ak_str path = ak_http_path(request);
+    struct ak_str kind;
+    struct ak_str number;
+    (void)ak_str_split(ak_str_sub(path, 1, SIZE_MAX), '/', &kind, &number);
+    if (ak_str_eq(kind, AK_STR("view")) || ak_str_eq(kind, AK_STR("cut")) ||
+        ak_str_eq(kind, AK_STR("paced"))) {
+        answer_view(request, number);
+        return true;
+    }
+    return false;
+}
+
 static inline void on_request(void *ctx, struct ak_http_request *request)
 {
     struct ak_err err;
@@ -190,7 +305,11 @@ static inline void on_request(void *ctx, struct ak_http_request *request)
     lock();
     app.requests++;
     unlock();
-    if (path_is(request, "/later")) {
+    if (ak_str_has_prefix(ak_http_path(request), AK_STR("/flow"))) {
+        if (ak_pool_submit(app.pool, flow, request, &err) != AK_OK) {
+            ak_http_respond_error(request, AK_NOMEM, err.text);
+        }
+    } else if (path_is(request, "/later")) {
         CHECK(ak_pool_submit(app.pool, echo, request, &err) == AK_OK);
     } else if (path_is(request, "/hold")) {
         lock();
@@ -203,6 +322,12 @@ static inline void on_request(void *ctx, struct ak_http_request *request)
         ak_http_respond_error(request, AK_UNAVAILABLE, "not \"now\"");
     } else if (ak_str_has_prefix(ak_http_path(request), AK_STR("/big/"))) {
         answer_big(request);
+    } else if (path_is(request, "/headers")) {
+        list_headers(request);
+    } else if (path_is(request, "/abort")) {
+        ak_http_abort(request);
+    } else if (answer_borrowed(request)) {
+        return;
     } else if (path_is(request, "/none")) {
         ak_http_respond(request, 204, NULL, NULL, NULL);
     } else {
@@ -274,7 +399,10 @@ static inline void shut(uint32_t grace_ms)
     ak_http_close(app.server, grace_ms);
     CHECK_INT(app.dones, app.heads);
     CHECK(!app.double_done);
+    CHECK_INT(app.released, app.views);
     CHECK_INT(ak_series_value(ak_metrics_series(app.metrics, AK_METRIC_CONNECTIONS, NULL, 0)), 0);
+    const struct ak_str requests = AK_STR("requests");
+    CHECK_INT(ak_series_value(ak_metrics_series(app.metrics, AK_METRIC_MEMORY, &requests, 1)), 0);
     ak_pool_close(app.pool);
     ak_metrics_close(app.metrics);
     ak_cond_release(&app.changed);

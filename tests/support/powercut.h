@@ -9,15 +9,16 @@
  *   powercut_close(cut);
  *
  * Operations are carried out on the real folder and recorded: write, truncate, allocate, sync of a
- * file; create, rename, remove, make_dir, sync_dir. What is in `dir` at open counts as durable.
+ * file; create, link, rename, remove, make_dir, remove_dir, sync_dir. What is in `dir` at open, or
+ * linked into it from outside, counts as durable.
  *
  * An image is one state that the contract of base/file.h allows after a cut between operations
  * `at` - 1 and `at`:
  *   - Per file, what the last sync before the cut covered is there. Each 512-byte sector touched
  *     since then has, on its own, the bytes of some moment between that sync and the cut; so has
  *     the size. A sector that was never written holds zeros.
- *   - Per folder, names as of its last sync_dir. Each create, rename, remove and make_dir since
- *     then has taken place or not, on its own; a rename is never half done.
+ *   - Per folder, names as of its last sync_dir. Each create, link, rename, remove, make_dir and
+ *     remove_dir since then has taken place or not, on its own; a rename is never half done.
  * POWERCUT_ALL keeps all that was not synced (kill -9), POWERCUT_NONE drops all of it,
  * POWERCUT_RANDOM draws each choice from `rand`, and POWERCUT_MIXED draws "all", "none" or "each"
  * per file and for the names: states that independent draws would almost never reach.

@@ -130,6 +130,34 @@ bool ak_test_tcp_response(struct ak_test_tcp *tcp, struct ak_test_response *resp
     return true;
 }
 
+bool ak_test_tcp_chunked(struct ak_test_tcp *tcp, struct ak_buf *body)
+{
+    for (;;) {
+        const char *end = find(&tcp->in, "\r\n");
+        while (!end) {
+            if (!receive(tcp)) {
+                return false;
+            }
+            end = find(&tcp->in, "\r\n");
+        }
+        char *stop = NULL;
+        size_t size = (size_t)strtoull(tcp->in.p, &stop, 16);
+        CHECK(stop == end && stop > tcp->in.p);
+        consume(tcp, (size_t)(end - tcp->in.p) + 2);
+        while (tcp->in.len < size + 2) {
+            if (!receive(tcp)) {
+                return false;
+            }
+        }
+        ak_buf_add(body, tcp->in.p, size);
+        CHECK(memcmp(tcp->in.p + size, "\r\n", 2) == 0);
+        consume(tcp, size + 2);
+        if (size == 0) {
+            return true;
+        }
+    }
+}
+
 void ak_test_response_release(struct ak_test_response *response)
 {
     ak_buf_release(&response->head);

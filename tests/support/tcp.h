@@ -32,6 +32,8 @@ void ak_test_tcp_half_close(struct ak_test_tcp *tcp);
 /* The next response (interim ones too). false: the connection ended first. */
 AK_MUST bool ak_test_tcp_response(struct ak_test_tcp *tcp, struct ak_test_response *response,
                                   bool has_no_body);
+/* A chunked body behind a response's head, appended to `body`; false: cut off. */
+AK_MUST bool ak_test_tcp_chunked(struct ak_test_tcp *tcp, struct ak_buf *body);
 void ak_test_response_release(struct ak_test_response *response);
 bool ak_test_response_has(const struct ak_test_response *response, const char *line_of_head);
 /* Reads to the end; true when nothing more came before it. */

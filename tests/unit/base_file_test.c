@@ -122,12 +122,67 @@ TEST(file, folders_are_made_listed_and_synced)
     CHECK(ak_fs_make_dir(fs, at("x/1"), &err) != AK_OK);
     CHECK_RC(AK_INVALID, ak_fs_make_dirs(fs, "", &err));
     CHECK_RC(AK_NOT_FOUND, ak_fs_list(fs, at("none"), count_names, &count, &err));
+    CHECK_RC(AK_NOT_FOUND, ak_fs_list(fs, at("x/1"), count_names, &count, &err));
+    CHECK(strstr(err.text, "no folder"));
     CHECK_RC(AK_NOT_FOUND, ak_fs_sync_dir(fs, at("none"), &err));
     CHECK_RC(AK_NOT_FOUND, ak_fs_remove(fs, at("none"), &err));
     CHECK_OK(ak_fs_free_bytes(fs, at(""), &size, &err));
     CHECK(size > 0);
     CHECK_OK(ak_fs_make_dirs(fs, "/", &err));
     CHECK_OK(ak_fs_make_dirs(fs, ".", &err));
+}
+
+TEST(file, a_link_is_a_second_name_and_replaces_nothing)
+{
+    struct ak_err err;
+    struct ak_fs *fs = ak_fs_posix();
+    uint64_t size = 0;
+    char *a = ak_strdup_n(at("a"), strlen(at("a")));
+    char *b = ak_strdup_n(at("b"), strlen(at("b")));
+    CHECK_RC(AK_NOT_FOUND, ak_fs_link(fs, a, b, &err));
+    CHECK_OK(ak_fs_write_atomic(fs, a, AK_STR("abc"), &err));
+    CHECK_OK(ak_fs_link(fs, a, b, &err));
+    CHECK_RC(AK_EXISTS, ak_fs_link(fs, a, b, &err));
+    CHECK_OK(ak_fs_remove(fs, a, &err));
+    CHECK_OK(ak_fs_stat(fs, b, &size, &err));
+    CHECK_INT(size, 3);
+    CHECK_RC(AK_UNSUPPORTED, ak_fs_link(fs, "/proc/self/status", a, &err));
+    CHECK(strstr(err.text, "second name"));
+    ak_free(a);
+    ak_free(b);
+}
+
+TEST(file, only_an_empty_folder_is_removed)
+{
+    struct ak_err err;
+    struct ak_fs *fs = ak_fs_posix();
+    uint64_t size = 0;
+    CHECK_OK(ak_fs_make_dirs(fs, at("x/y"), &err));
+    CHECK_RC(AK_CONFLICT, ak_fs_remove_dir(fs, at("x"), &err));
+    CHECK_OK(ak_fs_remove_dir(fs, at("x/y"), &err));
+    CHECK_OK(ak_fs_remove_dir(fs, at("x"), &err));
+    CHECK_RC(AK_NOT_FOUND, ak_fs_stat(fs, at("x"), &size, &err));
+    CHECK_RC(AK_NOT_FOUND, ak_fs_remove_dir(fs, at("x"), &err));
+}
+
+TEST(file, links_and_folders_fail_where_the_fault_says_so)
+{
+    struct ak_err err;
+    struct ak_fs_fault *fault = ak_fs_fault_open(ak_fs_posix());
+    struct ak_fs *fs = ak_fs_fault_fs(fault);
+    char *a = ak_strdup_n(at("a"), strlen(at("a")));
+    uint64_t size = 0;
+    CHECK_OK(ak_fs_write_atomic(fs, a, AK_STR("abc"), &err));
+    CHECK_OK(ak_fs_make_dir(fs, at("x"), &err));
+    ak_fs_fault_set(fault, AK_FS_RENAME, 0, EIO, false);
+    CHECK_RC(AK_IO, ak_fs_link(fs, a, at("b"), &err));
+    CHECK_RC(AK_NOT_FOUND, ak_fs_stat(fs, at("b"), &size, &err));
+    CHECK_OK(ak_fs_link(fs, a, at("b"), &err));
+    ak_fs_fault_set(fault, AK_FS_REMOVE, 0, EIO, false);
+    CHECK_RC(AK_IO, ak_fs_remove_dir(fs, at("x"), &err));
+    CHECK_OK(ak_fs_remove_dir(fs, at("x"), &err));
+    ak_fs_fault_close(fault);
+    ak_free(a);
 }
 
 TEST(file, read_all_keeps_to_its_ceiling)
@@ -296,6 +351,43 @@ TEST(powercut, unsynced_sectors_are_lost_one_by_one_and_synced_ones_never)
     powercut_close(cut);
     ak_free(live);
     ak_free(out);
+}
+
+TEST(powercut, a_link_counts_once_its_folder_is_synced)
+{
+    struct ak_err err;
+    struct ak_rand rand;
+    char *live = ak_strdup_n(at("live"), strlen(at("live")));
+    char *out = ak_strdup_n(at("out"), strlen(at("out")));
+    char *outside = ak_strdup_n(at("outside"), strlen(at("outside")));
+    int seen = 0;
+    ak_rand_seed(&rand, ak_test_seed());
+    CHECK_OK(ak_fs_make_dir(ak_fs_posix(), live, &err));
+    CHECK_OK(ak_fs_write_atomic(ak_fs_posix(), outside, AK_STR("abc"), &err));
+    struct powercut *cut = powercut_open(ak_fs_posix(), live);
+    struct ak_fs *fs = powercut_fs(cut);
+    CHECK_OK(ak_fs_link(fs, outside, at("live/a"), &err));
+    CHECK_OK(ak_fs_make_dir(fs, at("live/x"), &err));
+    CHECK_OK(ak_fs_remove_dir(fs, at("live/x"), &err));
+    size_t linked = powercut_ops(cut);
+    CHECK_OK(ak_fs_sync_dir(fs, live, &err));
+    for (int i = 0; i < 80; i++) {
+        struct outcome outcome;
+        uint64_t size = 0;
+        bool is_synced = i % 2;
+        powercut_image(cut, linked + is_synced, POWERCUT_RANDOM, &rand, out);
+        look(out, "a", &outcome);
+        CHECK(!outcome.is_there || ak_str_eq(ak_buf_str(&outcome.bytes), AK_STR("abc")));
+        CHECK(outcome.is_there || !is_synced);
+        seen |= is_synced ? 0 : 1 << outcome.is_there;
+        CHECK(!is_synced || ak_fs_stat(ak_fs_posix(), at("out/x"), &size, &err) == AK_NOT_FOUND);
+        ak_buf_release(&outcome.bytes);
+    }
+    CHECK_INT(seen, 3);
+    powercut_close(cut);
+    ak_free(live);
+    ak_free(out);
+    ak_free(outside);
 }
 
 TEST_MAIN()

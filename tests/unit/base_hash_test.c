@@ -202,4 +202,37 @@ TEST(rand, system_bytes_differ_from_call_to_call)
     ak_random_bytes(NULL, 0);
 }
 
+TEST(hash, sha256_in_parts_is_sha256_of_the_whole)
+{
+    uint8_t bytes[1000];
+    uint8_t whole[32];
+    uint8_t parts[32];
+    struct ak_sha256 hash;
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)(i * 7 + (i >> 5));
+    }
+    for (size_t len = 0; len <= sizeof bytes; len += 37) {
+        ak_sha256(bytes, len, whole);
+        ak_sha256_init(&hash);
+        for (size_t at = 0, step = 0; at < len; at += step) {
+            step = at % 71 < len - at ? at % 71 : len - at;
+            step = step ? step : 1;
+            ak_sha256_update(&hash, bytes + at, step);
+        }
+        ak_sha256_final(&hash, parts);
+        CHECK(memcmp(whole, parts, sizeof whole) == 0);
+    }
+}
+
+TEST(hash, sha256_that_is_given_up_is_released)
+{
+    struct ak_sha256 hash;
+    ak_sha256_init(&hash);
+    ak_sha256_update(&hash, "abc", 3);
+    ak_sha256_release(&hash);
+    CHECK(hash.state == NULL);
+    ak_sha256_release(&hash);
+    CHECK(hash.state == NULL);
+}
+
 TEST_MAIN()

@@ -534,6 +534,10 @@ TEST(catalog, a_database_of_somebody_else_or_of_a_newer_version_is_refused_untou
     with_shell("theirs.db", "CREATE TABLE songs(name)");
     CHECK_RC(AK_CORRUPT,
              ak_catalog_open(ak_fs_posix(), path_of("theirs.db"), NULL, &catalog, &err));
+    catalog = open_at(ak_fs_posix(), "other.db");
+    ak_catalog_close(catalog);
+    with_shell("other.db", "ALTER TABLE collections RENAME COLUMN lsn TO other");
+    CHECK_RC(AK_CORRUPT, ak_catalog_open(ak_fs_posix(), path_of("other.db"), NULL, &catalog, &err));
     catalog = open_at(ak_fs_posix(), "newer.db");
     ak_catalog_close(catalog);
     with_shell("newer.db", "PRAGMA user_version=1000");

@@ -95,6 +95,15 @@ TEST(index_hnsw, l2_keeps_its_recall_through_inserts_deletes_repair_and_updates)
     check_life(AK_METRIC_L2, 0.97);
 }
 
+TEST(index_hnsw, every_metric_keeps_its_recall_on_floats_as_well)
+{
+    index_quantization = AK_QUANTIZATION_NONE;
+    check_life(AK_METRIC_COSINE, 0.97);
+    check_life(AK_METRIC_DOT, 0.97);
+    check_life(AK_METRIC_L2, 0.97);
+    index_quantization = AK_QUANTIZATION_U8;
+}
+
 TEST(index_hnsw, real_sentence_embeddings_are_found)
 {
     struct ak_epoch *epoch = ak_epoch_open();

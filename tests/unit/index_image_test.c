@@ -323,9 +323,10 @@ TEST(index_image, damaged_bytes_are_refused_or_do_no_harm)
     struct ak_image *whole = open_copy(&bytes);
     uint32_t refused = 0;
     for (int round = 0; round < 300; round++) {
-        static const uint32_t kinds[] = {AK_IMAGE_INDEX_STATE, AK_IMAGE_LINKS,   AK_IMAGE_LEVELS,
-                                         AK_IMAGE_UPPER,       AK_IMAGE_DELETED, AK_IMAGE_FREE,
-                                         AK_IMAGE_PENDING,     AK_IMAGE_SCALES,  AK_IMAGE_VECTORS};
+        static const uint32_t kinds[] = {AK_IMAGE_INDEX_STATE, AK_IMAGE_LINKS,    AK_IMAGE_LEVELS,
+                                         AK_IMAGE_UPPER,       AK_IMAGE_DELETED,  AK_IMAGE_FREE,
+                                         AK_IMAGE_PENDING,     AK_IMAGE_SCALES,   AK_IMAGE_VECTORS,
+                                         AK_IMAGE_CODES,       AK_IMAGE_QUANTIZER};
         struct ak_err err = {0};
         struct ak_image_section section;
         uint32_t kind = kinds[ak_rand_below(&rand, sizeof kinds / sizeof kinds[0])];

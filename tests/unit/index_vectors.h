@@ -76,6 +76,9 @@ static inline struct vectors vectors_shared(const char *path, uint32_t count)
     return v;
 }
 
+/* What the indexes of a test walk on; tests change it for a while. */
+static enum ak_quantization index_quantization = AK_QUANTIZATION_U8;
+
 static inline struct ak_index_options index_options(uint32_t dimension, enum ak_metric metric,
                                                     struct ak_epoch *epoch)
 {
@@ -84,6 +87,8 @@ static inline struct ak_index_options index_options(uint32_t dimension, enum ak_
     options.params.m = 16;
     options.params.ef_construction = 100;
     options.params.ef_search = 64;
+    options.params.quantization = index_quantization;
+    options.codes_from = 100;
     return options;
 }
 

@@ -326,6 +326,56 @@ TEST(hostile, connections_over_the_limit_get_503_and_room_comes_back)
     shut(1000);
 }
 
+/* `len` bytes of body to `path`; the response's status. */
+static int post_filler(struct ak_test_tcp *tcp, const char *path, size_t len)
+{
+    char head[128];
+    struct ak_test_response response;
+    char *filler = ak_alloc(len);
+    memset(filler, 'x', len);
+    (void)snprintf(head, sizeof head, "POST %s " HEAD "Content-Length: %zu\r\n\r\n", path, len);
+    ak_test_tcp_open(tcp, app.port);
+    ak_test_tcp_send_text(tcp, head);
+    ak_test_tcp_send(tcp, filler, len);
+    ak_free(filler);
+    CHECK(ak_test_tcp_response(tcp, &response, false));
+    int status = response.status;
+    CHECK(status != 503 || ak_test_response_has(&response, "Retry-After: 1"));
+    ak_test_response_release(&response);
+    ak_test_tcp_close(tcp);
+    return status;
+}
+
+TEST(hostile, bodies_and_answers_together_stay_below_the_memory_limit)
+{
+    enum { LIMIT = 1 << 20, HELD = 400000, MORE = 700000 };
+    struct ak_test_tcp holder;
+    struct ak_test_tcp tcp;
+    struct ak_test_response response;
+    static char filler[HELD];
+    memset(filler, 'x', sizeof filler);
+    serve((struct ak_http_options){.memory_max = LIMIT});
+    CHECK_INT(post_filler(&tcp, "/stream", 4 * LIMIT), 200); /* nothing of it is kept */
+    CHECK_INT(post_filler(&tcp, "/hold", LIMIT + 1), 503);   /* one alone can be too much */
+    ak_test_tcp_open(&holder, app.port);
+    ak_test_tcp_send_text(&holder, "POST /hold " HEAD "Content-Length: 400000\r\n\r\n");
+    ak_test_tcp_send(&holder, filler, sizeof filler);
+    wait_for(&app.held_now, 1);
+    CHECK_INT(post_filler(&tcp, "/hold", MORE), 503);
+    CHECK_INT(post_filler(&tcp, "/echo", 1000), 200); /* what is small is always served */
+    ak_test_tcp_open(&tcp, app.port);
+    CHECK(answers(&tcp, "GET /big/700000 " HEAD "\r\n", 503, NULL));
+    CHECK(answers(&tcp, "GET /big/30000 " HEAD "\r\n", 200, NULL));
+    release_held(0);
+    CHECK(ak_test_tcp_response(&holder, &response, false));
+    CHECK_INT(response.status, 200);
+    ak_test_response_release(&response);
+    ak_test_tcp_close(&holder);
+    CHECK(answers(&tcp, "GET /big/700000 " HEAD "\r\n", 200, NULL)); /* the room is back */
+    ak_test_tcp_close(&tcp);
+    shut(1000);
+}
+
 #ifdef AK_FAULTS
 TEST(hostile, without_memory_a_request_fails_by_itself_and_the_server_goes_on)
 {

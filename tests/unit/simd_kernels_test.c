@@ -531,6 +531,40 @@ TEST(simd, the_best_table_is_chosen_or_the_one_asked_for_and_the_helpers_work_on
     (void)printf("         tables up to %s\n", best->name);
 }
 
+TEST(simd, the_hadamard_transform_is_its_own_inverse_and_agrees_with_its_definition)
+{
+    enum { N = 1024 };
+    static float x[N + 1];
+    static double want[N];
+    for (int isa = 0; isa < AK_ISA_COUNT; isa++) {
+        const struct ak_simd *simd = ak_simd_get_isa((enum ak_isa)isa);
+        for (size_t n = 1; simd && n <= N; n *= 2) {
+            double first[N];
+            rng_state = n;
+            for (size_t i = 0; i < n; i++) {
+                x[i] = (float)random_unit();
+                first[i] = (double)x[i];
+            }
+            x[n] = 77.0f;
+            for (size_t i = 0; i < n && n <= 256; i++) {
+                want[i] = 0;
+                for (size_t j = 0; j < n; j++) {
+                    want[i] += __builtin_popcountll(i & j) % 2 ? -first[j] : first[j];
+                }
+            }
+            simd->fht(x, n);
+            for (size_t i = 0; i < n && n <= 256; i++) {
+                CHECK(fabs((double)x[i] - want[i]) < 1e-4);
+            }
+            simd->fht(x, n);
+            for (size_t i = 0; i < n; i++) {
+                CHECK(fabs((double)x[i] / (double)n - first[i]) < 1e-5);
+            }
+            CHECK(x[n] == 77.0f);
+        }
+    }
+}
+
 TEST(simd, a_table_names_its_instruction_set)
 {
     CHECK(ak_simd_get_isa(AK_ISA_SCALAR) != NULL);

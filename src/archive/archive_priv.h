@@ -1,0 +1,152 @@
+/* archive_priv.h — jobs in memory, and what the files of the archive share.
+ *
+ * A job is in the list from before its row is written until it needs no thread any more. Its fields
+ * belong to the thread that runs it; `state`, `not_before_ns` and the list are under archive->lock,
+ * which is held over no call out of the module.
+ */
+#pragma once
+#include "archive/archive.h"
+#include "base/map.h"
+#include "base/rand.h"
+#include "base/sync.h"
+#include "engine/hold.h"
+#include <stdatomic.h>
+
+/* Where a job's row says it is. Numbers are in catalogs: never reuse one. */
+enum archive_step {
+    STEP_BEGUN = 0,     /* after a crash: undone, and the job has failed */
+    STEP_AGAIN = 1,     /* stopped in good order: the next open begins it anew */
+    STEP_UPLOADED = 2,  /* snapshot: its objects are stored, the payload is its metadata */
+    STEP_COMMITTED = 3, /* restore: the image is the collection's state */
+};
+
+enum job_state {
+    JOB_QUEUED, /* for a thread, not before not_before_ns */
+    JOB_RUNNING,
+    JOB_GUEST /* no thread takes it: a verification, or a deletion on its caller's thread */
+};
+
+enum job_outcome { JOB_ENDED, JOB_RETRY, JOB_STOPPED };
+
+struct archive_job {
+    struct ak_catalog_job row; /* strings in `strings` */
+    enum ak_job_kind kind;     /* AK_JOB_KIND_COUNT: a verification, which has no row */
+    struct ak_arena strings;
+    char rc_text[AK_ERR_TEXT_MAX]; /* row.error when it has failed */
+
+    struct ak_snapshot_options options; /* snapshot */
+    struct ak_str into;                 /* restore: the new collection's name, or empty */
+    bool rebuilt;                       /* restore */
+
+    struct ak_hold *hold; /* snapshot: kept over tries */
+    int64_t begun_ns;
+    unsigned tries;
+    bool is_settled;    /* how it ended is in `row`, which is still to be written */
+    bool is_cleaning;   /* it has failed before: what it owes is removed */
+    bool was_scheduled; /* by the schedule */
+    bool is_removed;    /* snapshot_delete: nothing is left in the store */
+    struct ak_catalog_snapshot made;
+    bool has_made, has_removed;
+    _Atomic uint32_t progress_ppm; /* pairs with itself: only shown */
+
+    enum job_state state;
+    int64_t not_before_ns;
+    struct archive_job *next;
+};
+
+struct attempt {
+    struct ak_uuid collection;
+    int64_t at_us;
+};
+
+struct ak_archive {
+    struct ak_engine *engine;
+    struct ak_catalog *catalog;
+    struct ak_objstore *store;
+    const struct ak_clock *clock;
+    struct ak_log *log;
+    struct ak_archive_options options;
+    struct ak_uuid_maker uuids;
+
+    struct ak_mutex lock;
+    struct ak_cond changed; /* a job came, ended or may be tried again; closing */
+    struct archive_job *first;
+    bool is_closing;    /* written under the lock */
+    _Atomic bool stops; /* the same, for progress callbacks: pairs with itself */
+    struct ak_thread *threads;
+    unsigned thread_count;
+
+    struct ak_thread scheduler;
+    struct ak_mutex due_lock; /* one look at what is due at a time; rank service */
+    struct attempt *attempts; /* due_lock: when a scheduled snapshot was last begun */
+    struct ak_map attempt_map;
+    uint32_t attempt_count, attempt_cap;
+    int64_t next_look_us;
+
+    struct ak_series *m_seconds, *m_ok, *m_failed, *m_last, *m_stale, *m_running;
+};
+
+/* --- jobs.c --- */
+
+/* A job of that kind with new id and times, in no list yet. */
+struct archive_job *ak_archive_job_make(struct ak_archive *archive, enum ak_job_kind kind);
+void ak_archive_job_free(struct archive_job *job);
+/* Into the list as a guest, when no other job is in the way (AK_CONFLICT). */
+AK_MUST enum ak_rc ak_archive_job_enter(struct ak_archive *archive, struct archive_job *job,
+                                        struct ak_err *err);
+/* Its row is durable: a thread may take it. */
+void ak_archive_job_queue(struct ak_archive *archive, struct archive_job *job);
+void ak_archive_job_leave(struct ak_archive *archive, struct archive_job *job); /* and free it */
+AK_MUST enum ak_rc ak_archive_job_put(struct ak_archive *archive, struct archive_job *job,
+                                      struct ak_err *err);
+/* How it ended: the row is written now or by the next try. Gives JOB_ENDED, or JOB_RETRY, or
+ * JOB_STOPPED when the catalog takes no more. */
+enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archive_job *job,
+                                       enum ak_rc rc, const struct ak_err *err, bool owes);
+/* Worth another try? Counts it. */
+bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc);
+/* Run once, and deal with the outcome: the job is freed, or queued again. Its owner is the calling
+ * thread. */
+void ak_archive_job_run(struct ak_archive *archive, struct archive_job *job);
+/* In the list, as one that counts (not a verification, not cleaning). Lock held. */
+struct archive_job *ak_archive_job_find(struct ak_archive *archive, const struct ak_uuid *id);
+AK_MUST enum ak_rc ak_archive_workers_start(struct ak_archive *archive, struct ak_err *err);
+void ak_archive_workers_stop(struct ak_archive *archive);
+AK_MUST bool ak_archive_kind_parse(struct ak_str text, enum ak_job_kind *kind);
+
+/* --- payload.c: what a row keeps beside its columns, as JSON --- */
+
+AK_MUST enum ak_rc ak_archive_payload_write(struct archive_job *job, struct ak_err *err);
+AK_MUST enum ak_rc ak_archive_payload_read(struct archive_job *job, struct ak_err *err);
+
+/* --- create.c, restore.c, remove.c: one try of each kind --- */
+
+enum job_outcome ak_archive_create_run(struct ak_archive *archive, struct archive_job *job);
+enum job_outcome ak_archive_restore_run(struct ak_archive *archive, struct archive_job *job);
+enum job_outcome ak_archive_remove_run(struct ak_archive *archive, struct archive_job *job);
+enum job_outcome ak_archive_clean_run(struct ak_archive *archive, struct archive_job *job);
+/* The id that a name or an id in text form stands for; *exists (may be NULL): as a collection. */
+AK_MUST enum ak_rc ak_archive_resolve(struct ak_archive *archive, struct ak_str collection,
+                                      struct ak_uuid *id, bool *exists, struct ak_err *err);
+/* Write the row and let a thread take the job, which is consumed, also on failure. */
+AK_MUST enum ak_rc ak_archive_begin(struct ak_archive *archive, struct archive_job *job,
+                                    struct ak_err *err);
+AK_MUST enum ak_rc ak_archive_begin_create(struct ak_archive *archive,
+                                           const struct ak_uuid *collection,
+                                           const struct ak_snapshot_options *options,
+                                           bool is_scheduled, struct ak_uuid *job,
+                                           struct ak_uuid *snapshot, struct ak_err *err);
+AK_MUST enum ak_rc ak_archive_remove_one(struct ak_archive *archive,
+                                         const struct ak_uuid *collection,
+                                         const struct ak_uuid *snapshot, struct ak_err *err);
+
+/* --- schedule.c --- */
+
+AK_MUST enum ak_rc ak_archive_schedule_start(struct ak_archive *archive, struct ak_err *err);
+void ak_archive_schedule_stop(struct ak_archive *archive);
+/* After a snapshot: what the collection has too many of goes. */
+void ak_archive_retain(struct ak_archive *archive, const struct ak_uuid *collection);
+
+/* --- recover.c --- */
+
+AK_MUST enum ak_rc ak_archive_recover(struct ak_archive *archive, struct ak_err *err);

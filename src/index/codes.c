@@ -1,0 +1,299 @@
+/* codes.c — the byte codes of an index: made once there are rows enough, kept up with every row.
+ *
+ * A search walks on codes and measures the best of what it found again in floats, so that what it
+ * returns has exact scores in exact order; the codes only decide which rows are looked at.
+ * Building, exact searches and the validator use floats.
+ *
+ *   I8  Once there are codes, every row below `slots` has its code (and under l2 its term) before
+ *       it can be met: the writer encodes a row before it counts, and publishes new codes only when
+ *       all rows of then are encoded.
+ *
+ * Under l2, ‖q − x‖² = ‖q − μ‖² + ‖x − μ‖² − 2 (q − μ)·(x − μ): the middle one is kept as a float
+ * per row, the term.
+ */
+#include "index/index_priv.h"
+
+#define TRAIN_ROWS 2048u      /* before there are so many, walks use floats */
+#define TRAIN_ROWS_MAX 16384u /* a sample of so many is enough */
+
+struct ak_codes *ak_codes_make(struct ak_index *index, struct ak_quantizer *quantizer)
+{
+    struct ak_codes *made = ak_try_zalloc(sizeof *made);
+    if (!made) {
+        ak_quantizer_close(quantizer);
+        return NULL;
+    }
+    made->quantizer = quantizer;
+    ak_slab_init(&made->rows, ak_quantizer_stride(index->options.dimension), true,
+                 index->options.epoch);
+    ak_slab_init(&made->terms, sizeof(float), false, index->options.epoch);
+    return made;
+}
+
+void ak_codes_close(struct ak_codes *codes)
+{
+    if (codes) {
+        ak_slab_release(&codes->rows);
+        ak_slab_release(&codes->terms);
+        ak_quantizer_close(codes->quantizer);
+        ak_free(codes);
+    }
+}
+
+bool ak_codes_fit(const struct ak_index *index, uint64_t rows)
+{
+    const struct ak_codes *codes = ak_index_codes(index);
+    return !codes || (rows <= codes->rows.cap && rows <= codes->terms.cap);
+}
+
+size_t ak_codes_bytes(const struct ak_index *index, uint64_t rows)
+{
+    const struct ak_codes *codes = ak_index_codes(index);
+    if (!codes) {
+        return 0;
+    }
+    return ak_slab_bytes(&codes->rows, rows) + ak_slab_bytes(&codes->terms, rows);
+}
+
+static float factor_of(const struct ak_index *index, uint64_t slot)
+{
+    return index->options.metric == AK_METRIC_COSINE
+               ? *(const float *)ak_slab_row(&index->scales, slot)
+               : 1.0f;
+}
+
+static float term_of(const uint8_t *code, size_t stride)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < stride; i++) {
+        int32_t c = (int32_t)code[i] - 128;
+        sum += (uint64_t)(c * c);
+    }
+    return (float)sum;
+}
+
+uint32_t ak_codes_encode(struct ak_index *index, struct ak_codes *codes, uint64_t slot,
+                         float *scratch)
+{
+    uint8_t *code = ak_slab_row(&codes->rows, slot);
+    uint32_t clipped =
+        ak_quantizer_encode(codes->quantizer, index->simd, ak_slab_row(&index->vectors, slot),
+                            factor_of(index, slot), scratch, code);
+    *(float *)ak_slab_row(&codes->terms, slot) = term_of(code, codes->rows.stride);
+    return clipped;
+}
+
+void ak_codes_store(struct ak_index *index, uint32_t slot, bool is_reused)
+{
+    struct ak_codes *codes = ak_index_codes(index);
+    if (codes) {
+        uint32_t clipped = ak_codes_encode(index, codes, slot, index->code_scratch);
+        ak_renewal_note(index, slot, is_reused, clipped);
+    }
+}
+
+/* --- Starting --- */
+
+struct sample {
+    const struct ak_index *index;
+    const uint32_t *slots;
+};
+
+static const float *sampled_row(void *ctx, uint64_t i, float *factor)
+{
+    const struct sample *sample = ctx;
+    *factor = factor_of(sample->index, sample->slots[i]);
+    return ak_slab_row(&sample->index->vectors, sample->slots[i]);
+}
+
+/* Live rows, evenly spread over all of them. */
+static uint64_t take_sample(const struct ak_index *index, uint32_t *slots)
+{
+    const uint64_t *dead = ak_index_words(&index->dead);
+    uint64_t all = ak_index_slots(index);
+    uint64_t live = ak_index_live(index);
+    uint64_t every = live / TRAIN_ROWS_MAX + 1;
+    uint64_t met = 0;
+    uint64_t count = 0;
+    for (uint64_t slot = 0; slot < all && count < TRAIN_ROWS_MAX; slot++) {
+        if (!ak_bits_test(dead, slot) && met++ % every == 0) {
+            slots[count++] = (uint32_t)slot;
+        }
+    }
+    return count;
+}
+
+struct ak_codes *ak_codes_train(struct ak_index *index, struct ak_err *err)
+{
+    struct ak_quantizer *quantizer = NULL;
+    uint32_t *slots = ak_try_alloc(TRAIN_ROWS_MAX * sizeof *slots);
+    if (!slots) {
+        (void)!ak_fail(err, AK_NOMEM, "rows to train codes on");
+        return NULL;
+    }
+    struct sample sample = {.index = index, .slots = slots};
+    uint64_t live = ak_index_live(index);
+    uint64_t count = take_sample(index, slots);
+    enum ak_rc rc = count ? ak_quantizer_train(index->options.dimension, index->options.seed + live,
+                                               count, sampled_row, &sample, &quantizer, err)
+                          : ak_fail(err, AK_CONFLICT, "no rows to train codes on");
+    ak_free(slots);
+    if (rc != AK_OK) {
+        return NULL;
+    }
+    ak_quantizer_set_trained_on(quantizer, live);
+    struct ak_codes *codes = ak_codes_make(index, quantizer);
+    if (!codes) {
+        (void)!ak_fail(err, AK_NOMEM, "codes");
+    }
+    return codes;
+}
+
+enum ak_rc ak_codes_reserve(struct ak_index *index, struct ak_codes *codes, uint64_t rows,
+                            struct ak_err *err)
+{
+    enum ak_rc rc = ak_index_reserve_slab(index, &codes->rows, rows, err);
+    if (rc == AK_OK) {
+        rc = ak_index_reserve_slab(index, &codes->terms, rows, err);
+    }
+    return rc;
+}
+
+bool ak_codes_are_due(const struct ak_index *index)
+{
+    uint32_t from = index->options.codes_from ? index->options.codes_from : TRAIN_ROWS;
+    return index->options.params.quantization == AK_QUANTIZATION_U8 && !ak_index_codes(index) &&
+           ak_index_live(index) >= from;
+}
+
+enum ak_rc ak_codes_start(struct ak_index *index, uint64_t rows, struct ak_err *err)
+{
+    struct ak_codes *codes = ak_codes_train(index, err);
+    if (!codes) {
+        return AK_NOMEM; /* rows are there: they are why it is due */
+    }
+    uint64_t slots = ak_index_slots(index);
+    enum ak_rc rc = ak_codes_reserve(index, codes, rows > slots ? rows : slots, err);
+    if (rc == AK_OK) {
+        rc = ak_codes_scratch(index, err);
+    }
+    if (rc != AK_OK) {
+        ak_codes_close(codes);
+        return rc;
+    }
+    for (uint64_t slot = 0; slot < slots; slot++) {
+        (void)ak_codes_encode(index, codes, slot, index->code_scratch);
+    }
+    /* Release pairs with ak_index_codes(): who sees them sees every row's (I8). */
+    atomic_store_explicit(&index->codes, codes, memory_order_release);
+    return AK_OK;
+}
+
+enum ak_rc ak_codes_scratch(struct ak_index *index, struct ak_err *err)
+{
+    if (!index->code_scratch) {
+        index->code_scratch = ak_try_alloc_aligned(
+            AK_CACHE_LINE, ak_quantizer_stride(index->options.dimension) * sizeof(float));
+    }
+    return index->code_scratch ? AK_OK : ak_fail(err, AK_NOMEM, "room to encode a row in");
+}
+
+/* --- Measuring --- */
+
+static void set_rows(const struct ak_codes *codes, const int8_t *query, struct ak_measure *measure)
+{
+    measure->vectors = ak_slab_base(&codes->rows);
+    measure->stride = codes->rows.stride;
+    measure->scales = NULL;
+    measure->code_query = query;
+}
+
+bool ak_codes_measure(const struct ak_index *index, struct ak_context *context,
+                      struct ak_measure *measure)
+{
+    const struct ak_codes *codes = ak_index_codes(index);
+    struct ak_code_query query;
+    if (!codes || !ak_context_fit_codes(context, index->options.dimension)) {
+        return false;
+    }
+    bool is_l2 = index->options.metric == AK_METRIC_L2;
+    ak_quantizer_query(codes->quantizer, index->simd, context->query, is_l2, context->code_scratch,
+                       context->code_query, &query);
+    set_rows(codes, context->code_query, measure);
+    measure->code_bias = is_l2 ? query.spread - 2.0f * query.bias : -query.bias;
+    measure->code_gain = is_l2 ? -2.0f * query.gain : -query.gain;
+    if (is_l2) {
+        float step = ak_quantizer_step(codes->quantizer);
+        measure->code_terms = (const float *)(const void *)ak_slab_base(&codes->terms);
+        measure->code_term_gain = step * step;
+    }
+    return true;
+}
+
+bool ak_codes_measure_row(const struct ak_index *index, uint32_t slot, int8_t room[AK_CODE_ROOM],
+                          struct ak_measure *measure)
+{
+    const struct ak_codes *codes = ak_index_codes(index);
+    if (!codes || index->options.metric == AK_METRIC_DOT || codes->rows.stride > AK_CODE_ROOM) {
+        return false;
+    }
+    const uint8_t *code = ak_slab_row(&codes->rows, slot);
+    size_t stride = codes->rows.stride;
+    int32_t sum = 0;
+    for (size_t i = 0; i < stride; i++) {
+        room[i] = (int8_t)(code[i] ^ 0x80); /* c − 128 */
+        sum += room[i];
+    }
+    float step = ak_quantizer_step(codes->quantizer);
+    float gain = index->options.metric == AK_METRIC_COSINE ? 0.5f * step * step : step * step;
+    set_rows(codes, room, measure);
+    measure->code_terms = (const float *)(const void *)ak_slab_base(&codes->terms);
+    measure->code_term_gain = gain;
+    measure->code_gain = -2.0f * gain;
+    measure->code_bias = gain * (measure->code_terms[slot] + 256.0f * (float)sum);
+    measure->bias = 0.0f;
+    measure->gain = 1.0f;
+    measure->slack = 0.0f;
+    return true;
+}
+
+/* --- Checking --- */
+
+/* A rounding at the border of two bytes may differ between processors. */
+#define BYTES_APART 1
+
+enum ak_rc ak_codes_check(const struct ak_index *index, struct ak_err *err)
+{
+    const struct ak_codes *codes = ak_index_codes(index);
+    size_t stride = ak_quantizer_stride(index->options.dimension);
+    if (!codes) {
+        return AK_OK;
+    }
+    float *scratch = ak_try_alloc(stride * sizeof *scratch);
+    uint8_t *wanted = ak_try_alloc(stride);
+    enum ak_rc rc = scratch && wanted ? AK_OK : ak_fail(err, AK_NOMEM, "check of codes");
+    for (uint64_t slot = 0; slot < ak_index_slots(index) && rc == AK_OK; slot++) {
+        if (!ak_index_is_live(index, (uint32_t)slot)) {
+            continue;
+        }
+        const uint8_t *code = ak_slab_row(&codes->rows, slot);
+        (void)ak_quantizer_encode(codes->quantizer, index->simd, ak_slab_row(&index->vectors, slot),
+                                  factor_of(index, slot), scratch, wanted);
+        for (size_t i = 0; i < stride && rc == AK_OK; i++) {
+            int apart = (int)code[i] - (int)wanted[i];
+            if (apart > BYTES_APART || apart < -BYTES_APART) {
+                rc = ak_fail(err, AK_CORRUPT, "the code of row %llu is not that of its vector (I8)",
+                             (unsigned long long)slot);
+            }
+        }
+        float term = *(const float *)ak_slab_row(&codes->terms, slot);
+        float right = term_of(code, stride);
+        if (rc == AK_OK && (term < right || term > right)) {
+            rc = ak_fail(err, AK_CORRUPT, "the term of row %llu is not that of its code (I8)",
+                         (unsigned long long)slot);
+        }
+    }
+    ak_free(scratch);
+    ak_free(wanted);
+    return rc;
+}

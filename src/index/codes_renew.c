@@ -1,0 +1,201 @@
+/* codes_renew.c — new codes for an index that has outgrown its old ones.
+ *
+ * The first codes are made from the first rows, which need not be like the later ones: a collection
+ * filled in the order of topics would have a mean and a step of its first topic. So they are made
+ * anew when there are GROWTH times as many rows as they were made from, and when more than one byte
+ * in CLIPPED_ONE_IN had to be clipped since.
+ *
+ *          writer: due          builder            builder: all encoded        writer
+ *    NONE ─────────────▶ WANTED ───────▶ WORKING ──────────────────────▶ READY ──────▶ NONE
+ *                                           └── no memory ──▶ FAILED ────────────────────▲
+ *
+ * The builder trains on a sample and encodes every row, a piece at a time and in the epoch, while
+ * writers and searches go on with the old codes. Rows that come meanwhile are encoded by the writer
+ * when it takes the new codes over; so are slots used anew, which it has noted. Searches that hold
+ * the old ones finish with them: they are retired through the epoch.
+ *
+ * I9  From WANTED on, every slot that is used anew is in `reused`, or `reused_over` is set and the
+ *     new codes are thrown away.
+ */
+#include "index/index_priv.h"
+
+#define GROWTH 8u
+#define CLIPPED_ONE_IN 200u
+#define ENCODED_MIN 1024u /* rows to judge the clipping by */
+#define ROWS_PER_STEP 512u
+#define REUSED_MAX 65536u
+
+static int state_of(const struct ak_index *index)
+{
+    return atomic_load_explicit(&index->renewal.state, memory_order_acquire);
+}
+
+/* Release pairs with state_of(): what was done before the state is seen with it. */
+static void set_state(struct ak_index *index, int state)
+{
+    atomic_store_explicit(&index->renewal.state, state, memory_order_release);
+}
+
+/* --- The writer --- */
+
+static bool is_due(const struct ak_index *index, const struct ak_codes *codes)
+{
+    const struct ak_renewal *renewal = &index->renewal;
+    uint64_t population = ak_quantizer_trained_on(codes->quantizer);
+    uint64_t live = ak_index_live(index);
+    uint64_t bytes = renewal->encoded * index->options.dimension;
+    bool has_grown = live / GROWTH >= population && live >= renewal->not_before;
+    bool is_judged = renewal->encoded >= ENCODED_MIN && renewal->encoded >= population / 2;
+    return has_grown || (is_judged && renewal->clipped > bytes / CLIPPED_ONE_IN);
+}
+
+void ak_renewal_note(struct ak_index *index, uint32_t slot, bool is_reused, uint32_t clipped)
+{
+    struct ak_renewal *renewal = &index->renewal;
+    renewal->encoded++;
+    renewal->clipped += clipped;
+    if (is_reused && state_of(index) != AK_RENEWAL_NONE) {
+        if (renewal->reused_count < REUSED_MAX) {
+            renewal->reused[renewal->reused_count++] = slot;
+        } else {
+            renewal->reused_over = true;
+        }
+    }
+}
+
+static void begin(struct ak_index *index)
+{
+    struct ak_renewal *renewal = &index->renewal;
+    if (!renewal->reused) {
+        renewal->reused = ak_try_alloc(REUSED_MAX * sizeof *renewal->reused);
+    }
+    if (renewal->reused) { /* else later: the old codes serve */
+        renewal->reused_count = 0;
+        renewal->reused_over = false;
+        set_state(index, AK_RENEWAL_WANTED);
+    }
+}
+
+static void retire(void *codes)
+{
+    ak_codes_close(codes);
+}
+
+static void throw_away(struct ak_index *index)
+{
+    struct ak_renewal *renewal = &index->renewal;
+    ak_codes_close(renewal->next);
+    renewal->next = NULL;
+    renewal->not_before = 2 * ak_index_live(index);
+    set_state(index, AK_RENEWAL_NONE);
+}
+
+static void take_over(struct ak_index *index)
+{
+    struct ak_renewal *renewal = &index->renewal;
+    struct ak_codes *next = renewal->next;
+    struct ak_codes *old = ak_index_codes(index);
+    uint64_t slots = ak_index_slots(index);
+    struct ak_err err;
+    if (renewal->reused_over ||
+        ak_codes_reserve(index, next, index->vectors.reserved, &err) != AK_OK) {
+        throw_away(index);
+        return;
+    }
+    for (uint64_t slot = renewal->done; slot < slots; slot++) {
+        (void)ak_codes_encode(index, next, slot, index->code_scratch);
+    }
+    for (uint32_t i = 0; i < renewal->reused_count; i++) {
+        (void)ak_codes_encode(index, next, renewal->reused[i], index->code_scratch);
+    }
+    /* Who holds the old codes and meets a slot used anew reads its former code there: a wrong place
+     * in the order of a walk, and the floats put it right. */
+    atomic_store_explicit(&index->codes, next, memory_order_release);
+    renewal->next = NULL;
+    renewal->encoded = renewal->clipped = 0;
+    set_state(index, AK_RENEWAL_NONE);
+    ak_epoch_retire(index->options.epoch, retire, old);
+}
+
+void ak_renewal_step(struct ak_index *index)
+{
+    const struct ak_codes *codes = ak_index_codes(index);
+    int state = state_of(index);
+    if (state == AK_RENEWAL_NONE) {
+        if (codes && is_due(index, codes)) {
+            begin(index);
+        }
+    } else if (state == AK_RENEWAL_FAILED) {
+        throw_away(index);
+    } else if (state == AK_RENEWAL_READY && !index->frozen.on) { /* an image may be reading them */
+        take_over(index);
+    }
+}
+
+void ak_renewal_release(struct ak_index *index)
+{
+    ak_codes_close(index->renewal.next);
+    ak_free(index->renewal.reused);
+}
+
+/* --- The builder --- */
+
+/* Rows [from, from + some) that are not free; returns the first not looked at. */
+static uint64_t encode_some(struct ak_index *index, struct ak_codes *next, uint64_t from,
+                            float *scratch)
+{
+    uint64_t slots = ak_index_slots(index);
+    uint64_t end = slots - from < ROWS_PER_STEP ? slots : from + ROWS_PER_STEP;
+    for (uint64_t slot = from; slot < end; slot++) {
+        if (!ak_bits_test(ak_index_words(&index->unlinked), slot)) {
+            (void)ak_codes_encode(index, next, slot, scratch);
+        }
+    }
+    return end;
+}
+
+static bool encode_all(struct ak_index *index, struct ak_codes *next, float *scratch)
+{
+    struct ak_renewal *renewal = &index->renewal;
+    struct ak_err err;
+    uint64_t done = 0;
+    for (;;) {
+        unsigned token = ak_epoch_enter(index->options.epoch);
+        uint64_t slots = ak_index_slots(index);
+        bool fits = ak_slab_reserve(&next->rows, slots + ROWS_PER_STEP, &err) == AK_OK &&
+                    ak_slab_reserve(&next->terms, slots + ROWS_PER_STEP, &err) == AK_OK;
+        if (fits && done < slots) {
+            done = encode_some(index, next, done, scratch);
+        }
+        bool is_over = !fits || done >= slots;
+        ak_epoch_leave(index->options.epoch, token);
+        if (is_over) {
+            renewal->done = done;
+            return fits;
+        }
+    }
+}
+
+static bool make_next(struct ak_index *index)
+{
+    struct ak_renewal *renewal = &index->renewal;
+    size_t stride = ak_quantizer_stride(index->options.dimension);
+    float *scratch = ak_try_alloc_aligned(AK_CACHE_LINE, stride * sizeof *scratch);
+    unsigned token = ak_epoch_enter(index->options.epoch);
+    struct ak_err err;
+    renewal->next = scratch ? ak_codes_train(index, &err) : NULL;
+    ak_epoch_leave(index->options.epoch, token);
+    bool made = renewal->next && encode_all(index, renewal->next, scratch);
+    ak_free(scratch);
+    return made;
+}
+
+void ak_renewal_build(struct ak_index *index)
+{
+    int wanted = AK_RENEWAL_WANTED;
+    if (state_of(index) == AK_RENEWAL_WANTED &&
+        atomic_compare_exchange_strong_explicit(&index->renewal.state, &wanted, AK_RENEWAL_WORKING,
+                                                memory_order_acq_rel, memory_order_acquire)) {
+        set_state(index, make_next(index) ? AK_RENEWAL_READY : AK_RENEWAL_FAILED);
+    }
+}

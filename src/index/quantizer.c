@@ -1,0 +1,308 @@
+/* quantizer.c — training, encoding and queries of byte codes.
+ *
+ * The rotation works on any dimension d: with n the largest power of two ≤ d, odd rounds transform
+ * the first n coordinates and even ones the last n, each after flipping signs that come from the
+ * seed. Four rounds mix every coordinate with every other also where n is little more than d / 2.
+ *
+ * Section QUANTIZER of an image: struct head below, then f32 mean[dimension]. Little-endian. Signs
+ * are made from the seed again.
+ */
+#include "index/quantizer.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define ROUNDS 4u
+#define DEVIATIONS 4.5
+#define MIDDLE 128.0f
+#define VERSION_NOW 1u
+
+struct ak_quantizer {
+    uint32_t dimension;
+    uint32_t low; /* the largest power of two ≤ dimension */
+    uint64_t seed;
+    uint64_t trained_on;
+    float step;
+    float inverse;   /* 1 / step */
+    float unscale;   /* 1 / √low: a transform keeps lengths with it */
+    float *mean;     /* f32[dimension] */
+    uint32_t *signs; /* sign bits to flip: u32[ROUNDS][low] */
+};
+
+struct head {
+    uint32_t version;
+    uint32_t dimension;
+    uint64_t seed;
+    uint64_t trained_on;
+    float step;
+    uint32_t zero;
+};
+_Static_assert(sizeof(struct head) == 32, "the head is 32 bytes on disk");
+
+static struct ak_quantizer *make(uint32_t dimension, uint64_t seed)
+{
+    struct ak_quantizer *made = ak_try_zalloc(sizeof *made);
+    if (!made) {
+        return NULL;
+    }
+    made->dimension = dimension;
+    made->low = 1u << (31 - (unsigned)__builtin_clz(dimension));
+    made->seed = seed;
+    made->unscale = 1.0f / sqrtf((float)made->low);
+    made->mean = ak_try_zalloc(dimension * sizeof *made->mean);
+    made->signs = ak_try_alloc((size_t)ROUNDS * made->low * sizeof *made->signs);
+    if (!made->mean || !made->signs) {
+        ak_quantizer_close(made);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < ROUNDS * made->low; i++) {
+        uint64_t bits = ak_mix64(seed + 0x9e3779b97f4a7c15u * (i / 64 + 1u));
+        made->signs[i] = (uint32_t)(bits >> (i % 64) & 1) << 31;
+    }
+    return made;
+}
+
+void ak_quantizer_close(struct ak_quantizer *quantizer)
+{
+    if (quantizer) {
+        ak_free(quantizer->mean);
+        ak_free(quantizer->signs);
+        ak_free(quantizer);
+    }
+}
+
+static void set_step(struct ak_quantizer *quantizer, float step)
+{
+    quantizer->step = step;
+    quantizer->inverse = 1.0f / step;
+}
+
+/* --- Rotation --- */
+
+static void flip(float *x, const uint32_t *signs, uint32_t n, float factor)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t bits;
+        float scaled = x[i] * factor;
+        memcpy(&bits, &scaled, sizeof bits);
+        bits ^= signs[i];
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+}
+
+static void rotate(const struct ak_quantizer *q, const struct ak_simd *simd, float *x)
+{
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        float *part = round % 2 ? x + (q->dimension - q->low) : x;
+        flip(part, q->signs + (size_t)round * q->low, q->low, q->unscale);
+        simd->fht(part, q->low);
+    }
+}
+
+/* --- Training --- */
+
+static void centre(const struct ak_quantizer *q, const float *vector, float factor, float *out)
+{
+    for (uint32_t i = 0; i < q->dimension; i++) {
+        out[i] = factor * vector[i] - q->mean[i];
+    }
+}
+
+/* Any float to one that arithmetic goes on with: far outside every code, but not infinite. */
+static float tame(float x)
+{
+    const float most = 1e15f;
+    float low = x < most ? x : most; /* NaN becomes `most` */
+    return low > -most ? low : -most;
+}
+
+static bool find_mean(struct ak_quantizer *q, uint64_t count, ak_quantizer_row_fn row, void *ctx)
+{
+    double *sum = ak_try_zalloc(q->dimension * sizeof *sum);
+    if (!sum) {
+        return false;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        float factor = 1.0f;
+        const float *vector = row(ctx, i, &factor);
+        for (uint32_t j = 0; j < q->dimension; j++) {
+            sum[j] += (double)tame(factor * vector[j]);
+        }
+    }
+    for (uint32_t j = 0; j < q->dimension; j++) {
+        q->mean[j] = (float)(sum[j] / (double)count);
+    }
+    ak_free(sum);
+    return true;
+}
+
+/* A rotation keeps lengths, so the deviation of rotated coordinates is that of the others. */
+static float find_step(const struct ak_quantizer *q, uint64_t count, ak_quantizer_row_fn row,
+                       void *ctx)
+{
+    double sum = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        float factor = 1.0f;
+        const float *vector = row(ctx, i, &factor);
+        sum += (double)tame(ak_quantizer_spread(q, vector, factor));
+    }
+    double deviation = sqrt(sum / ((double)count * q->dimension));
+    double step = deviation * DEVIATIONS / 127.5;
+    return step > (double)FLT_MIN && step < 1e15 ? (float)step : 1.0f; /* all rows may be one */
+}
+
+enum ak_rc ak_quantizer_train(uint32_t dimension, uint64_t seed, uint64_t count,
+                              ak_quantizer_row_fn row, void *ctx, struct ak_quantizer **quantizer,
+                              struct ak_err *err)
+{
+    AK_ASSERT(count > 0 && dimension > 0 && dimension <= AK_DIMENSION_MAX);
+    struct ak_quantizer *made = make(dimension, seed);
+    if (!made || !find_mean(made, count, row, ctx)) {
+        ak_quantizer_close(made);
+        return ak_fail(err, AK_NOMEM, "quantizer of %u dimensions", dimension);
+    }
+    made->trained_on = count;
+    set_step(made, find_step(made, count, row, ctx));
+    *quantizer = made;
+    return AK_OK;
+}
+
+uint64_t ak_quantizer_trained_on(const struct ak_quantizer *quantizer)
+{
+    return quantizer->trained_on;
+}
+
+float ak_quantizer_step(const struct ak_quantizer *quantizer)
+{
+    return quantizer->step;
+}
+
+void ak_quantizer_set_trained_on(struct ak_quantizer *quantizer, uint64_t rows)
+{
+    quantizer->trained_on = rows;
+}
+
+/* --- Codes --- */
+
+size_t ak_quantizer_stride(uint32_t dimension)
+{
+    return ((size_t)dimension + 63) / 64 * 64;
+}
+
+uint32_t ak_quantizer_encode(const struct ak_quantizer *q, const struct ak_simd *simd,
+                             const float *vector, float factor, float *scratch, uint8_t *code)
+{
+    uint32_t clipped = 0;
+    centre(q, vector, factor, scratch);
+    rotate(q, simd, scratch);
+    for (uint32_t i = 0; i < q->dimension; i++) {
+        float at = scratch[i] * q->inverse + (MIDDLE + 0.5f);
+        float low = at < 255.5f ? at : 255.5f; /* NaN is clipped as well */
+        float in = low > 0.5f ? low : 0.5f;
+        clipped += !(at >= 0.0f && at < 256.0f);
+        code[i] = (uint8_t)(int)in; /* cut, after adding a half: rounded */
+    }
+    memset(code + q->dimension, (int)MIDDLE, ak_quantizer_stride(q->dimension) - q->dimension);
+    return clipped;
+}
+
+float ak_quantizer_spread(const struct ak_quantizer *q, const float *vector, float factor)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < q->dimension; i++) {
+        double apart = (double)(factor * vector[i]) - (double)q->mean[i];
+        sum += apart * apart;
+    }
+    return tame((float)sum);
+}
+
+static float mean_product(const struct ak_quantizer *q, const float *vector)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < q->dimension; i++) {
+        sum += (double)vector[i] * (double)q->mean[i];
+    }
+    return tame((float)sum);
+}
+
+void ak_quantizer_query(const struct ak_quantizer *q, const struct ak_simd *simd,
+                        const float *vector, bool about_mean, float *scratch, int8_t *query,
+                        struct ak_code_query *out)
+{
+    if (about_mean) {
+        centre(q, vector, 1.0f, scratch);
+    } else {
+        memcpy(scratch, vector, q->dimension * sizeof *scratch);
+    }
+    rotate(q, simd, scratch);
+    float most = 0.0f;
+    for (uint32_t i = 0; i < q->dimension; i++) {
+        float size = fabsf(tame(scratch[i]));
+        most = size > most ? size : most;
+    }
+    float unit = most > 0.0f ? most / 127.0f : 1.0f;
+    float inverse = 1.0f / unit;
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < q->dimension; i++) {
+        float at = tame(scratch[i]) * inverse + 127.5f; /* positive, so that cutting rounds down */
+        int32_t byte = (int32_t)(at + 0.0f) - 127;
+        byte = byte > 127 ? 127 : byte < -127 ? -127 : byte;
+        query[i] = (int8_t)byte;
+        sum += byte;
+    }
+    memset(query + q->dimension, 0, ak_quantizer_stride(q->dimension) - q->dimension);
+    out->gain = unit * q->step;
+    out->bias = -out->gain * MIDDLE * (float)sum;
+    out->bias += about_mean ? 0.0f : mean_product(q, vector);
+    out->spread = about_mean ? ak_quantizer_spread(q, vector, 1.0f) : 0.0f;
+}
+
+/* --- In an image --- */
+
+void ak_quantizer_write(const struct ak_quantizer *q, struct ak_buf *out)
+{
+    const struct head head = {
+        .version = VERSION_NOW,
+        .dimension = q->dimension,
+        .seed = q->seed,
+        .trained_on = q->trained_on,
+        .step = q->step,
+    };
+    ak_buf_add(out, &head, sizeof head);
+    ak_buf_add(out, q->mean, q->dimension * sizeof *q->mean);
+}
+
+enum ak_rc ak_quantizer_read(struct ak_str bytes, uint32_t dimension,
+                             struct ak_quantizer **quantizer, struct ak_err *err)
+{
+    struct head head;
+    if (bytes.len != sizeof head + dimension * sizeof(float)) {
+        return ak_fail(err, AK_CORRUPT, "quantizer: %zu bytes for %u dimensions", bytes.len,
+                       dimension);
+    }
+    memcpy(&head, bytes.p, sizeof head);
+    if (head.version != VERSION_NOW) {
+        return ak_fail(err, AK_UNSUPPORTED, "quantizer of version %u, this reads %u", head.version,
+                       VERSION_NOW);
+    }
+    if (head.dimension != dimension || !(head.step > 0.0f && head.step <= 1e15f)) {
+        return ak_fail(err, AK_CORRUPT, "quantizer: dimension %u, step %g", head.dimension,
+                       (double)head.step);
+    }
+    struct ak_quantizer *made = make(dimension, head.seed);
+    if (!made) {
+        return ak_fail(err, AK_NOMEM, "quantizer of %u dimensions", dimension);
+    }
+    memcpy(made->mean, bytes.p + sizeof head, dimension * sizeof *made->mean);
+    if (!ak_f32_all_finite(made->mean, dimension, NULL)) {
+        ak_quantizer_close(made);
+        return ak_fail(err, AK_CORRUPT, "quantizer: its mean is not finite");
+    }
+    made->trained_on = head.trained_on;
+    set_step(made, head.step);
+    *quantizer = made;
+    return AK_OK;
+}

@@ -1,0 +1,58 @@
+/* quantizer.h — vectors as bytes: centred, rotated at random, one scale for all.
+ *
+ * A row x becomes y = R(x − μ), with μ the mean of the rows it was trained on and R a random
+ * rotation (rounds of sign flips and Walsh-Hadamard transforms, Ailon & Chazelle 2009), and then
+ * bytes c = round(y / step) + 128, clipped. The rotation spreads what the dimensions hold evenly,
+ * so that one step fits them all and no row needs a scale of its own; the mean takes off what all
+ * rows share.
+ *
+ *     q·x  ≈  q·μ + step · Σ z_i (c_i − 128),   z = R q
+ *
+ * and z again becomes bytes with a sign, so that one integer product of bytes orders the rows.
+ * Ranks by it are approximate: searches measure the best of them again in floats.
+ *
+ * Under cosine the rows are taken at unit length. The step covers 4.5 standard deviations of the
+ * training rows either way; what lies outside is clipped.
+ *
+ * Threads: immutable once trained and handed out. Memory: 20 bytes a dimension.
+ */
+#pragma once
+#include "base/str.h"
+#include "simd/simd.h"
+
+struct ak_quantizer;
+
+/* Rows for training, one at a time: the i-th of `count`, f32[dimension], with its factor. */
+typedef const float *(*ak_quantizer_row_fn)(void *ctx, uint64_t i, float *factor);
+/* AK_NOMEM. Looks at every row twice. */
+AK_MUST enum ak_rc ak_quantizer_train(uint32_t dimension, uint64_t seed, uint64_t count,
+                                      ak_quantizer_row_fn row, void *ctx,
+                                      struct ak_quantizer **quantizer, struct ak_err *err);
+void ak_quantizer_close(struct ak_quantizer *quantizer); /* NULL is fine */
+
+/* Of how many rows those for training were a sample; at first: they were all. */
+uint64_t ak_quantizer_trained_on(const struct ak_quantizer *quantizer);
+void ak_quantizer_set_trained_on(struct ak_quantizer *quantizer, uint64_t rows);
+float ak_quantizer_step(const struct ak_quantizer *quantizer);
+/* Bytes of a code: the dimension rounded up to 64; what is behind the dimension is 128. */
+size_t ak_quantizer_stride(uint32_t dimension);
+/* The code of factor · vector. `scratch` is f32[dimension]. Returns how many bytes were clipped. */
+uint32_t ak_quantizer_encode(const struct ak_quantizer *quantizer, const struct ak_simd *simd,
+                             const float *vector, float factor, float *scratch, uint8_t *code);
+/* ‖factor · vector − μ‖². */
+float ak_quantizer_spread(const struct ak_quantizer *quantizer, const float *vector, float factor);
+
+struct ak_code_query {
+    float bias; /* with a code's raw = Σ query_i · c_i: */
+    float gain; /* q·x ≈ bias + gain · raw */
+    float spread; /* ‖q − μ‖²; with `about_mean`: (q − μ)·(x − μ) ≈ bias + gain · raw */
+};
+/* query: i8[stride], zero behind the dimension. */
+void ak_quantizer_query(const struct ak_quantizer *quantizer, const struct ak_simd *simd,
+                        const float *vector, bool about_mean, float *scratch, int8_t *query,
+                        struct ak_code_query *out);
+
+/* As bytes of an image section, and back. AK_CORRUPT: not of this dimension, or damaged. */
+void ak_quantizer_write(const struct ak_quantizer *quantizer, struct ak_buf *out);
+AK_MUST enum ak_rc ak_quantizer_read(struct ak_str bytes, uint32_t dimension,
+                                     struct ak_quantizer **quantizer, struct ak_err *err);

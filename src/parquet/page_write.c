@@ -1,0 +1,334 @@
+/* page_write.c — one page: levels, values, compression, checksum, header.
+ *
+ *   V1   [header][ u32 len, repetition levels │ u32 len, definition levels │ values ]  compressed
+ * whole V2   [header][ repetition levels │ definition levels ][ values ]                 values
+ * compressed
+ *
+ * Levels that can only be 0 are left out. The checksum covers the page as stored, without header.
+ */
+#include "base/mem.h"
+#include "parquet/values_write.h"
+#include "parquet/writer_priv.h"
+#include <string.h>
+
+#define PAGE_MAX ((size_t)1 << 30) /* sizes in headers are i32 */
+
+void ak_encoder_init(struct ak_encoder *encoder)
+{
+    *encoder = (struct ak_encoder){.codec = ak_codec_open()};
+    struct ak_buf *bufs[] = {&encoder->levels, &encoder->values, &encoder->dense, &encoder->scratch,
+                             &encoder->stored};
+    for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++) {
+        ak_buf_init(bufs[i], PAGE_MAX + (PAGE_MAX >> 2));
+    }
+}
+
+void ak_encoder_release(struct ak_encoder *encoder)
+{
+    ak_codec_close(encoder->codec);
+    ak_buf_release(&encoder->levels);
+    ak_buf_release(&encoder->values);
+    ak_buf_release(&encoder->dense);
+    ak_buf_release(&encoder->scratch);
+    ak_buf_release(&encoder->stored);
+}
+
+/* --- Levels --- */
+
+static void put_def_levels(const struct ak_chunk_in *in, const struct ak_page_out *page,
+                           struct ak_buf *out)
+{
+    const uint8_t *valid = in->values->valid ? in->values->valid + page->first_row : NULL;
+    if (in->column->is_list) {
+        ak_parquet_put_run(out, page->rows * in->column->dimension, 1, 1);
+        return;
+    }
+    if (!valid) {
+        ak_parquet_put_run(out, page->rows, 1, 1);
+        return;
+    }
+    for (uint64_t i = 0; i < page->rows;) { /* runs: nulls come in long ones or hardly at all */
+        uint64_t run = 1;
+        while (i + run < page->rows && !valid[i + run] == !valid[i]) {
+            run++;
+        }
+        ak_parquet_put_run(out, run, valid[i] != 0, 1);
+        i += run;
+    }
+}
+
+static void with_length(struct ak_buf *out, size_t from)
+{
+    if (!out->failed) {
+        uint32_t len = (uint32_t)(out->len - from - 4);
+        memcpy(out->p + from, &len, sizeof len);
+    }
+}
+
+/* Appends both, each with its length under V1; *rep_len and *def_len are those of V2. */
+static void put_levels(const struct ak_chunk_in *in, const struct ak_page_out *page, bool v2,
+                       struct ak_buf *out, uint32_t *rep_len, uint32_t *def_len)
+{
+    size_t from = out->len;
+    *rep_len = *def_len = 0;
+    if (in->column->is_list) {
+        ak_buf_add(out, "\0\0\0\0", v2 ? 0 : 4);
+        ak_parquet_put_list_levels(out, page->rows, in->column->dimension);
+        *rep_len = (uint32_t)(out->len - from);
+        if (!v2) {
+            with_length(out, from);
+        }
+    }
+    from = out->len;
+    if (in->column->is_list || in->column->is_optional) {
+        ak_buf_add(out, "\0\0\0\0", v2 ? 0 : 4);
+        put_def_levels(in, page, out);
+        *def_len = (uint32_t)(out->len - from);
+        if (!v2) {
+            with_length(out, from);
+        }
+    }
+}
+
+/* --- Values --- */
+
+struct dense { /* the page's values without nulls */
+    const void *p;
+    size_t count;
+};
+
+static size_t item_size(const struct ak_parquet_column *column)
+{
+    size_t width = ak_parquet_width(column->type);
+    return width ? width : sizeof(struct ak_str);
+}
+
+/* NULL .p: no memory. Lists are gathered only where the encoding needs them in one piece. */
+static struct dense make_dense(const struct ak_chunk_in *in, const struct ak_page_out *page,
+                               struct ak_buf *room)
+{
+    size_t size = item_size(in->column);
+    const char *all = in->values->fixed;
+    const uint8_t *valid = in->values->valid;
+    struct dense dense = {.p = all + page->first_row * size, .count = page->rows};
+    if (!in->column->is_list && (!valid || page->nulls == 0)) {
+        return dense;
+    }
+    ak_buf_clear(room);
+    size_t list = (size_t)in->column->dimension * size;
+    size_t bytes = in->column->is_list ? page->rows * list : page->rows * size;
+    char *to = ak_buf_reserve(room, bytes + 1);
+    dense = (struct dense){.p = to};
+    for (uint64_t row = page->first_row; to && row < page->first_row + page->rows; row++) {
+        if (in->column->is_list) {
+            memcpy(to, in->values->row(in->values->ctx, row), list);
+            to += list;
+            dense.count += in->column->dimension;
+        } else if (valid[row]) {
+            memcpy(to, all + row * size, size);
+            to += size;
+            dense.count++;
+        }
+    }
+    return dense;
+}
+
+/* Straight from the rows into their planes. */
+static bool put_split_lists(const struct ak_chunk_in *in, const struct ak_page_out *page,
+                            struct ak_buf *out)
+{
+    size_t width = ak_parquet_width(in->column->type);
+    size_t count = page->rows * in->column->dimension;
+    uint8_t *to = (uint8_t *)ak_buf_reserve(out, count * width);
+    if (!to) {
+        return false;
+    }
+    for (uint64_t i = 0; i < page->rows; i++) {
+        ak_parquet_split(in->values->row(in->values->ctx, page->first_row + i),
+                         in->column->dimension, width, to + i * in->column->dimension, count);
+    }
+    out->len += count * width;
+    return true;
+}
+
+static void put_split(const struct ak_parquet_column *column, struct dense dense,
+                      struct ak_buf *out)
+{
+    size_t width = ak_parquet_width(column->type);
+    uint8_t *to = (uint8_t *)ak_buf_reserve(out, dense.count * width + 1);
+    if (to) {
+        ak_parquet_split(dense.p, dense.count, width, to, dense.count);
+        out->len += dense.count * width;
+    }
+}
+
+static void put_strings(const struct ak_parquet_column *column, struct dense dense,
+                        struct ak_encoder *encoder, struct ak_buf *out)
+{
+    const struct ak_str *values = dense.p;
+    if (column->encoding == AK_PARQUET_DELTA_LENGTH_BYTE_ARRAY ||
+        column->encoding == AK_PARQUET_DELTA_BYTE_ARRAY) {
+        size_t lengths = (dense.count * sizeof(int32_t) + 15) / 16 * 16;
+        ak_buf_clear(&encoder->scratch);
+        char *room = ak_buf_reserve(&encoder->scratch, lengths + dense.count * sizeof *values + 1);
+        if (!room) {
+            out->failed = out->no_memory = true;
+        } else if (column->encoding == AK_PARQUET_DELTA_LENGTH_BYTE_ARRAY) {
+            ak_parquet_put_delta_length(out, values, dense.count, (int32_t *)(void *)room);
+        } else {
+            ak_parquet_put_delta_bytes(out, values, dense.count, (int32_t *)(void *)room,
+                                       (struct ak_str *)(void *)(room + lengths));
+        }
+    } else if (column->type == AK_PARQUET_FIXED) {
+        for (size_t i = 0; i < dense.count; i++) {
+            ak_buf_add_str(out, values[i]);
+        }
+    } else {
+        ak_parquet_put_bytes(out, values, dense.count);
+    }
+}
+
+static void put_encoded(const struct ak_parquet_column *column, struct dense dense,
+                        struct ak_encoder *encoder, struct ak_buf *out)
+{
+    size_t width = ak_parquet_width(column->type);
+    if (width == 0) {
+        put_strings(column, dense, encoder, out);
+    } else if (column->type == AK_PARQUET_BOOLEAN) {
+        (column->encoding == AK_PARQUET_RLE ? ak_parquet_put_bools_rle
+                                            : ak_parquet_put_bools)(out, dense.p, dense.count);
+    } else if (column->encoding == AK_PARQUET_BYTE_STREAM_SPLIT) {
+        put_split(column, dense, out);
+    } else if (column->encoding == AK_PARQUET_DELTA_BINARY_PACKED) {
+        if (width == 4) {
+            ak_parquet_put_delta32(out, dense.p, dense.count);
+        } else {
+            ak_parquet_put_delta64(out, dense.p, dense.count);
+        }
+    } else {
+        ak_buf_add(out, dense.p, dense.count * width);
+    }
+}
+
+static bool put_values(const struct ak_chunk_in *in, uint64_t values_before,
+                       struct ak_encoder *encoder, struct ak_page_out *page, struct ak_buf *out)
+{
+    const struct ak_parquet_column *column = in->column;
+    bool split_lists =
+        column->is_list && !in->dictionary && column->encoding == AK_PARQUET_BYTE_STREAM_SPLIT;
+    if (split_lists) {
+        return put_split_lists(in, page, out);
+    }
+    struct dense dense = {.count = (size_t)page->rows * column->dimension};
+    if (!column->is_list || !in->dictionary) {
+        dense = make_dense(in, page, &encoder->dense);
+        if (!dense.p && dense.count) {
+            return false;
+        }
+        ak_bounds_look(column, dense.p, dense.count, &page->bounds);
+    }
+    if (in->dictionary) {
+        ak_buf_add_char(out, (char)in->dictionary->bits);
+        ak_parquet_put_hybrid(out, in->dictionary->indexes + values_before, dense.count,
+                              in->dictionary->bits);
+    } else { /* also of none: the DELTA encodings have a head */
+        put_encoded(column, dense, encoder, out);
+    }
+    return true;
+}
+
+/* --- Putting it together --- */
+
+/* Compress `raw` behind what `stored` holds; false when that gains nothing (only V2 may say so). */
+static enum ak_rc compress(const struct ak_page_format *format, struct ak_encoder *encoder,
+                           struct ak_str raw, struct ak_buf *stored, struct ak_err *err)
+{
+    size_t bound = ak_codec_bound(format->codec, raw.len);
+    char *to = ak_buf_reserve(stored, bound + 1);
+    size_t len = 0;
+    if (!to) {
+        return ak_buf_check(stored, err);
+    }
+    if (format->codec == AK_CODEC_NONE) {
+        ak_buf_add_str(stored, raw);
+        return ak_buf_check(stored, err);
+    }
+    enum ak_rc rc =
+        ak_codec_compress(encoder->codec, format->codec, format->level, raw, to, bound, &len, err);
+    stored->len += rc == AK_OK ? len : 0;
+    return rc;
+}
+
+static void count_nulls(const struct ak_chunk_in *in, struct ak_page_out *page)
+{
+    page->nulls = 0;
+    for (uint64_t i = 0; in->values->valid && i < page->rows; i++) {
+        page->nulls += !in->values->valid[page->first_row + i];
+    }
+}
+
+static enum ak_rc too_big(const struct ak_chunk_in *in, struct ak_err *err)
+{
+    return ak_fail(err, AK_TOO_BIG,
+                   "a page of column '%s' would pass 1 GiB: write fewer rows a page",
+                   in->column->name);
+}
+
+enum ak_rc ak_page_encode(const struct ak_page_format *format, const struct ak_chunk_in *in,
+                          uint64_t values_before, struct ak_encoder *encoder,
+                          struct ak_page_out *page, struct ak_err *err)
+{
+    uint32_t rep_len = 0;
+    uint32_t def_len = 0;
+    struct ak_buf *raw = &encoder->values;
+    struct ak_buf *stored = &encoder->stored;
+    ak_buf_clear(raw);
+    ak_buf_clear(stored);
+    ak_buf_clear(&encoder->levels);
+    count_nulls(in, page);
+    page->bounds.is_set = false;
+    put_levels(in, page, format->v2, format->v2 ? &encoder->levels : raw, &rep_len, &def_len);
+    if (!put_values(in, values_before, encoder, page, raw) || raw->no_memory ||
+        encoder->levels.failed) {
+        return ak_fail(err, AK_NOMEM, "a page of column '%s'", in->column->name);
+    }
+    if (raw->failed || raw->len > PAGE_MAX) {
+        return too_big(in, err);
+    }
+    ak_buf_add_str(stored, ak_buf_str(&encoder->levels));
+    enum ak_rc rc =
+        raw->len || !format->v2 ? compress(format, encoder, ak_buf_str(raw), stored, err) : AK_OK;
+    if (rc != AK_OK) {
+        return rc;
+    }
+    uint32_t raw_len = (uint32_t)(raw->len + encoder->levels.len);
+    uint32_t crc = ak_parquet_crc32(0, stored->p, stored->len);
+    ak_buf_clear(&page->bytes);
+    ak_meta_page_header(format, in, page, raw_len, (uint32_t)stored->len, def_len, rep_len, crc,
+                        &page->bytes);
+    page->raw_len = raw_len + (uint32_t)page->bytes.len;
+    ak_buf_add_str(&page->bytes, ak_buf_str(stored));
+    page->len = (uint32_t)page->bytes.len;
+    return ak_buf_check(&page->bytes, err);
+}
+
+enum ak_rc ak_page_encode_dictionary(const struct ak_page_format *format,
+                                     const struct ak_dictionary *dictionary,
+                                     struct ak_encoder *encoder, struct ak_page_out *page,
+                                     struct ak_err *err)
+{
+    struct ak_buf *stored = &encoder->stored;
+    ak_buf_clear(stored);
+    enum ak_rc rc = compress(format, encoder, ak_buf_str(&dictionary->plain), stored, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    ak_buf_clear(&page->bytes);
+    ak_meta_dictionary_header(dictionary->count, (uint32_t)dictionary->plain.len,
+                              (uint32_t)stored->len, ak_parquet_crc32(0, stored->p, stored->len),
+                              &page->bytes);
+    page->raw_len = (uint32_t)(page->bytes.len + dictionary->plain.len);
+    ak_buf_add_str(&page->bytes, ak_buf_str(stored));
+    page->len = (uint32_t)page->bytes.len;
+    return ak_buf_check(&page->bytes, err);
+}

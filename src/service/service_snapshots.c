@@ -1,0 +1,234 @@
+/* service_snapshots.c — snapshots and jobs as the APIs see them, over src/archive.
+ *
+ * Creating and restoring are jobs. An operation starts the job, waits for it as long as its caller
+ * asked, and then tells either the result or the job that goes on. All of them run on the slow
+ * threads: they wait for the store.
+ */
+#include "service/service_priv.h"
+
+#define WAIT_SLICE_MS 250 /* between two looks at whether the server stops */
+
+const struct ak_snapshot_options *ak_service_snapshot_defaults(const struct ak_service *service)
+{
+    return &service->snapshots;
+}
+
+static enum ak_rc archive_of(struct ak_op *op, struct ak_archive **archive)
+{
+    *archive = op->service->archive;
+    return *archive ? AK_OK : ak_fail(&op->err, AK_UNSUPPORTED, "this server keeps no snapshots");
+}
+
+/* Until the job is over, the time is up, or the server stops. AK_OK also when it goes on. */
+static enum ak_rc await_job(struct ak_snapshot_op *op, struct ak_archive *archive)
+{
+    struct ak_service *service = op->op.service;
+    int64_t began = ak_mono_ns(service->clock);
+    for (;;) {
+        int64_t spent_ms = (ak_mono_ns(service->clock) - began) / 1000000;
+        int64_t left = op->wait_ms < 0 ? WAIT_SLICE_MS : op->wait_ms - spent_ms;
+        int64_t slice = left < 0 ? 0 : left < WAIT_SLICE_MS ? left : WAIT_SLICE_MS;
+        enum ak_rc rc = ak_archive_wait(archive, &op->job.id, slice, &op->op.err);
+        if (rc != AK_TIMEOUT) {
+            op->is_over = rc == AK_OK;
+            return rc;
+        }
+        /* A job may end with a time-out of its own: its row tells that from ours. */
+        rc = ak_archive_job(archive, &op->job.id, op->op.arena, &op->job, &op->op.err);
+        if (rc != AK_OK) {
+            return rc;
+        }
+        if (op->job.state == AK_JOB_FAILED) {
+            return ak_fail(&op->op.err, op->job.rc, "%.*s", AK_STR_ARG(op->job.error));
+        }
+        if (op->job.state == AK_JOB_DONE) {
+            op->is_over = true;
+            return AK_OK;
+        }
+        if (left <= 0 || atomic_load(&service->late_ns) != 0) {
+            return AK_OK;
+        }
+    }
+}
+
+/* Wait, then the job's row as it is. */
+static enum ak_rc finish_job(struct ak_snapshot_op *op, struct ak_archive *archive)
+{
+    enum ak_rc rc = await_job(op, archive);
+    if (rc == AK_OK) {
+        rc = ak_archive_job(archive, &op->job.id, op->op.arena, &op->job, &op->op.err);
+    }
+    return rc;
+}
+
+static struct ak_str id_text(const struct ak_uuid *id, char text[AK_UUID_TEXT_LEN])
+{
+    ak_uuid_format(id, text);
+    return (struct ak_str){text, AK_UUID_TEXT_LEN};
+}
+
+/* --- Create --- */
+
+static void run_create(struct ak_op *base)
+{
+    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
+    struct ak_archive *archive = NULL;
+    char text[AK_UUID_TEXT_LEN];
+    op->is_over = false;
+    enum ak_rc rc = archive_of(base, &archive);
+    if (rc == AK_OK) {
+        rc = ak_archive_create(archive, op->collection, &op->options, &op->job.id, &op->snapshot,
+                               &base->err);
+    }
+    rc = rc == AK_OK ? finish_job(op, archive) : rc;
+    if (rc == AK_OK && op->is_over) { /* by id: the collection may have been renamed or dropped */
+        rc = ak_archive_get(archive, id_text(&op->job.collection, text), &op->snapshot, base->arena,
+                            &op->meta, &base->err);
+    }
+    ak_op_done(base, rc);
+}
+
+void ak_service_snapshot_create(struct ak_service *service, struct ak_snapshot_op *op)
+{
+    ak_op_start_slow(service, &op->op, run_create);
+}
+
+/* --- Restore --- */
+
+static void run_restore(struct ak_op *base)
+{
+    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
+    struct ak_archive *archive = NULL;
+    char text[AK_UUID_TEXT_LEN];
+    op->is_over = false;
+    enum ak_rc rc = archive_of(base, &archive);
+    if (rc == AK_OK) {
+        rc = ak_archive_restore(archive, op->collection, &op->snapshot, op->into, &op->job.id,
+                                &base->err);
+    }
+    rc = rc == AK_OK ? finish_job(op, archive) : rc;
+    if (rc == AK_OK && op->is_over) {
+        rc = ak_engine_describe(base->service->engine, id_text(&op->job.collection, text),
+                                base->arena, &op->restored, &base->err);
+    }
+    ak_op_done(base, rc);
+}
+
+void ak_service_snapshot_restore(struct ak_service *service, struct ak_snapshot_op *op)
+{
+    ak_op_start_slow(service, &op->op, run_restore);
+}
+
+/* --- The others --- */
+
+static void run_get(struct ak_op *base)
+{
+    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
+    struct ak_archive *archive = NULL;
+    enum ak_rc rc = archive_of(base, &archive);
+    if (rc == AK_OK) {
+        rc = ak_archive_get(archive, op->collection, &op->snapshot, base->arena, &op->meta,
+                            &base->err);
+    }
+    ak_op_done(base, rc);
+}
+
+void ak_service_snapshot_get(struct ak_service *service, struct ak_snapshot_op *op)
+{
+    ak_op_start_slow(service, &op->op, run_get);
+}
+
+static void run_list(struct ak_op *base)
+{
+    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
+    struct ak_archive *archive = NULL;
+    enum ak_rc rc = archive_of(base, &archive);
+    if (rc == AK_OK) {
+        rc = ak_archive_list(archive, op->collection, &op->filter, base->arena, &op->list,
+                             &op->count, &base->err);
+    }
+    ak_op_done(base, rc);
+}
+
+void ak_service_snapshot_list(struct ak_service *service, struct ak_snapshot_op *op)
+{
+    ak_op_start_slow(service, &op->op, run_list);
+}
+
+static void run_verify(struct ak_op *base)
+{
+    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
+    struct ak_archive *archive = NULL;
+    enum ak_rc rc = archive_of(base, &archive);
+    if (rc == AK_OK) {
+        rc = ak_archive_verify(archive, op->collection, &op->snapshot, &op->report, &base->err);
+    }
+    ak_op_done(base, rc);
+}
+
+void ak_service_snapshot_verify(struct ak_service *service, struct ak_snapshot_op *op)
+{
+    ak_op_start_slow(service, &op->op, run_verify);
+}
+
+static void run_delete(struct ak_op *base)
+{
+    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
+    struct ak_archive *archive = NULL;
+    enum ak_rc rc = archive_of(base, &archive);
+    if (rc == AK_OK) {
+        rc = ak_archive_get(archive, op->collection, &op->snapshot, base->arena, &op->meta,
+                            &base->err);
+        if (rc == AK_CORRUPT) { /* one whose metadata is damaged can be deleted all the same */
+            rc = AK_OK;
+        }
+    }
+    if (rc == AK_OK) {
+        rc = ak_archive_delete(archive, op->collection, &op->snapshot, &base->err);
+    }
+    ak_op_done(base, rc);
+}
+
+void ak_service_snapshot_delete(struct ak_service *service, struct ak_snapshot_op *op)
+{
+    ak_op_start_slow(service, &op->op, run_delete);
+}
+
+/* --- Jobs: rows of the catalog --- */
+
+static void run_job(struct ak_op *base)
+{
+    struct ak_job_op *op = AK_OP_OF(op, struct ak_job_op, base);
+    struct ak_archive *archive = NULL;
+    enum ak_rc rc = archive_of(base, &archive);
+    op->count = 1;
+    op->jobs = rc == AK_OK ? ak_arena_alloc(base->arena, sizeof *op->jobs) : NULL;
+    if (rc == AK_OK && !op->jobs) {
+        rc = ak_fail(&base->err, AK_NOMEM, "no memory for a job");
+    }
+    if (rc == AK_OK) {
+        rc = ak_archive_job(archive, &op->id, base->arena, op->jobs, &base->err);
+    }
+    ak_op_done(base, rc);
+}
+
+void ak_service_job(struct ak_service *service, struct ak_job_op *op)
+{
+    ak_op_start(service, &op->op, false, run_job);
+}
+
+static void run_jobs(struct ak_op *base)
+{
+    struct ak_job_op *op = AK_OP_OF(op, struct ak_job_op, base);
+    struct ak_archive *archive = NULL;
+    enum ak_rc rc = archive_of(base, &archive);
+    if (rc == AK_OK) {
+        rc = ak_archive_jobs(archive, op->limit, base->arena, &op->jobs, &op->count, &base->err);
+    }
+    ak_op_done(base, rc);
+}
+
+void ak_service_jobs(struct ak_service *service, struct ak_job_op *op)
+{
+    ak_op_start(service, &op->op, false, run_jobs);
+}

@@ -1,0 +1,193 @@
+/* read.c — snapshots back: the image as a file, the documents in batches, each held against the
+ * metadata on the way. */
+#include "base/mem.h"
+#include "simd/simd.h"
+#include "snapshot/snapshot_priv.h"
+#include <string.h>
+
+/* --- Rows --- */
+
+static bool same_id(const void *ctx, uint32_t value, const void *key)
+{
+    const struct ak_snapshot_reader *reader = ctx;
+    return ak_uuid_eq(&reader->ids[value], key);
+}
+
+/* `ids` has room for a power of two of them, doubled when it is full. */
+static enum ak_rc make_room(struct ak_snapshot_reader *reader, struct ak_err *err)
+{
+    uint64_t rows = reader->rows;
+    if (rows & (rows - 1)) {
+        return AK_OK;
+    }
+    size_t cap = rows ? (size_t)rows * 2 : 1;
+    struct ak_uuid *grown = ak_try_realloc(reader->ids, cap * sizeof *grown);
+    if (!grown) {
+        return ak_fail(err, AK_NOMEM, "ids of %zu documents", cap);
+    }
+    reader->ids = grown;
+    return AK_OK;
+}
+
+static enum ak_rc check_row(struct ak_snapshot_reader *reader, const struct ak_document *row,
+                            struct ak_err *err)
+{
+    const struct ak_snapshot_meta *meta = reader->meta;
+    uint32_t old = AK_MAP_NONE;
+    char id[AK_UUID_TEXT_LEN];
+    if (reader->rows >= meta->vector_count) {
+        return ak_fail(err, AK_CORRUPT,
+                       "object '%.*s' has more than the %llu documents of the metadata",
+                       AK_STR_ARG(meta->data.key), (unsigned long long)meta->vector_count);
+    }
+    if (!ak_f32_all_finite(row->vector, meta->collection.dimension, NULL)) {
+        return ak_fail(err, AK_CORRUPT,
+                       "object '%.*s': document %llu has a number that is not finite",
+                       AK_STR_ARG(meta->data.key), (unsigned long long)reader->rows);
+    }
+    enum ak_rc rc = make_room(reader, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    reader->ids[reader->rows] = row->id;
+    rc = ak_map_put(&reader->seen, ak_uuid_hash(&row->id), &row->id, (uint32_t)reader->rows,
+                    same_id, reader, &old, err);
+    if (rc == AK_OK && old != AK_MAP_NONE) {
+        ak_uuid_format(&row->id, id);
+        rc = ak_fail(err, AK_CORRUPT, "object '%.*s': document %.*s is there twice",
+                     AK_STR_ARG(meta->data.key), AK_UUID_TEXT_LEN, id);
+    }
+    return rc;
+}
+
+enum ak_rc ak_snapshot_reader_rows(struct ak_snapshot_reader *reader,
+                                   const struct ak_document *rows, size_t count, struct ak_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        enum ak_rc rc = check_row(reader, &rows[i], err);
+        if (rc != AK_OK) {
+            return rc;
+        }
+        reader->content =
+            ak_snapshot_content_add(reader->content, &rows[i], reader->meta->collection.dimension);
+        reader->rows++;
+    }
+    return count ? reader->fn(reader->ctx, rows, count, err) : AK_OK;
+}
+
+enum ak_rc ak_snapshot_read_rows(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
+                                 ak_snapshot_rows_fn fn, void *ctx, uint64_t *rows,
+                                 struct ak_err *err)
+{
+    struct ak_snapshot_reader reader = {.meta = meta, .fn = fn, .ctx = ctx};
+    struct ak_snapshot_bytes bytes = {.store = store, .key = meta->data.key};
+    uint8_t digest[32];
+    bool is_json = meta->format == AK_SNAPSHOT_JSON;
+    ak_map_init(&reader.seen);
+    enum ak_rc rc = ak_snapshot_object_len(store, meta, &meta->data, &bytes.len, err);
+    if (rc == AK_OK) {
+        rc = is_json ? ak_snapshot_json_read(&bytes, &reader, digest, err)
+                     : ak_snapshot_parquet_read(&bytes, &reader, err);
+    }
+    if (rc == AK_OK && is_json) {
+        rc = ak_snapshot_digest_check(&meta->data, digest, err);
+    }
+    if (rc == AK_OK && reader.rows != meta->vector_count) {
+        rc = ak_fail(err, AK_CORRUPT, "object '%.*s' has %llu documents, the metadata says %llu",
+                     AK_STR_ARG(meta->data.key), (unsigned long long)reader.rows,
+                     (unsigned long long)meta->vector_count);
+    }
+    ak_map_release(&reader.seen);
+    ak_free(reader.ids);
+    if (rc == AK_OK && rows) {
+        *rows = reader.rows;
+    }
+    return rc;
+}
+
+enum ak_rc ak_snapshot_read(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
+                            ak_snapshot_rows_fn fn, void *ctx, struct ak_err *err)
+{
+    char name[AK_SNAPSHOT_NAME_MAX];
+    enum ak_rc rc = ak_snapshot_read_rows(store, meta, fn, ctx, NULL, err);
+    return rc == AK_OK ? rc : ak_wrap(err, rc, "read %s", ak_snapshot_name(&meta->id, name));
+}
+
+/* --- The image --- */
+
+static enum ak_rc digest_of_file(struct ak_fs *fs, const char *path, uint64_t *len,
+                                 uint8_t digest[32], struct ak_err *err)
+{
+    struct ak_file *file = NULL;
+    struct ak_sha256 hash;
+    char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
+    size_t got = AK_SNAPSHOT_STEP;
+    *len = 0;
+    if (!step) {
+        return ak_fail(err, AK_NOMEM, "a step of an image");
+    }
+    enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_READ, &file, err);
+    ak_sha256_init(&hash);
+    while (rc == AK_OK && got == AK_SNAPSHOT_STEP) {
+        rc = ak_file_read(file, *len, step, AK_SNAPSHOT_STEP, &got, err);
+        if (rc == AK_OK) {
+            ak_sha256_update(&hash, step, got);
+            *len += got;
+        }
+    }
+    if (rc == AK_OK) {
+        ak_sha256_final(&hash, digest);
+    }
+    ak_sha256_release(&hash);
+    ak_file_close(file);
+    ak_free(step);
+    return rc;
+}
+
+static bool image_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct ak_snapshot_ticker *ticker = ctx;
+    return ak_snapshot_tick(ticker, total ? (double)done / (double)total : 0, NULL) == AK_OK;
+}
+
+static enum ak_rc fetch(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
+                        struct ak_fs *fs, const char *path, const struct ak_snapshot_ticker *ticker,
+                        struct ak_err *err)
+{
+    uint8_t digest[32];
+    uint64_t len = 0;
+    struct ak_snapshot_ticker mine = *ticker;
+    enum ak_rc rc = ak_snapshot_object_len(store, meta, &meta->image, &len, err);
+    if (rc == AK_OK) { /* no copy where the store's file may be linked */
+        rc = ak_objstore_link_file(store, meta->image.key, fs, path, image_progress, &mine, err);
+    }
+    if (rc == AK_OK) {
+        rc = digest_of_file(fs, path, &len, digest, err);
+    }
+    if (rc == AK_OK && len != meta->image.bytes) {
+        rc = ak_fail(err, AK_CORRUPT, "object '%.*s' came with %llu bytes, the metadata says %llu",
+                     AK_STR_ARG(meta->image.key), (unsigned long long)len,
+                     (unsigned long long)meta->image.bytes);
+    }
+    if (rc == AK_OK) {
+        rc = ak_snapshot_digest_check(&meta->image, digest, err);
+    }
+    return rc;
+}
+
+enum ak_rc ak_snapshot_fetch_image(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
+                                   struct ak_fs *fs, const char *path,
+                                   ak_snapshot_progress progress, void *ctx, struct ak_err *err)
+{
+    const struct ak_snapshot_ticker ticker = {progress, ctx};
+    char name[AK_SNAPSHOT_NAME_MAX];
+    if (!meta->has_image) {
+        return ak_fail(err, AK_NOT_FOUND, "%s has no image", ak_snapshot_name(&meta->id, name));
+    }
+    enum ak_rc rc = fetch(store, meta, fs, path, &ticker, err);
+    if (rc != AK_OK) {
+        (void)!ak_fs_remove(fs, path, NULL);
+        return ak_wrap(err, rc, "fetch %s", ak_snapshot_name(&meta->id, name));
+    }
+    return AK_OK;
+}

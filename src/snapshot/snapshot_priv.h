@@ -1,0 +1,135 @@
+/* snapshot_priv.h — what the files of the module share: keys, progress, the tables' inner calls.
+ * Never leaves this folder. */
+#pragma once
+#include "base/hash.h"
+#include "base/map.h"
+#include "snapshot/snapshot.h"
+#include <stdatomic.h>
+
+#define AK_SNAPSHOT_META_MAX                                                                       \
+    ((size_t)64 << 10) /* bytes of a metadata object: ours have 1.5 KiB                            \
+                        */
+#define AK_SNAPSHOT_FORMAT_VERSION 1
+#define AK_SNAPSHOT_STEP ((size_t)1 << 20) /* bytes of one read, hash step or write */
+#define AK_SNAPSHOT_ROWS_STEP 1024         /* rows of one read from a source or call of a reader */
+#define AK_SNAPSHOT_DIGEST_TEXT 64         /* hexadecimal digits of a SHA-256 */
+
+/* --- Keys (layout.c) --- */
+
+enum ak_snapshot_part {
+    AK_SNAPSHOT_PART_PARQUET,
+    AK_SNAPSHOT_PART_JSON,
+    AK_SNAPSHOT_PART_IMAGE,
+    AK_SNAPSHOT_PART_META,
+    AK_SNAPSHOT_PART_COUNT
+};
+
+#define AK_SNAPSHOT_KEY_MAX 128
+struct ak_snapshot_key {
+    char text[AK_SNAPSHOT_KEY_MAX];
+    size_t len;
+};
+void ak_snapshot_key_of(const struct ak_uuid *collection, const struct ak_uuid *id,
+                        enum ak_snapshot_part part, struct ak_snapshot_key *key);
+void ak_snapshot_key_folder(const struct ak_uuid *collection, struct ak_snapshot_key *key);
+static inline struct ak_str ak_snapshot_key_str(const struct ak_snapshot_key *key)
+{
+    return (struct ak_str){key->text, key->len};
+}
+/* Split a key below `folder`; false: it is not one of ours. */
+bool ak_snapshot_key_split(struct ak_str key, struct ak_str folder, struct ak_uuid *id,
+                           enum ak_snapshot_part *part);
+static inline enum ak_snapshot_part ak_snapshot_data_part(enum ak_snapshot_format format)
+{
+    return format == AK_SNAPSHOT_PARQUET ? AK_SNAPSHOT_PART_PARQUET : AK_SNAPSHOT_PART_JSON;
+}
+/* "snapshot 0198…" for messages. */
+#define AK_SNAPSHOT_NAME_MAX 64
+const char *ak_snapshot_name(const struct ak_uuid *id, char text[AK_SNAPSHOT_NAME_MAX]);
+
+/* --- Progress --- */
+
+struct ak_snapshot_ticker {
+    ak_snapshot_progress fn; /* NULL: nobody listens */
+    void *ctx;
+};
+/* AK_CONFLICT "cancelled" when the listener says stop. */
+AK_MUST enum ak_rc ak_snapshot_tick(const struct ak_snapshot_ticker *ticker, double fraction,
+                                    struct ak_err *err);
+
+/* --- The source's rows --- */
+
+/* AK_INVALID: none, or of another dimension (names the first). */
+AK_MUST enum ak_rc ak_snapshot_source_check(const struct ak_snapshot_source *source,
+                                            struct ak_err *err);
+
+/* --- What the content is, whatever its form: docs/formats/snapshot.md, "content hash" --- */
+
+uint64_t ak_snapshot_content_add(uint64_t content, const struct ak_document *row,
+                                 uint32_t dimension);
+
+/* --- Writing tables into a sink --- */
+
+struct ak_snapshot_sink {
+    ak_snapshot_sink_fn write;
+    void *ctx;
+};
+AK_MUST enum ak_rc ak_snapshot_parquet_write(const struct ak_snapshot_source *source,
+                                             const struct ak_snapshot_options *options,
+                                             const struct ak_snapshot_sink *sink,
+                                             const struct ak_snapshot_ticker *ticker,
+                                             double *max_error, struct ak_err *err);
+AK_MUST enum ak_rc ak_snapshot_json_write(const struct ak_snapshot_source *source,
+                                          const struct ak_snapshot_sink *sink,
+                                          const struct ak_snapshot_ticker *ticker,
+                                          struct ak_err *err);
+
+/* --- Reading tables back --- */
+
+/* Bytes to read a table from: an object of the store. The length is the object's true one. */
+struct ak_snapshot_bytes {
+    struct ak_objstore *store;
+    struct ak_str key;
+    uint64_t len;
+};
+/* What the reader must find; the row callback sees rows that were held against it. */
+struct ak_snapshot_reader {
+    const struct ak_snapshot_meta *meta;
+    ak_snapshot_rows_fn fn;
+    void *ctx;
+    uint64_t rows; /* read so far */
+    uint64_t content;
+    struct ak_uuid *ids; /* of the rows so far, for duplicates */
+    struct ak_map seen;
+};
+/* Check a batch (dimension is the caller's affair) and pass it on. */
+AK_MUST enum ak_rc ak_snapshot_reader_rows(struct ak_snapshot_reader *reader,
+                                           const struct ak_document *rows, size_t count,
+                                           struct ak_err *err);
+struct ak_parquet_reader;
+/* A reader over the object; `bytes` is in use as long as it is. Pages without a checksum are
+ * damage. */
+AK_MUST enum ak_rc ak_snapshot_parquet_open(struct ak_snapshot_bytes *bytes,
+                                            struct ak_parquet_reader **reader, struct ak_err *err);
+AK_MUST enum ak_rc ak_snapshot_parquet_read(const struct ak_snapshot_bytes *bytes,
+                                            struct ak_snapshot_reader *reader, struct ak_err *err);
+/* Streams the object front to back; *digest (may be NULL) is its SHA-256. */
+AK_MUST enum ak_rc ak_snapshot_json_read(const struct ak_snapshot_bytes *bytes,
+                                         struct ak_snapshot_reader *reader, uint8_t digest[32],
+                                         struct ak_err *err);
+/* ak_snapshot_read; `digest` as above for JSON, computed beforehand for Parquet when not NULL. */
+AK_MUST enum ak_rc ak_snapshot_read_rows(struct ak_objstore *store,
+                                         const struct ak_snapshot_meta *meta,
+                                         ak_snapshot_rows_fn fn, void *ctx, uint64_t *rows,
+                                         struct ak_err *err);
+/* The object's length, held against the metadata. AK_CORRUPT: missing, or another length. */
+AK_MUST enum ak_rc ak_snapshot_object_len(struct ak_objstore *store,
+                                          const struct ak_snapshot_meta *meta,
+                                          const struct ak_snapshot_object *object, uint64_t *len,
+                                          struct ak_err *err);
+/* Metadata of a former version may lack it: all zero. */
+bool ak_snapshot_has_digest(const struct ak_snapshot_object *object);
+void ak_snapshot_digest_text(const uint8_t digest[32], char text[AK_SNAPSHOT_DIGEST_TEXT + 1]);
+/* AK_CORRUPT that names the object when the digests differ; AK_OK when none was recorded. */
+AK_MUST enum ak_rc ak_snapshot_digest_check(const struct ak_snapshot_object *object,
+                                            const uint8_t digest[32], struct ak_err *err);

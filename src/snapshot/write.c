@@ -1,0 +1,369 @@
+/* write.c — one snapshot's objects, from a source into the store.
+ *
+ * The data is encoded and sent by the caller's thread (and the pool's), the image is checked,
+ * hashed and sent beside it by one job of the pool. Each object is hashed as its bytes pass.
+ *
+ *   write     data ──┐
+ *                    ├─ both whole → *meta; a failure of one stops the other, and both go
+ *             image ─┘
+ *   commit    the metadata object (store.c)
+ *
+ * I1  The job is run by whoever claims it first: a pool that never gets to it costs time, and no
+ *     waiting is for something that has not begun.
+ */
+#include "base/mem.h"
+#include "base/sync.h"
+#include "index/image.h"
+#include "snapshot/snapshot_priv.h"
+#include <string.h>
+
+#define WAIT_MS 100 /* between two reports while the image is on its way */
+
+/* --- The image --- */
+
+enum job_state { JOB_WAITING, JOB_RUNNING, JOB_DONE };
+
+struct image_job {
+    struct ak_mutex lock; /* over state and refs */
+    struct ak_cond changed;
+    enum job_state state;
+    int refs; /* the writer, and the pool while it holds the job */
+    struct ak_objstore *store;
+    const char *path; /* or NULL: blob */
+    struct ak_str blob;
+    struct ak_snapshot_key key;
+    uint64_t total;
+    atomic_uint_fast64_t done; /* relaxed: a number for the progress bar */
+    atomic_bool stop;          /* relaxed: noticed sooner or later */
+    enum ak_rc rc;             /* the rest is the job's until JOB_DONE */
+    struct ak_err err;
+    uint64_t bytes;
+    uint8_t sha256[32];
+};
+
+static bool image_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    struct image_job *job = ctx;
+    (void)total;
+    /* Hashing is the first half. */
+    atomic_store_explicit(&job->done, job->total / 2 + done / 2, memory_order_relaxed);
+    return !atomic_load_explicit(&job->stop, memory_order_relaxed);
+}
+
+/* A damaged image would come back damaged, with a digest that fits. */
+static enum ak_rc check_image(struct image_job *job, struct ak_err *err)
+{
+    struct ak_image *image = NULL;
+    enum ak_rc rc = ak_image_open_file(ak_fs_posix(), job->path, &image, err);
+    if (rc == AK_OK) {
+        rc = ak_image_check_all(image, err);
+        ak_image_close(image);
+    }
+    return rc;
+}
+
+static enum ak_rc hash_file(struct image_job *job, struct ak_err *err)
+{
+    struct ak_file *file = NULL;
+    struct ak_sha256 hash = {NULL};
+    char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
+    enum ak_rc rc = step ? ak_fs_open(ak_fs_posix(), job->path, AK_OPEN_READ, &file, err)
+                         : ak_fail(err, AK_NOMEM, "no memory to read '%s'", job->path);
+    if (rc == AK_OK) {
+        ak_sha256_init(&hash);
+    }
+    for (size_t got = AK_SNAPSHOT_STEP; rc == AK_OK && got == AK_SNAPSHOT_STEP;) {
+        rc = ak_file_read(file, job->bytes, step, AK_SNAPSHOT_STEP, &got, err);
+        if (rc == AK_OK) {
+            ak_sha256_update(&hash, step, got);
+            job->bytes += got;
+            atomic_store_explicit(&job->done, job->bytes / 2, memory_order_relaxed);
+        }
+        if (rc == AK_OK && atomic_load_explicit(&job->stop, memory_order_relaxed)) {
+            rc = ak_fail(err, AK_CONFLICT, "cancelled");
+        }
+    }
+    if (rc == AK_OK) {
+        ak_sha256_final(&hash, job->sha256);
+    }
+    ak_sha256_release(&hash);
+    ak_file_close(file);
+    ak_free(step);
+    return rc;
+}
+
+static enum ak_rc send_image(struct image_job *job, struct ak_err *err)
+{
+    struct ak_str key = ak_snapshot_key_str(&job->key);
+    if (!job->path) {
+        ak_sha256(job->blob.p, job->blob.len, job->sha256);
+        job->bytes = job->blob.len;
+        return ak_objstore_put(job->store, key, job->blob, NULL, err);
+    }
+    enum ak_rc rc = check_image(job, err);
+    if (rc == AK_OK) {
+        rc = hash_file(job, err);
+    }
+    if (rc == AK_OK) {
+        rc = ak_objstore_put_file(job->store, key, ak_fs_posix(), job->path, image_progress, job,
+                                  err);
+    }
+    return rc;
+}
+
+static bool claim(struct image_job *job)
+{
+    ak_mutex_lock(&job->lock);
+    bool is_ours = job->state == JOB_WAITING;
+    job->state = is_ours ? JOB_RUNNING : job->state;
+    ak_mutex_unlock(&job->lock);
+    return is_ours;
+}
+
+static void run(struct image_job *job)
+{
+    enum ak_rc rc = atomic_load_explicit(&job->stop, memory_order_relaxed)
+                        ? ak_fail(&job->err, AK_CONFLICT, "cancelled")
+                        : send_image(job, &job->err);
+    ak_mutex_lock(&job->lock);
+    job->rc = rc;
+    job->state = JOB_DONE;
+    ak_cond_broadcast(&job->changed);
+    ak_mutex_unlock(&job->lock);
+}
+
+static void unref(struct image_job *job)
+{
+    ak_mutex_lock(&job->lock);
+    bool is_last = --job->refs == 0;
+    ak_mutex_unlock(&job->lock);
+    if (is_last) {
+        ak_cond_release(&job->changed);
+        ak_mutex_release(&job->lock);
+        ak_free(job);
+    }
+}
+
+static void run_on_pool(void *arg)
+{
+    struct image_job *job = arg;
+    if (claim(job)) {
+        run(job);
+    }
+    unref(job);
+}
+
+static struct image_job *start_image(struct ak_objstore *store, const struct ak_uuid *id,
+                                     const struct ak_snapshot_source *source, struct ak_pool *pool)
+{
+    struct image_job *job = ak_zalloc(sizeof *job);
+    ak_mutex_init(&job->lock, AK_RANK_LEAF, "snapshot image");
+    ak_cond_init(&job->changed);
+    job->refs = 1;
+    job->store = store;
+    job->path = source->image_path;
+    job->blob = source->image_blob;
+    job->total = job->blob.len;
+    ak_snapshot_key_of(&source->info.id, id, AK_SNAPSHOT_PART_IMAGE, &job->key);
+    if (job->path && ak_fs_stat(ak_fs_posix(), job->path, &job->total, NULL) != AK_OK) {
+        job->total = 0; /* the job itself says what is wrong */
+    }
+    if (pool) {
+        job->refs = 2;
+        if (ak_pool_submit(pool, run_on_pool, job, NULL) != AK_OK) {
+            job->refs = 1; /* no room: it is done here, afterwards */
+        }
+    }
+    return job;
+}
+
+/* --- The data --- */
+
+struct writing {
+    struct ak_objstore_writer *writer;
+    struct ak_sha256 hash;
+    uint64_t bytes;
+    struct image_job *image; /* NULL: none */
+    struct ak_snapshot_ticker ticker;
+    double weight; /* of the data in the whole, in bytes */
+};
+
+static enum ak_rc send(void *ctx, const void *p, size_t len, struct ak_err *err)
+{
+    struct writing *w = ctx;
+    enum ak_rc rc = ak_objstore_write(w->writer, p, len, err);
+    if (rc == AK_OK) {
+        ak_sha256_update(&w->hash, p, len);
+        w->bytes += len;
+    }
+    return rc;
+}
+
+static double fraction_of(struct writing *w, double data)
+{
+    double total = w->weight;
+    double done = w->weight * data;
+    if (w->image) {
+        total += (double)w->image->total;
+        done += (double)atomic_load_explicit(&w->image->done, memory_order_relaxed);
+    }
+    return done / total;
+}
+
+static bool data_progress(void *ctx, double fraction)
+{
+    struct writing *w = ctx;
+    return !w->ticker.fn || w->ticker.fn(w->ticker.ctx, fraction_of(w, fraction));
+}
+
+static enum ak_rc write_data(struct writing *w, struct ak_objstore *store,
+                             const struct ak_snapshot_source *source,
+                             const struct ak_snapshot_options *options,
+                             struct ak_snapshot_meta *meta, struct ak_err *err)
+{
+    struct ak_snapshot_sink sink = {send, w};
+    struct ak_snapshot_ticker ticker = {data_progress, w};
+    struct ak_objstore_put_options put = {.content_type = options->format == AK_SNAPSHOT_JSON
+                                                              ? "application/json"
+                                                              : "application/vnd.apache.parquet"};
+    enum ak_rc rc = ak_objstore_create(store, meta->data.key, &put, &w->writer, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    ak_sha256_init(&w->hash);
+    rc = options->format == AK_SNAPSHOT_JSON
+             ? ak_snapshot_json_write(source, &sink, &ticker, err)
+             : ak_snapshot_parquet_write(source, options, &sink, &ticker, &meta->max_error, err);
+    if (rc != AK_OK) {
+        ak_objstore_abort(w->writer);
+        ak_sha256_release(&w->hash);
+        return rc;
+    }
+    ak_sha256_final(&w->hash, meta->data.sha256);
+    rc = ak_objstore_commit(w->writer, &meta->data.bytes, err);
+    if (rc == AK_OK && meta->data.bytes != w->bytes) {
+        rc = ak_fail(err, AK_CORRUPT, "object '%.*s' has %llu bytes in the store, %llu were sent",
+                     AK_STR_ARG(meta->data.key), (unsigned long long)meta->data.bytes,
+                     (unsigned long long)w->bytes);
+    }
+    return rc;
+}
+
+/* Until the job is done, by ourselves if nobody has begun. Reports go on; the wish to stop is
+ * passed on. */
+static enum ak_rc finish_image(struct writing *w, struct ak_snapshot_meta *meta, struct ak_err *err)
+{
+    struct image_job *job = w->image;
+    if (claim(job)) {
+        run(job);
+    }
+    bool wanted = true;
+    ak_mutex_lock(&job->lock);
+    while (job->state != JOB_DONE) {
+        (void)ak_cond_wait_ms(&job->changed, &job->lock, WAIT_MS);
+        ak_mutex_unlock(&job->lock);
+        wanted = wanted && data_progress(w, 1);
+        if (!wanted) {
+            atomic_store_explicit(&job->stop, true, memory_order_relaxed);
+        }
+        ak_mutex_lock(&job->lock);
+    }
+    ak_mutex_unlock(&job->lock);
+    if (job->rc != AK_OK) {
+        return ak_fail(err, job->rc, "%s", job->err.text);
+    }
+    meta->image.bytes = job->bytes;
+    memcpy(meta->image.sha256, job->sha256, sizeof job->sha256);
+    return wanted ? AK_OK : ak_fail(err, AK_CONFLICT, "cancelled");
+}
+
+static enum ak_rc write_both(struct ak_objstore *store, const struct ak_snapshot_source *source,
+                             const struct ak_snapshot_options *options,
+                             const struct ak_snapshot_ticker *ticker, struct ak_snapshot_meta *meta,
+                             struct ak_err *err)
+{
+    struct writing w = {.ticker = *ticker};
+    w.weight = (double)source->rows * (double)source->info.dimension * sizeof(float);
+    if (meta->has_image) {
+        w.image = start_image(store, &meta->id, source, options->pool);
+    }
+    enum ak_rc rc = write_data(&w, store, source, options, meta, err);
+    if (w.image) {
+        if (rc != AK_OK) {
+            atomic_store_explicit(&w.image->stop, true, memory_order_relaxed);
+            (void)finish_image(&w, meta, NULL);
+        } else {
+            rc = finish_image(&w, meta, err);
+        }
+        unref(w.image);
+    }
+    return rc;
+}
+
+/* What failed leaves nothing; a store that is away is swept later. */
+static void remove_written(struct ak_objstore *store, const struct ak_snapshot_meta *meta)
+{
+    (void)!ak_objstore_remove(store, meta->data.key, NULL);
+    if (meta->has_image) {
+        (void)!ak_objstore_remove(store, meta->image.key, NULL);
+    }
+}
+
+/* Strings and keys into the arena. */
+static enum ak_rc fill_meta(const struct ak_uuid *id, const struct ak_snapshot_source *source,
+                            const struct ak_snapshot_options *options, struct ak_arena *arena,
+                            struct ak_snapshot_meta *meta, struct ak_err *err)
+{
+    struct ak_snapshot_key data;
+    struct ak_snapshot_key image;
+    bool is_json = options->format == AK_SNAPSHOT_JSON;
+    *meta = (struct ak_snapshot_meta){.id = *id, .collection = source->info};
+    meta->vector_count = source->rows;
+    meta->lsn = source->lsn;
+    meta->format = options->format;
+    meta->compression = is_json ? AK_CODEC_NONE : options->compression;
+    meta->encoding = is_json ? AK_SNAPSHOT_LOSSLESS : options->encoding;
+    meta->lossless = meta->encoding == AK_SNAPSHOT_LOSSLESS || meta->encoding == AK_SNAPSHOT_PLAIN;
+    meta->has_image = !options->no_image && (source->image_path || source->image_blob.len);
+    meta->akidb_version = AK_STR(AKIDB_VERSION);
+    ak_snapshot_key_of(&source->info.id, id, ak_snapshot_data_part(options->format), &data);
+    ak_snapshot_key_of(&source->info.id, id, AK_SNAPSHOT_PART_IMAGE, &image);
+    meta->collection.name = ak_arena_str(arena, source->info.name);
+    meta->collection.embedding_model = ak_arena_str(arena, source->info.embedding_model);
+    meta->data.key = ak_arena_str(arena, ak_snapshot_key_str(&data));
+    meta->image.key =
+        meta->has_image ? ak_arena_str(arena, ak_snapshot_key_str(&image)) : AK_STR_NONE;
+    if (!meta->collection.name.p || !meta->collection.embedding_model.p || !meta->data.key.p ||
+        (meta->has_image && !meta->image.key.p)) {
+        return ak_fail(err, AK_NOMEM, "no memory for the metadata");
+    }
+    return AK_OK;
+}
+
+enum ak_rc ak_snapshot_write(struct ak_objstore *store, const struct ak_uuid *id,
+                             const struct ak_snapshot_source *source,
+                             const struct ak_snapshot_options *options, int64_t created_us,
+                             struct ak_arena *arena, ak_snapshot_progress progress, void *ctx,
+                             struct ak_snapshot_meta *out, struct ak_err *err)
+{
+    char name[AK_SNAPSHOT_NAME_MAX];
+    struct ak_snapshot_meta meta;
+    struct ak_snapshot_ticker ticker = {progress, ctx};
+    enum ak_rc rc = ak_snapshot_source_check(source, err);
+    if (rc == AK_OK) {
+        rc = fill_meta(id, source, options, arena, &meta, err);
+    }
+    if (rc == AK_OK) {
+        rc = write_both(store, source, options, &ticker, &meta, err);
+        if (rc != AK_OK) {
+            remove_written(store, &meta);
+        }
+    }
+    if (rc != AK_OK) {
+        return ak_wrap(err, rc, "write %s", ak_snapshot_name(id, name));
+    }
+    meta.created_us = created_us;
+    meta.size_bytes = meta.data.bytes + meta.image.bytes;
+    *out = meta;
+    return AK_OK;
+}
