@@ -1,7 +1,8 @@
 /* index_read.c — the page index (PageIndex.md): OffsetIndex says where pages lie and which row each
  * begins with, ColumnIndex what is in them.
  *
- * I1 The first page begins with row 0, every later one with a later row of the group.
+ * I1 The first page begins with row 0, none before the one in front of it: two that begin with the
+ *    same row are an empty one (pyarrow leaves such) and the next.
  * I2 Pages lie within their chunk, in order, and do not overlap.
  * I3 The ColumnIndex's lists have one entry per page. Bounds that cannot be believed are left out.
  */
@@ -59,8 +60,8 @@ static enum ak_rc check_locations(const struct ak_parquet_chunk *chunk, uint64_t
     for (size_t i = 0; i < pages->count; i++) {
         const struct ak_parquet_page *page = &pages->pages[i];
         bool is_in_order =
-            i == 0 ? page->first_row == 0 : page->first_row > pages->pages[i - 1].first_row;
-        if (!is_in_order || page->first_row >= rows) {
+            i == 0 ? page->first_row == 0 : page->first_row >= pages->pages[i - 1].first_row;
+        if (!is_in_order || page->first_row > rows) {
             return ak_fail(err, AK_CORRUPT, "OffsetIndex: page %zu begins with row %llu of %llu", i,
                            (unsigned long long)page->first_row, (unsigned long long)rows);
         }
