@@ -19,7 +19,7 @@ static void read_locations(struct ak_parquet_thrift *in, const struct ak_parquet
     size_t bytes = count * sizeof *pages->pages;
     pages->pages = ak_arena_alloc(arena, bytes);
     if (!pages->pages) {
-        ak_parquet_thrift_fail(in, AK_TOO_BIG, "%u pages take more than memory_max", count);
+        ak_parquet_thrift_full(in, arena, bytes);
         return;
     }
     memset(pages->pages, 0, bytes);
@@ -89,7 +89,7 @@ static enum ak_rc fetch(const struct ak_parquet_reader *reader, uint64_t at, uin
     }
     uint8_t *p = ak_arena_alloc(arena, len);
     if (!p) {
-        return ak_fail(err, AK_TOO_BIG, "the page index takes more than memory_max");
+        return ak_parquet_full(arena, len, err);
     }
     enum ak_rc rc = ak_parquet_source_read(reader, at, p, len, err);
     ak_parquet_thrift_init(in, p, len, at);
