@@ -1,7 +1,8 @@
 /* index_read.c — the page index (PageIndex.md): OffsetIndex says where pages lie and which row each
  * begins with, ColumnIndex what is in them.
  *
- * I1 The first page begins with row 0, every later one with a later row of the group.
+ * I1 The first page begins with row 0, none before the one in front of it: two that begin with the
+ *    same row are an empty one (pyarrow leaves such) and the next.
  * I2 Pages lie within their chunk, in order, and do not overlap.
  * I3 The ColumnIndex's lists have one entry per page. Bounds that cannot be believed are left out.
  */
@@ -18,7 +19,7 @@ static void read_locations(struct ak_parquet_thrift *in, const struct ak_parquet
     size_t bytes = count * sizeof *pages->pages;
     pages->pages = ak_arena_alloc(arena, bytes);
     if (!pages->pages) {
-        ak_parquet_thrift_fail(in, AK_TOO_BIG, "%u pages take more than memory_max", count);
+        ak_parquet_thrift_full(in, arena, bytes);
         return;
     }
     memset(pages->pages, 0, bytes);
@@ -59,8 +60,8 @@ static enum ak_rc check_locations(const struct ak_parquet_chunk *chunk, uint64_t
     for (size_t i = 0; i < pages->count; i++) {
         const struct ak_parquet_page *page = &pages->pages[i];
         bool is_in_order =
-            i == 0 ? page->first_row == 0 : page->first_row > pages->pages[i - 1].first_row;
-        if (!is_in_order || page->first_row >= rows) {
+            i == 0 ? page->first_row == 0 : page->first_row >= pages->pages[i - 1].first_row;
+        if (!is_in_order || page->first_row > rows) {
             return ak_fail(err, AK_CORRUPT, "OffsetIndex: page %zu begins with row %llu of %llu", i,
                            (unsigned long long)page->first_row, (unsigned long long)rows);
         }
@@ -88,7 +89,7 @@ static enum ak_rc fetch(const struct ak_parquet_reader *reader, uint64_t at, uin
     }
     uint8_t *p = ak_arena_alloc(arena, len);
     if (!p) {
-        return ak_fail(err, AK_TOO_BIG, "the page index takes more than memory_max");
+        return ak_parquet_full(arena, len, err);
     }
     enum ak_rc rc = ak_parquet_source_read(reader, at, p, len, err);
     ak_parquet_thrift_init(in, p, len, at);
@@ -121,11 +122,6 @@ static enum ak_rc read_offsets(const struct ak_parquet_reader *reader,
     return check_locations(chunk, rows, pages, err);
 }
 
-struct columns { /* of a ColumnIndex */
-    struct ak_parquet_pages *pages;
-    uint64_t lists;
-};
-
 static bool check_count(struct ak_parquet_thrift *in, const struct ak_parquet_pages *pages,
                         uint32_t count)
 {
@@ -133,7 +129,7 @@ static bool check_count(struct ak_parquet_thrift *in, const struct ak_parquet_pa
         ak_parquet_thrift_fail(in, AK_CORRUPT, "a list of %u entries for %zu pages", count,
                                pages->count);
     }
-    return !ak_parquet_thrift_failed(in);
+    return !ak_parquet_thrift_failed(in) && pages->pages != NULL;
 }
 
 static void read_lists(struct ak_parquet_thrift *in, struct ak_parquet_pages *pages)
@@ -203,6 +199,13 @@ enum ak_rc ak_parquet_read_pages(const struct ak_parquet_reader *reader, size_t 
                                  struct ak_arena *arena, struct ak_parquet_pages *pages,
                                  struct ak_err *err)
 {
+    return ak_parquet_pages_read(reader, group, leaf, true, arena, pages, err);
+}
+
+enum ak_rc ak_parquet_pages_read(const struct ak_parquet_reader *reader, size_t group, size_t leaf,
+                                 bool with_columns, struct ak_arena *arena,
+                                 struct ak_parquet_pages *pages, struct ak_err *err)
+{
     const struct ak_parquet_description *about = &reader->about;
     if (group >= about->group_count || leaf >= about->leaf_count) {
         return ak_fail(err, AK_INVALID,
@@ -217,7 +220,7 @@ enum ak_rc ak_parquet_read_pages(const struct ak_parquet_reader *reader, size_t 
                        reader->name, group, AK_STR_ARG(about->leaves[leaf].path));
     }
     enum ak_rc rc = read_offsets(reader, chunk, about->groups[group].rows, arena, &found, err);
-    if (rc == AK_OK && chunk->column_index_at != 0) {
+    if (rc == AK_OK && with_columns && chunk->column_index_at != 0) {
         rc = read_columns(reader, &about->leaves[leaf], chunk, arena, &found, err);
     }
     if (rc != AK_OK) {

@@ -562,7 +562,7 @@ enum ak_rc ak_parquet_stream_open(struct ak_parquet_stream *stream,
     bool is_part = first > 0 || rows < in->rows;
     if (is_part && rows > 0 && stream->chunk->offset_index_at != 0) {
         enum ak_rc rc =
-            ak_parquet_read_pages(reader, group, leaf, &stream->arena, &stream->pages, err);
+            ak_parquet_pages_read(reader, group, leaf, false, &stream->arena, &stream->pages, err);
         if (rc != AK_OK) {
             return rc;
         }

@@ -74,6 +74,11 @@ bool ak_parquet_thrift_bool_item(struct ak_parquet_thrift *in);
 struct ak_str ak_parquet_thrift_bytes_item(struct ak_parquet_thrift *in);
 void ak_parquet_thrift_skip(struct ak_parquet_thrift *in, const struct ak_parquet_scope *scope);
 
+/* The failure of an allocation of `size` bytes: over memory_max, or no memory. */
+void ak_parquet_thrift_full(struct ak_parquet_thrift *in, const struct ak_arena *arena,
+                            size_t size);
+enum ak_rc ak_parquet_full(const struct ak_arena *arena, size_t size, struct ak_err *err);
+
 /* --- schema_read.c --- */
 
 struct ak_parquet_element { /* SchemaElement */
@@ -257,7 +262,7 @@ struct ak_parquet_data { /* one data page, unpacked; valid until the next one */
     size_t len;
 };
 
-/* Pages of rows [first, first + rows). With `by_index` the OffsetIndex, if any, leaves out others.
+/* Pages of rows [first, first + rows): of a part, the OffsetIndex, if any, leaves out others.
  * *first_row: where the first page that comes begins. */
 enum ak_rc ak_parquet_stream_open(struct ak_parquet_stream *stream,
                                   const struct ak_parquet_reader *reader, size_t group, size_t leaf,
@@ -272,6 +277,13 @@ enum ak_rc ak_parquet_stream_wrap(const struct ak_parquet_stream *stream, enum a
                                   struct ak_err *err);
 enum ak_rc ak_parquet_source_read(const struct ak_parquet_reader *reader, uint64_t at, void *p,
                                   size_t len, struct ak_err *err);
+
+/* --- index_read.c --- */
+
+/* ak_parquet_read_pages(), without the ColumnIndex when only places are wanted. */
+enum ak_rc ak_parquet_pages_read(const struct ak_parquet_reader *reader, size_t group, size_t leaf,
+                                 bool with_columns, struct ak_arena *arena,
+                                 struct ak_parquet_pages *pages, struct ak_err *err);
 
 /* --- cursor.c --- */
 

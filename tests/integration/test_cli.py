@@ -14,7 +14,7 @@ import support
 from support import equal
 
 DATA = support.ROOT / "examples" / "data"
-COMMANDS = ["serve", "import", "search", "collections", "tiers", "bench", "version", "help"]
+COMMANDS = ["serve", "import", "search", "collections", "parquet", "tiers", "bench", "version", "help"]
 
 
 class Work:
