@@ -1,7 +1,8 @@
 /* index_read.c — the page index (PageIndex.md): OffsetIndex says where pages lie and which row each
  * begins with, ColumnIndex what is in them.
  *
- * I1 The first page begins with row 0, every later one with a later row of the group.
+ * I1 The first page begins with row 0, none before the one in front of it: two that begin with the
+ *    same row are an empty one (pyarrow leaves such) and the next.
  * I2 Pages lie within their chunk, in order, and do not overlap.
  * I3 The ColumnIndex's lists have one entry per page. Bounds that cannot be believed are left out.
  */
@@ -18,7 +19,7 @@ static void read_locations(struct ak_parquet_thrift *in, const struct ak_parquet
     size_t bytes = count * sizeof *pages->pages;
     pages->pages = ak_arena_alloc(arena, bytes);
     if (!pages->pages) {
-        ak_parquet_thrift_fail(in, AK_TOO_BIG, "%u pages take more than memory_max", count);
+        ak_parquet_thrift_full(in, arena, bytes);
         return;
     }
     memset(pages->pages, 0, bytes);
@@ -59,8 +60,8 @@ static enum ak_rc check_locations(const struct ak_parquet_chunk *chunk, uint64_t
     for (size_t i = 0; i < pages->count; i++) {
         const struct ak_parquet_page *page = &pages->pages[i];
         bool is_in_order =
-            i == 0 ? page->first_row == 0 : page->first_row > pages->pages[i - 1].first_row;
-        if (!is_in_order || page->first_row >= rows) {
+            i == 0 ? page->first_row == 0 : page->first_row >= pages->pages[i - 1].first_row;
+        if (!is_in_order || page->first_row > rows) {
             return ak_fail(err, AK_CORRUPT, "OffsetIndex: page %zu begins with row %llu of %llu", i,
                            (unsigned long long)page->first_row, (unsigned long long)rows);
         }
@@ -88,7 +89,7 @@ static enum ak_rc fetch(const struct ak_parquet_reader *reader, uint64_t at, uin
     }
     uint8_t *p = ak_arena_alloc(arena, len);
     if (!p) {
-        return ak_fail(err, AK_TOO_BIG, "the page index takes more than memory_max");
+        return ak_parquet_full(arena, len, err);
     }
     enum ak_rc rc = ak_parquet_source_read(reader, at, p, len, err);
     ak_parquet_thrift_init(in, p, len, at);

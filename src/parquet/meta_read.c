@@ -41,10 +41,12 @@ struct chunk_raw {
 static void *array(struct meta *m, size_t count, size_t size)
 {
     size_t bytes = 0;
-    void *p = ak_mul_overflows(count, size, &bytes) ? NULL : ak_arena_alloc(m->arena, bytes);
+    if (ak_mul_overflows(count, size, &bytes)) {
+        bytes = SIZE_MAX;
+    }
+    void *p = ak_arena_alloc(m->arena, bytes);
     if (!p) {
-        ak_parquet_thrift_fail(&m->in, AK_TOO_BIG,
-                               "describing the file takes more than memory_max");
+        ak_parquet_thrift_full(&m->in, m->arena, bytes);
         return NULL;
     }
     memset(p, 0, bytes);
@@ -55,8 +57,7 @@ static struct ak_str keep(struct meta *m, struct ak_str s)
 {
     struct ak_str copy = ak_arena_str(m->arena, s);
     if (!copy.p) {
-        ak_parquet_thrift_fail(&m->in, AK_TOO_BIG,
-                               "describing the file takes more than memory_max");
+        ak_parquet_thrift_full(&m->in, m->arena, s.len + 1);
     }
     return copy;
 }
@@ -441,7 +442,7 @@ static enum ak_rc check_chunk(struct meta *m, const struct ak_parquet_group *gro
     }
     if (rc == AK_OK &&
         !ak_parquet_stats_judge(leaf, &raw->stats, has_order, m->arena, &chunk->statistics)) {
-        rc = ak_fail(err, AK_TOO_BIG, "describing the file takes more than memory_max");
+        rc = ak_parquet_full(m->arena, raw->stats.min.len + raw->stats.max.len, err);
     }
     return rc;
 }
@@ -460,7 +461,7 @@ static enum ak_rc check_group(struct meta *m, size_t i, struct ak_err *err)
     }
     struct ak_parquet_chunk *chunks = ak_arena_alloc(m->arena, about->leaf_count * sizeof *chunks);
     if (!chunks) {
-        return ak_fail(err, AK_TOO_BIG, "describing the file takes more than memory_max");
+        return ak_parquet_full(m->arena, about->leaf_count * sizeof *chunks, err);
     }
     memset(chunks, 0, about->leaf_count * sizeof *chunks);
     group->chunks = m->chunks[i] = chunks;

@@ -74,6 +74,11 @@ bool ak_parquet_thrift_bool_item(struct ak_parquet_thrift *in);
 struct ak_str ak_parquet_thrift_bytes_item(struct ak_parquet_thrift *in);
 void ak_parquet_thrift_skip(struct ak_parquet_thrift *in, const struct ak_parquet_scope *scope);
 
+/* The failure of an allocation of `size` bytes: over memory_max, or no memory. */
+void ak_parquet_thrift_full(struct ak_parquet_thrift *in, const struct ak_arena *arena,
+                            size_t size);
+enum ak_rc ak_parquet_full(const struct ak_arena *arena, size_t size, struct ak_err *err);
+
 /* --- schema_read.c --- */
 
 struct ak_parquet_element { /* SchemaElement */

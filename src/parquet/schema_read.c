@@ -75,6 +75,7 @@ void ak_parquet_element_read(struct ak_parquet_thrift *in, struct ak_arena *aren
                              struct ak_parquet_element *element)
 {
     struct ak_parquet_scope scope;
+    struct ak_str name;
     *element = (struct ak_parquet_element){.logical = 0};
     ak_parquet_thrift_begin(in, &scope, "SchemaElement");
     while (ak_parquet_thrift_field(in, &scope)) {
@@ -89,9 +90,10 @@ void ak_parquet_element_read(struct ak_parquet_thrift *in, struct ak_arena *aren
             element->repetition = ak_parquet_thrift_i32(in, &scope);
             break;
         case NAME:
-            element->name = ak_arena_str(arena, ak_parquet_thrift_bytes(in, &scope));
+            name = ak_parquet_thrift_bytes(in, &scope);
+            element->name = ak_arena_str(arena, name);
             if (!element->name.p) {
-                ak_parquet_thrift_fail(in, AK_TOO_BIG, "the schema takes more than memory_max");
+                ak_parquet_thrift_full(in, arena, name.len + 1);
             }
             break;
         case CHILDREN:
@@ -344,7 +346,7 @@ static enum ak_rc enter_node(struct walk *walk, const struct ak_parquet_element 
         size_t len = parent->path.len + 1 + element->name.len;
         char *path = ak_arena_alloc(walk->arena, len);
         if (!path) {
-            return ak_fail(walk->err, AK_TOO_BIG, "the schema takes more than memory_max");
+            return ak_parquet_full(walk->arena, len, walk->err);
         }
         memcpy(path, parent->path.p, parent->path.len);
         path[parent->path.len] = '.';
@@ -471,7 +473,7 @@ enum ak_rc ak_parquet_schema_leaves(const struct ak_parquet_element *elements, s
     struct walk walk = {.elements = elements, .count = count, .arena = arena, .err = err};
     walk.leaves = ak_arena_alloc(arena, found * sizeof *walk.leaves);
     if (!walk.leaves) {
-        return ak_fail(err, AK_TOO_BIG, "the schema takes more than memory_max");
+        return ak_parquet_full(arena, found * sizeof *walk.leaves, err);
     }
     enum ak_rc rc = walk_tree(&walk);
     if (rc == AK_OK) {

@@ -35,6 +35,24 @@ void ak_parquet_thrift_fail(struct ak_parquet_thrift *in, enum ak_rc rc, const c
                   (unsigned long long)(in->base + (uint64_t)(in->at - in->begin)));
 }
 
+enum ak_rc ak_parquet_full(const struct ak_arena *arena, size_t size, struct ak_err *err)
+{
+    if (size > arena->max || arena->used > arena->max - size) {
+        return ak_fail(err, AK_TOO_BIG,
+                       "describing the file takes more than the %zu bytes that "
+                       "it may (memory_max)",
+                       arena->max);
+    }
+    return ak_fail(err, AK_NOMEM, "no memory for %zu bytes that describe the file", size);
+}
+
+void ak_parquet_thrift_full(struct ak_parquet_thrift *in, const struct ak_arena *arena, size_t size)
+{
+    if (!ak_parquet_thrift_failed(in)) {
+        (void)ak_parquet_full(arena, size, &in->failure);
+    }
+}
+
 static void fail_short(struct ak_parquet_thrift *in)
 {
     if (!ak_parquet_thrift_failed(in)) {

@@ -31,6 +31,7 @@ static bool is_direct(const struct ak_parquet_data *page)
 {
     switch (page->encoding) {
     case AK_PARQUET_PLAIN:
+        return page->len / sizeof(float) >= page->slots;
     case AK_PARQUET_BYTE_STREAM_SPLIT:
         return page->len / sizeof(float) == page->slots && page->len % sizeof(float) == 0;
     case AK_PARQUET_RLE_DICTIONARY:

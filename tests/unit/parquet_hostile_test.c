@@ -42,10 +42,9 @@ TEST(parquet, every_flipped_bit_of_a_page_is_found_and_placed)
             struct ak_parquet_pages pages;
             CHECK_OK(ak_parquet_read_pages(reader, 0, leaf, &arena, &pages, &err));
             const struct ak_parquet_page *page = &pages.pages[pages.count - 1];
-            char place[128]; /* a page that is hidden as an index page shows at the chunk's end */
-            (void)snprintf(place, sizeof place, "row group 0, column '%.*s', page %zu at byte ",
-                           AK_STR_ARG(ak_parquet_describe(reader)->leaves[leaf].path),
-                           pages.count - 1);
+            char place[128]; /* pages that do not add up to the chunk are no single page's fault */
+            (void)snprintf(place, sizeof place, "row group 0, column '%.*s'",
+                           AK_STR_ARG(ak_parquet_describe(reader)->leaves[leaf].path));
             for (size_t bit = 0; bit < (size_t)page->len * 8; bit++) {
                 bytes.p[page->at + bit / 8] ^= (char)(1u << bit % 8);
                 enum ak_rc rc =
@@ -128,9 +127,11 @@ TEST(parquet, ten_thousand_mutations_are_read_or_refused)
                 size_t span = ak_rand_below(&rand, 3) > 0 && bytes.len > 600 ? 600 : bytes.len;
                 size_t at = bytes.len - 1 - (size_t)ak_rand_below(&rand, span);
                 uint64_t how = ak_rand_below(&rand, 3);
-                hurt[at] = how == 0   ? (char)(hurt[at] ^ (1 << ak_rand_below(&rand, 8)))
-                           : how == 1 ? (char)ak_rand_u64(&rand)
-                                      : (char)0xff;
+                unsigned old = (unsigned char)hurt[at];
+                unsigned new = how == 0   ? old ^ 1u << ak_rand_below(&rand, 8)
+                               : how == 1 ? (unsigned)ak_rand_u64(&rand) & 255u
+                                          : 255u;
+                hurt[at] = (char)new;
             }
             const struct ak_parquet_read_options options = {.memory_max = (size_t)4 << 20,
                                                             .ignore_crc = round % 2 == 0};
@@ -293,8 +294,7 @@ TEST(parquet, any_allocation_may_fail)
             }
             fired = ak_fault_alloc_fired();
             ak_fault_alloc_at(-1);
-            /* The arena does not tell want of memory from its ceiling. */
-            CHECK(fired ? rc == AK_NOMEM || rc == AK_TOO_BIG || rc == AK_OK : rc == AK_OK);
+            CHECK(rc == AK_OK || (fired && rc == AK_NOMEM));
             if (reader) {
                 CHECK_OK(ak_parquet_verify(reader, &report, &err));
             }

@@ -1,4 +1,5 @@
 /* parquet_read_test.c — what a file says and holds comes out, whatever its pages look like. */
+#include "base/sync.h"
 #include "support/parquet_files.h"
 
 static const char *const same_rows[] = {"plain",    "split_zstd", "small_pages", "pages_v2",
@@ -275,6 +276,59 @@ TEST(parquet, nulls_and_empty_lists_are_told_apart)
     }
     CHECK_INT(row, CORPUS_ROWS);
     ak_parquet_cursor_close(cursor);
+    ak_parquet_close(reader);
+    ak_buf_release(&bytes);
+}
+
+/* --- From several threads --- */
+
+struct worker {
+    const struct ak_parquet_reader *reader;
+    size_t group;
+    enum ak_rc rc;
+    float vectors[CORPUS_ROWS * CORPUS_DIM];
+    uint64_t values;
+};
+
+static void work(void *arg)
+{
+    struct worker *w = arg;
+    struct ak_parquet_cursor *cursor = NULL;
+    struct ak_parquet_batch batch;
+    uint64_t rows = ak_parquet_describe(w->reader)->groups[w->group].rows;
+    for (int round = 0; round < 50 && w->rc == AK_OK; round++) {
+        w->rc =
+            ak_parquet_read_vectors(w->reader, w->group, 2, 0, rows, CORPUS_DIM, w->vectors, NULL);
+        if (w->rc == AK_OK) {
+            w->rc = ak_parquet_cursor_open(w->reader, w->group, 0, 1, rows - 1, &cursor, NULL);
+        }
+        if (w->rc == AK_OK) {
+            w->rc = ak_parquet_next(cursor, 0, &batch, NULL);
+            w->values += w->rc == AK_OK ? batch.values : 0;
+            ak_parquet_cursor_close(cursor);
+        }
+    }
+}
+
+TEST(parquet, threads_share_a_reader)
+{
+    struct ak_err err;
+    struct ak_str view;
+    struct ak_buf bytes = parquet_corpus("groups");
+    struct ak_parquet_reader *reader = open_bytes(&bytes, &view);
+    struct ak_thread threads[4] = {0};
+    static struct worker workers[4];
+    for (size_t i = 0; i < 4; i++) {
+        workers[i] = (struct worker){.reader = reader, .group = i % 3};
+        CHECK_OK(ak_thread_start(&threads[i], "parquet", work, &workers[i], &err));
+    }
+    for (size_t i = 0; i < 4; i++) {
+        ak_thread_join(&threads[i]);
+        const struct ak_parquet_group *group = &ak_parquet_describe(reader)->groups[i % 3];
+        CHECK_INT(workers[i].rc, AK_OK);
+        CHECK(workers[i].vectors[1] == vector_at(group->first_row, 1));
+        CHECK_INT(workers[i].values, 50 * (group->rows - 1));
+    }
     ak_parquet_close(reader);
     ak_buf_release(&bytes);
 }
