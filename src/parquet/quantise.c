@@ -62,16 +62,22 @@ static double bin_begin(uint32_t i)
 
 void ak_codebook_look(struct ak_codebook_range *range, const float *in, size_t n)
 {
+    float min = range->count ? range->min : INFINITY;
+    float max = range->count ? range->max : -INFINITY;
+    uint64_t count = 0;
     for (size_t i = 0; i < n; i++) {
         float x = in[i];
         if (!isfinite(x)) {
             continue;
         }
         range->bins[ascending(x) >> BIN_SHIFT]++;
-        range->min = range->count == 0 || x < range->min ? x : range->min;
-        range->max = range->count == 0 || x > range->max ? x : range->max;
-        range->count++;
+        min = x < min ? x : min;
+        max = x > max ? x : max;
+        count++;
     }
+    range->count += count;
+    range->min = range->count ? min : 0;
+    range->max = range->count ? max : 0;
 }
 
 /* A stretch of the range in which floats are taken to lie evenly. */
@@ -144,6 +150,7 @@ void ak_codebook_make(const struct ak_codebook_range *range, struct ak_codebook 
     for (int i = 0; i < 255; i++) {
         book->middles[i] = (float)(((double)book->values[i] + (double)book->values[i + 1]) / 2);
     }
+    book->middles[255] = NAN; /* nothing is above the last value */
     book->low = range->min;
     book->per_float = width > 0 ? (float)(PARTS / width) : 0;
     for (int part = 0; part <= PARTS; part++) {
@@ -162,13 +169,11 @@ void ak_codebook_round(const struct ak_codebook *book, const float *in, float *o
         float at = (x - book->low) * book->per_float;
         int part = at > 0.0f ? at < (float)PARTS ? (int)at : PARTS : 0;
         int code = book->first[part];
-        int high = part + 2 <= PARTS ? book->first[part + 2] : 255;
-        if (high - code > 8) {
-            code = nearest(book, x, code, high);
-        } else {
-            while (code < high && x >= book->middles[code]) {
-                code++;
-            }
+        /* Mostly there is one value more at the most in a part: no branch that cannot be foreseen.
+         */
+        code += x >= book->middles[code];
+        if (__builtin_expect(x >= book->middles[code], 0)) {
+            code = nearest(book, x, code, 255);
         }
         out[i] = book->values[code];
         note(&most, x, out[i]);

@@ -17,7 +17,7 @@ void ak_bf16_round(const float *in, float *out, size_t n, double *max_error);
  * a 255th of the range, however far out single ones lie, and most move by far less. */
 struct ak_codebook {
     float values[256];    /* ascending */
-    float middles[255];   /* middles[i] and above is nearer to values[i + 1] */
+    float middles[256];   /* middles[i] and above is nearer to values[i + 1]; the last is NaN */
     uint8_t first[4097];  /* of each 4,096th of the range: the value nearest to its beginning */
     float low, per_float; /* float x is in part (x - low) · per_float */
 };
