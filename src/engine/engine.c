@@ -613,7 +613,11 @@ static enum ak_rc verify_live(struct ak_collection *collection, struct ak_err *e
     struct ak_index_report report;
     ak_collection_wait_linked(collection, NULL, NULL);
     ak_mutex_lock(&collection->lock);
-    enum ak_rc rc = ak_index_check(collection->index, &report, err);
+    /* The image first: a damaged byte of it is told with the file's name, not as what it spoilt. */
+    enum ak_rc rc = collection->image ? ak_image_check_all(collection->image, err) : AK_OK;
+    if (rc == AK_OK) {
+        rc = ak_index_check(collection->index, &report, err);
+    }
     if (rc == AK_OK) {
         rc = ak_docs_index(&collection->docs, collection->index, err);
     }
@@ -622,9 +626,6 @@ static enum ak_rc verify_live(struct ak_collection *collection, struct ak_err *e
         rc = ak_fail(err, AK_CORRUPT, "%llu live rows, %u ids, %llu documents counted",
                      (unsigned long long)report.live, collection->docs.map.count,
                      (unsigned long long)atomic_load(&collection->documents));
-    }
-    if (rc == AK_OK && collection->image) {
-        rc = ak_image_check_all(collection->image, err);
     }
     ak_mutex_unlock(&collection->lock);
     return rc;

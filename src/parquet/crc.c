@@ -88,15 +88,26 @@ __attribute__((target("pclmul,sse4.1"))) static uint32_t step_pclmul(uint32_t cr
     return step_tables((uint32_t)_mm_extract_epi32(x, 1), p, len);
 }
 #elif defined(__aarch64__) && defined(__linux__)
-__attribute__((target("+crc"))) static uint32_t step_arm(uint32_t crc, const uint8_t *p, size_t len)
+#ifdef __clang__
+#define TARGET_CRC "crc"
+#define CRC_8 __builtin_arm_crc32b
+#define CRC_64 __builtin_arm_crc32d
+#else
+#define TARGET_CRC "+crc"
+#define CRC_8 __builtin_aarch64_crc32b
+#define CRC_64 __builtin_aarch64_crc32x
+#endif
+
+__attribute__((target(TARGET_CRC))) static uint32_t step_arm(uint32_t crc, const uint8_t *p,
+                                                             size_t len)
 {
     for (; len >= 8; p += 8, len -= 8) {
         uint64_t word;
         memcpy(&word, p, sizeof word);
-        crc = __builtin_aarch64_crc32x(crc, word);
+        crc = CRC_64(crc, word);
     }
     for (; len > 0; p++, len--) {
-        crc = __builtin_aarch64_crc32b(crc, *p);
+        crc = CRC_8(crc, *p);
     }
     return crc;
 }

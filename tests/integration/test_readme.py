@@ -150,7 +150,7 @@ def test_the_snapshot_lines_and_the_query_over_the_folder_agree_with_the_count()
                 done = run(words, cwd=server.dir)
                 equal(done.returncode, 0, f"exit code of {command}: {done.stderr}")
         query, = re.findall(r"^```sql\n(.*?)^```$", README.read_text(), re.M | re.S)
-        rows, mean = duckdb.sql(query.replace("'akidb-data", f"'{server.dir}/akidb-data")).fetchone()
+        rows, mean = duckdb.sql(query.replace("'akidb-data", f"'{server.dir}/akidb-data")).fetchall()[0]
         equal(rows, client.post("/collections/notes/count").json()["count"])
         equal(mean, sum(i * i for i in range(20)) / 20 + 29)
         equal(client.post("/collections/notes-copy/count").json()["count"], 20)

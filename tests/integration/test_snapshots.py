@@ -95,7 +95,7 @@ def test_duckdb_and_pyarrow_read_what_is_in_the_folder():
         made = create(client)
         data = objects_of(server) / made["objects"][0]["key"]
         check_table(pyarrow.parquet.read_table(data), lines)
-        rows, mean = duckdb.sql(f"SELECT count(*), avg(list_dot_product(vector, vector)) FROM '{data.parent}/*.parquet'").fetchone()
+        rows, mean = duckdb.sql(f"SELECT count(*), avg(list_dot_product(vector, vector)) FROM '{data.parent}/*.parquet'").fetchall()[0]
         equal(rows, count(client))
         want = sum(sum(x * x for x in line["vector"]) for line in lines) / len(lines)
         assert abs(mean - want) < 1e-3 * want, (mean, want)
