@@ -102,11 +102,11 @@ def test_polars_lists_and_arrays():
 
 
 def test_duckdb_lists_and_arrays():
-    given = table()  # DuckDB finds it by its name
-    equal(given.num_rows, ROWS, "rows")
-    check(lambda file: duckdb.sql(f"COPY (FROM given) TO '{file}' (FORMAT parquet)"))
+    database = duckdb.connect()
+    database.register("given", table())
+    check(lambda file: database.sql(f"COPY (FROM given) TO '{file}' (FORMAT parquet)"))
     columns = f"document_id::UUID AS id, external_id, vector::FLOAT[{DIMENSION}] AS vector, metadata::JSON AS metadata, inserted_at"
-    check(lambda file: duckdb.sql(f"COPY (SELECT {columns} FROM given) TO '{file}' (FORMAT parquet, PARQUET_VERSION v2, CODEC zstd)"))
+    check(lambda file: database.sql(f"COPY (SELECT {columns} FROM given) TO '{file}' (FORMAT parquet, PARQUET_VERSION v2, CODEC zstd)"))
 
 
 def test_what_will_not_do_is_refused_with_row_and_column():
