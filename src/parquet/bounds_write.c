@@ -1,8 +1,10 @@
 /* bounds_write.c — least and greatest values, by the order that the format gives each type.
  *
  * Strings compare as unsigned bytes and are cut after AK_PARQUET_BOUND_MAX: a cut minimum is still
- * a lower bound; a cut maximum is raised in its last byte. NaN takes no part, a minimum of zero is
- * written as −0 and a maximum as +0. Fixed bytes (UUID, decimals) get none: their orders differ.
+ * a lower bound; a cut maximum is raised in its last byte. Text stays text: it is cut and raised by
+ * whole characters, since some readers check. NaN takes no part, a minimum of zero is
+ * written as −0 and a maximum as +0. Fixed bytes and
+ * decimals in bytes get none: their orders differ.
  */
 #include "parquet/values_write.h"
 #include "parquet/writer_priv.h"
@@ -99,30 +101,52 @@ static bool look_numbers(const struct ak_parquet_column *column, const void *val
 
 /* --- Bytes --- */
 
-static void set_min(struct ak_parquet_bound *bound, struct ak_str value)
+static bool is_text(const struct ak_parquet_column *column)
 {
-    set_bound(bound, value.p, value.len < AK_PARQUET_BOUND_MAX ? value.len : AK_PARQUET_BOUND_MAX);
-    bound->is_exact = value.len <= AK_PARQUET_BOUND_MAX;
+    enum ak_parquet_annotation annotation = column->meaning.annotation;
+    return annotation == AK_PARQUET_STRING || annotation == AK_PARQUET_ENUM ||
+           annotation == AK_PARQUET_JSON;
 }
 
-/* false: every byte kept is 0xff, so there is no bound of that length. */
-static bool set_max(struct ak_parquet_bound *bound, struct ak_str value)
+static bool continues(char c) /* a byte within a character of UTF-8 */
 {
-    set_min(bound, value);
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+static void set_min(struct ak_parquet_bound *bound, struct ak_str value, bool text)
+{
+    size_t len = value.len < AK_PARQUET_BOUND_MAX ? value.len : AK_PARQUET_BOUND_MAX;
+    while (text && len < value.len && len > 0 && continues(value.p[len])) {
+        len--;
+    }
+    set_bound(bound, value.p, len);
+    bound->is_exact = len == value.len;
+}
+
+/* false: no byte kept can be raised, so there is no bound of that length. */
+static bool set_max(struct ak_parquet_bound *bound, struct ak_str value, bool text)
+{
+    set_min(bound, value, text);
     if (bound->is_exact) {
         return true;
     }
-    while (bound->len > 0 && (unsigned char)bound->bytes[bound->len - 1] == 0xff) {
-        bound->len--;
+    for (; bound->len > 0; bound->len--) {
+        unsigned char last = (unsigned char)bound->bytes[bound->len - 1];
+        /* The last of ASCII, the last within a character, and what begins one that was dropped. */
+        bool is_last = text ? last == 0x7f || last == 0xbf || last >= 0xc0 : last == 0xff;
+        if (!is_last) {
+            bound->bytes[bound->len - 1]++;
+            return true;
+        }
+        while (text && bound->len > 1 && continues(bound->bytes[bound->len - 1])) {
+            bound->len--; /* the character's other bytes; the loop takes its first */
+        }
     }
-    if (bound->len == 0) {
-        return false;
-    }
-    bound->bytes[bound->len - 1]++;
-    return true;
+    return false;
 }
 
-static void look_bytes(const struct ak_str *values, size_t count, struct ak_parquet_bounds *bounds)
+static void look_bytes(const struct ak_str *values, size_t count, bool text,
+                       struct ak_parquet_bounds *bounds)
 {
     const struct ak_str *min = values;
     const struct ak_str *max = values;
@@ -130,8 +154,8 @@ static void look_bytes(const struct ak_str *values, size_t count, struct ak_parq
         min = ak_str_cmp(values[i], *min) < 0 ? &values[i] : min;
         max = ak_str_cmp(values[i], *max) > 0 ? &values[i] : max;
     }
-    set_min(&bounds->min, *min);
-    bounds->is_set = set_max(&bounds->max, *max);
+    set_min(&bounds->min, *min, text);
+    bounds->is_set = set_max(&bounds->max, *max, text);
 }
 
 void ak_bounds_look(const struct ak_parquet_column *column, const void *values, size_t count,
@@ -140,11 +164,13 @@ void ak_bounds_look(const struct ak_parquet_column *column, const void *values, 
     union number min = {0};
     union number max = {0};
     bounds->is_set = false;
-    if (count == 0 || column->is_list || column->type == AK_PARQUET_FIXED) {
+    if (count == 0 || column->is_list || column->type == AK_PARQUET_FIXED ||
+        (column->type == AK_PARQUET_BYTE_ARRAY &&
+         column->meaning.annotation == AK_PARQUET_DECIMAL)) {
         return;
     }
     if (column->type == AK_PARQUET_BYTE_ARRAY) {
-        look_bytes(values, count, bounds);
+        look_bytes(values, count, is_text(column), bounds);
     } else if (look_numbers(column, values, count, &min, &max)) {
         set_bound(&bounds->min, &min, ak_parquet_width(column->type));
         set_bound(&bounds->max, &max, ak_parquet_width(column->type));
@@ -159,6 +185,45 @@ static struct ak_str bound_str(const struct ak_parquet_bound *bound)
     return (struct ak_str){bound->bytes, bound->len};
 }
 
+#define COMPARE(name, type)                                                                        \
+    static int compare_##name(const char *a, const char *b)                                        \
+    {                                                                                              \
+        type x;                                                                                    \
+        type y;                                                                                    \
+        memcpy(&x, a, sizeof x);                                                                   \
+        memcpy(&y, b, sizeof y);                                                                   \
+        return (x > y) - (x < y);                                                                  \
+    }
+COMPARE(u8, uint8_t)
+COMPARE(i32, int32_t)
+COMPARE(u32, uint32_t)
+COMPARE(i64, int64_t)
+COMPARE(u64, uint64_t)
+COMPARE(f32, float)
+COMPARE(f64, double)
+
+int ak_bound_cmp(const struct ak_parquet_column *column, const struct ak_parquet_bound *a,
+                 const struct ak_parquet_bound *b)
+{
+    switch (column->type) {
+    case AK_PARQUET_BOOLEAN:
+        return compare_u8(a->bytes, b->bytes);
+    case AK_PARQUET_INT32:
+        return (is_unsigned(column) ? compare_u32 : compare_i32)(a->bytes, b->bytes);
+    case AK_PARQUET_INT64:
+        return (is_unsigned(column) ? compare_u64 : compare_i64)(a->bytes, b->bytes);
+    case AK_PARQUET_FLOAT:
+        return compare_f32(a->bytes, b->bytes);
+    case AK_PARQUET_DOUBLE:
+        return compare_f64(a->bytes, b->bytes);
+    case AK_PARQUET_INT96:
+    case AK_PARQUET_BYTE_ARRAY:
+    case AK_PARQUET_FIXED:
+        break;
+    }
+    return ak_str_cmp(bound_str(a), bound_str(b));
+}
+
 void ak_bounds_merge(const struct ak_parquet_column *column, const struct ak_parquet_bounds *page,
                      struct ak_parquet_bounds *chunk)
 {
@@ -169,23 +234,10 @@ void ak_bounds_merge(const struct ak_parquet_column *column, const struct ak_par
         *chunk = *page;
         return;
     }
-    if (column->type == AK_PARQUET_BYTE_ARRAY) {
-        if (ak_str_cmp(bound_str(&page->min), bound_str(&chunk->min)) < 0) {
-            chunk->min = page->min;
-        }
-        if (ak_str_cmp(bound_str(&page->max), bound_str(&chunk->max)) > 0) {
-            chunk->max = page->max;
-        }
-        return;
+    if (ak_bound_cmp(column, &page->min, &chunk->min) < 0) {
+        chunk->min = page->min;
     }
-    size_t width = ak_parquet_width(column->type);
-    union {
-        char bytes[4 * 8];
-        uint64_t align;
-    } all;
-    memcpy(all.bytes, chunk->min.bytes, width);
-    memcpy(all.bytes + width, chunk->max.bytes, width);
-    memcpy(all.bytes + 2 * width, page->min.bytes, width);
-    memcpy(all.bytes + 3 * width, page->max.bytes, width);
-    ak_bounds_look(column, all.bytes, 4, chunk);
+    if (ak_bound_cmp(column, &page->max, &chunk->max) > 0) {
+        chunk->max = page->max;
+    }
 }

@@ -2,7 +2,8 @@
  * them.
  *
  * A chunk gets a dictionary when that is smaller than its values: distinct values and indexes
- * against the values themselves. Looking stops at AK_PARQUET_DICT_MAX.
+ * against the values themselves. Looking stops at AK_PARQUET_DICT_MAX. Indexes are bytes until the
+ * 257th distinct value comes: a column of vectors has millions.
  */
 #include "base/hash.h"
 #include "base/map.h"
@@ -11,7 +12,15 @@
 #include "parquet/writer_priv.h"
 #include <string.h>
 
-#define RECENT 1024u /* values met lately, by hash: most columns repeat themselves */
+/* Values met lately, by hash: most columns repeat themselves. Many, so that 256 values of a
+ * codebook hardly get into each other's way. */
+#define RECENT 8192u
+#define NARROW_MAX 256u /* distinct values with indexes of a byte */
+
+struct recent {
+    uint64_t word;  /* the value, of fixed widths up to 8 */
+    uint32_t index; /* + 1; 0: empty */
+};
 
 struct maker {
     const struct ak_parquet_column *column;
@@ -20,8 +29,9 @@ struct maker {
     uint32_t *place; /* of each distinct value in `plain` */
     uint32_t place_cap;
     struct ak_map map;
-    uint32_t recent[RECENT]; /* index + 1 */
-    uint64_t plain_bytes;    /* what all values take without a dictionary */
+    struct recent recent[RECENT];
+    uint64_t most;        /* values that there can be */
+    uint64_t plain_bytes; /* what all values take without a dictionary */
     bool is_over;
 };
 
@@ -73,25 +83,90 @@ static enum ak_rc add_distinct(struct maker *maker, uint64_t hash, struct ak_str
     return rc;
 }
 
-static enum ak_rc note(struct maker *maker, struct ak_str value, struct ak_err *err)
+/* From bytes to u32. */
+static enum ak_rc widen(struct maker *maker, struct ak_err *err)
 {
     struct ak_dictionary *dictionary = maker->dictionary;
-    uint64_t hash = ak_hash64_str(value);
-    uint32_t *recent = &maker->recent[hash % RECENT];
-    enum ak_rc rc = AK_OK;
-    maker->plain_bytes += value.len + (maker->width ? 0 : 4);
-    if (!*recent || !ak_str_eq(stored(maker, *recent - 1), value)) {
-        uint32_t index = ak_map_get(&maker->map, hash, &value, same, maker);
-        if (index == AK_MAP_NONE) {
-            index = dictionary->count;
-            rc = add_distinct(maker, hash, value, err);
-        }
-        *recent = maker->is_over || rc != AK_OK ? *recent : index + 1;
+    const uint8_t *narrow = dictionary->indexes;
+    uint32_t *wide = ak_try_alloc((size_t)maker->most * sizeof *wide);
+    if (!wide) {
+        return ak_fail(err, AK_NOMEM, "indexes of %llu values", (unsigned long long)maker->most);
     }
-    if (rc == AK_OK && !maker->is_over) {
-        dictionary->indexes[dictionary->index_count++] = *recent - 1;
+    for (uint64_t i = 0; i < dictionary->index_count; i++) {
+        wide[i] = narrow[i];
+    }
+    ak_free(dictionary->indexes);
+    dictionary->indexes = wide;
+    dictionary->is_wide = true;
+    return AK_OK;
+}
+
+static void put_index(struct ak_dictionary *dictionary, uint32_t index)
+{
+    if (dictionary->is_wide) {
+        ((uint32_t *)dictionary->indexes)[dictionary->index_count++] = index;
+    } else {
+        ((uint8_t *)dictionary->indexes)[dictionary->index_count++] = (uint8_t)index;
+    }
+}
+
+/* The index of a value that is not among the recent ones. */
+static enum ak_rc find(struct maker *maker, uint64_t hash, struct ak_str value, uint32_t *index,
+                       struct ak_err *err)
+{
+    enum ak_rc rc = AK_OK;
+    *index = ak_map_get(&maker->map, hash, &value, same, maker);
+    if (*index == AK_MAP_NONE) {
+        *index = maker->dictionary->count;
+        rc = add_distinct(maker, hash, value, err);
+        if (rc == AK_OK && *index == NARROW_MAX && !maker->is_over) {
+            rc = widen(maker, err);
+        }
     }
     return rc;
+}
+
+static enum ak_rc note(struct maker *maker, struct ak_str value, struct ak_err *err)
+{
+    uint64_t hash = ak_hash64_str(value);
+    struct recent *recent = &maker->recent[hash % RECENT];
+    maker->plain_bytes += value.len + (maker->width ? 0 : 4);
+    if (!recent->index || !ak_str_eq(stored(maker, recent->index - 1), value)) {
+        uint32_t index = 0;
+        enum ak_rc rc = find(maker, hash, value, &index, err);
+        if (rc != AK_OK || maker->is_over) {
+            return rc;
+        }
+        recent->index = index + 1;
+    }
+    put_index(maker->dictionary, recent->index - 1);
+    return AK_OK;
+}
+
+/* The same for numbers, without a call where one is met again. */
+static enum ak_rc note_word(struct maker *maker, const char *at, struct ak_err *err)
+{
+    uint64_t word = 0;
+    if (maker->width == 4) {
+        uint32_t half;
+        memcpy(&half, at, sizeof half);
+        word = half;
+    } else {
+        memcpy(&word, at, sizeof word);
+    }
+    uint64_t hash = ak_mix64(word);
+    struct recent *recent = &maker->recent[hash % RECENT];
+    maker->plain_bytes += maker->width;
+    if (recent->word != word || !recent->index) {
+        uint32_t index = 0;
+        enum ak_rc rc = find(maker, hash, (struct ak_str){at, maker->width}, &index, err);
+        if (rc != AK_OK || maker->is_over) {
+            return rc;
+        }
+        *recent = (struct recent){word, index + 1};
+    }
+    put_index(maker->dictionary, recent->index - 1);
+    return AK_OK;
 }
 
 static enum ak_rc note_row(struct maker *maker, const struct ak_parquet_values *values,
@@ -101,7 +176,7 @@ static enum ak_rc note_row(struct maker *maker, const struct ak_parquet_values *
     if (maker->column->is_list) {
         const char *list = values->row(values->ctx, row);
         for (uint32_t i = 0; i < maker->column->dimension && rc == AK_OK && !maker->is_over; i++) {
-            rc = note(maker, (struct ak_str){list + i * maker->width, maker->width}, err);
+            rc = note_word(maker, list + i * maker->width, err);
         }
         return rc;
     }
@@ -111,8 +186,7 @@ static enum ak_rc note_row(struct maker *maker, const struct ak_parquet_values *
     if (maker->column->type == AK_PARQUET_BYTE_ARRAY || maker->column->type == AK_PARQUET_FIXED) {
         return note(maker, values->bytes[row], err);
     }
-    const char *at = (const char *)values->fixed + row * maker->width;
-    return note(maker, (struct ak_str){at, maker->width}, err);
+    return note_word(maker, (const char *)values->fixed + row * maker->width, err);
 }
 
 static unsigned bits_for(uint32_t count)
@@ -135,7 +209,7 @@ enum ak_rc ak_dictionary_make(const struct ak_parquet_column *column,
     uint64_t most = column->is_list ? rows * column->dimension : rows;
     *dictionary = (struct ak_dictionary){0};
     ak_buf_init(&dictionary->plain, AK_PARQUET_DICT_MAX + 1024);
-    dictionary->indexes = ak_try_alloc((size_t)most * sizeof *dictionary->indexes);
+    dictionary->indexes = ak_try_alloc((size_t)most);
     if (!maker || !dictionary->indexes) {
         ak_free(maker);
         ak_dictionary_release(dictionary);
@@ -143,6 +217,7 @@ enum ak_rc ak_dictionary_make(const struct ak_parquet_column *column,
     }
     maker->column = column;
     maker->dictionary = dictionary;
+    maker->most = most;
     maker->width =
         column->type == AK_PARQUET_FIXED ? column->fixed_len : ak_parquet_width(column->type);
     ak_map_init(&maker->map);

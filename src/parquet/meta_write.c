@@ -4,6 +4,8 @@
 #include "parquet/writer_priv.h"
 #include <string.h>
 
+enum boundary_order { UNORDERED = 0, ASCENDING = 1, DESCENDING = 2 }; /* parquet.thrift's numbers */
+
 #define FORMAT_VERSION 1 /* whatever pages are used: what readers expect */
 
 enum ak_parquet_codec ak_parquet_codec_of(enum ak_codec codec)
@@ -118,7 +120,32 @@ void ak_meta_offset_index(const struct ak_chunk_out *chunk, struct ak_buf *out)
     ak_thrift_end(&t);
 }
 
-void ak_meta_column_index(const struct ak_chunk_out *chunk, struct ak_buf *out)
+/* Do least and greatest values both go up from page to page, or both down? Pages of nulls do not
+ * count. Lets a reader search by halving. */
+static enum boundary_order order_of(const struct ak_parquet_column *column,
+                                    const struct ak_chunk_out *chunk)
+{
+    const struct ak_parquet_bounds *before = NULL;
+    bool up = true;
+    bool down = true;
+    for (size_t i = 0; i < chunk->page_count; i++) {
+        const struct ak_parquet_bounds *now = &chunk->pages[i].bounds;
+        if (!now->is_set) {
+            continue;
+        }
+        if (before) {
+            int min = ak_bound_cmp(column, &before->min, &now->min);
+            int max = ak_bound_cmp(column, &before->max, &now->max);
+            up = up && min <= 0 && max <= 0;
+            down = down && min >= 0 && max >= 0;
+        }
+        before = now;
+    }
+    return up ? ASCENDING : down ? DESCENDING : UNORDERED;
+}
+
+void ak_meta_column_index(const struct ak_parquet_column *column, const struct ak_chunk_out *chunk,
+                          struct ak_buf *out)
 {
     struct ak_thrift t;
     ak_thrift_init(&t, out);
@@ -135,7 +162,7 @@ void ak_meta_column_index(const struct ak_chunk_out *chunk, struct ak_buf *out)
                                                          : bound_str(&bounds->min));
         }
     }
-    ak_thrift_i32(&t, 4, 0); /* unordered */
+    ak_thrift_i32(&t, 4, order_of(column, chunk));
     ak_thrift_list(&t, 5, AK_PARQUET_WIRE_I64, chunk->page_count);
     for (size_t i = 0; i < chunk->page_count; i++) {
         ak_thrift_element_i64(&t, (int64_t)chunk->pages[i].nulls);

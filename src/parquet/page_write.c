@@ -1,8 +1,9 @@
 /* page_write.c — one page: levels, values, compression, checksum, header.
  *
- *   V1   [header][ u32 len, repetition levels │ u32 len, definition levels │ values ]  compressed
- * whole V2   [header][ repetition levels │ definition levels ][ values ]                 values
- * compressed
+ *   V1   [header][ u32 len, repetition levels │ u32 len, definition levels │ values ]
+ *               └──────────────────── compressed in one piece ─────────────────────┘
+ *   V2   [header][ repetition levels │ definition levels ][ values ]
+ *                                                        └ compressed ┘
  *
  * Levels that can only be 0 are left out. The checksum covers the page as stored, without header.
  */
@@ -12,25 +13,24 @@
 #include <string.h>
 
 #define PAGE_MAX ((size_t)1 << 30) /* sizes in headers are i32 */
+#define BUFFER_MAX (PAGE_MAX + (PAGE_MAX >> 2))
 
 void ak_encoder_init(struct ak_encoder *encoder)
 {
     *encoder = (struct ak_encoder){.codec = ak_codec_open()};
-    struct ak_buf *bufs[] = {&encoder->levels, &encoder->values, &encoder->dense, &encoder->scratch,
-                             &encoder->stored};
+    struct ak_buf *bufs[] = {&encoder->values, &encoder->dense, &encoder->scratch, &encoder->head};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++) {
-        ak_buf_init(bufs[i], PAGE_MAX + (PAGE_MAX >> 2));
+        ak_buf_init(bufs[i], BUFFER_MAX);
     }
 }
 
 void ak_encoder_release(struct ak_encoder *encoder)
 {
     ak_codec_close(encoder->codec);
-    ak_buf_release(&encoder->levels);
     ak_buf_release(&encoder->values);
     ak_buf_release(&encoder->dense);
     ak_buf_release(&encoder->scratch);
-    ak_buf_release(&encoder->stored);
+    ak_buf_release(&encoder->head);
 }
 
 /* --- Levels --- */
@@ -133,7 +133,20 @@ static struct dense make_dense(const struct ak_chunk_in *in, const struct ak_pag
     return dense;
 }
 
-/* Straight from the rows into their planes. */
+/* Straight from the rows into the page. */
+static bool put_plain_lists(const struct ak_chunk_in *in, const struct ak_page_out *page,
+                            struct ak_buf *out)
+{
+    size_t list = (size_t)in->column->dimension * ak_parquet_width(in->column->type);
+    char *to = ak_buf_reserve(out, page->rows * list);
+    for (uint64_t i = 0; to && i < page->rows; i++) {
+        memcpy(to + i * list, in->values->row(in->values->ctx, page->first_row + i), list);
+    }
+    out->len += to ? page->rows * list : 0;
+    return to != NULL;
+}
+
+/* And into their planes. */
 static bool put_split_lists(const struct ak_chunk_in *in, const struct ak_page_out *page,
                             struct ak_buf *out)
 {
@@ -210,14 +223,33 @@ static void put_encoded(const struct ak_parquet_column *column, struct dense den
     }
 }
 
+static bool put_indexes(const struct ak_dictionary *dictionary, uint64_t first, size_t count,
+                        struct ak_encoder *encoder, struct ak_buf *out)
+{
+    const uint8_t *narrow = dictionary->indexes;
+    const uint32_t *wide = dictionary->indexes;
+    ak_buf_clear(&encoder->scratch);
+    uint32_t *room = (void *)ak_buf_reserve(&encoder->scratch, count * sizeof *room + 1);
+    if (!room) {
+        return false;
+    }
+    for (size_t i = 0; i < count && !dictionary->is_wide; i++) {
+        room[i] = narrow[first + i];
+    }
+    ak_buf_add_char(out, (char)dictionary->bits);
+    ak_parquet_put_hybrid(out, dictionary->is_wide ? wide + first : room, count, dictionary->bits);
+    return true;
+}
+
 static bool put_values(const struct ak_chunk_in *in, uint64_t values_before,
                        struct ak_encoder *encoder, struct ak_page_out *page, struct ak_buf *out)
 {
     const struct ak_parquet_column *column = in->column;
-    bool split_lists =
-        column->is_list && !in->dictionary && column->encoding == AK_PARQUET_BYTE_STREAM_SPLIT;
-    if (split_lists) {
+    if (column->is_list && !in->dictionary && column->encoding == AK_PARQUET_BYTE_STREAM_SPLIT) {
         return put_split_lists(in, page, out);
+    }
+    if (column->is_list && !in->dictionary && column->encoding == AK_PARQUET_PLAIN) {
+        return put_plain_lists(in, page, out);
     }
     struct dense dense = {.count = (size_t)page->rows * column->dimension};
     if (!column->is_list || !in->dictionary) {
@@ -228,18 +260,15 @@ static bool put_values(const struct ak_chunk_in *in, uint64_t values_before,
         ak_bounds_look(column, dense.p, dense.count, &page->bounds);
     }
     if (in->dictionary) {
-        ak_buf_add_char(out, (char)in->dictionary->bits);
-        ak_parquet_put_hybrid(out, in->dictionary->indexes + values_before, dense.count,
-                              in->dictionary->bits);
-    } else { /* also of none: the DELTA encodings have a head */
-        put_encoded(column, dense, encoder, out);
+        return put_indexes(in->dictionary, values_before, dense.count, encoder, out);
     }
+    put_encoded(column, dense, encoder, out); /* also of none: the DELTA encodings have a head */
     return true;
 }
 
 /* --- Putting it together --- */
 
-/* Compress `raw` behind what `stored` holds; false when that gains nothing (only V2 may say so). */
+/* Compress `raw` behind what `stored` holds. */
 static enum ak_rc compress(const struct ak_page_format *format, struct ak_encoder *encoder,
                            struct ak_str raw, struct ak_buf *stored, struct ak_err *err)
 {
@@ -247,10 +276,6 @@ static enum ak_rc compress(const struct ak_page_format *format, struct ak_encode
     char *to = ak_buf_reserve(stored, bound + 1);
     size_t len = 0;
     if (!to) {
-        return ak_buf_check(stored, err);
-    }
-    if (format->codec == AK_CODEC_NONE) {
-        ak_buf_add_str(stored, raw);
         return ak_buf_check(stored, err);
     }
     enum ak_rc rc =
@@ -274,42 +299,79 @@ static enum ak_rc too_big(const struct ak_chunk_in *in, struct ak_err *err)
                    in->column->name);
 }
 
+/* The page begins behind room for its header, so that both go to the sink in one piece. */
+static bool open_page(struct ak_page_out *page)
+{
+    ak_buf_clear(&page->bytes);
+    if (!ak_buf_reserve(&page->bytes, AK_PARQUET_HEAD_MAX)) {
+        return false;
+    }
+    page->bytes.len = AK_PARQUET_HEAD_MAX;
+    return true;
+}
+
+static struct ak_str stored_of(const struct ak_page_out *page)
+{
+    return ak_str_sub(ak_buf_str(&page->bytes), AK_PARQUET_HEAD_MAX, page->bytes.len);
+}
+
+/* Puts the header right before the page. */
+static enum ak_rc close_page(const struct ak_buf *head, size_t raw_len, struct ak_page_out *page,
+                             struct ak_err *err)
+{
+    enum ak_rc rc = ak_buf_check(head, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    AK_ASSERT(head->len <= AK_PARQUET_HEAD_MAX);
+    page->begin = AK_PARQUET_HEAD_MAX - head->len;
+    memcpy(page->bytes.p + page->begin, head->p, head->len);
+    page->raw_len = (uint32_t)(raw_len + head->len);
+    page->len = (uint32_t)(page->bytes.len - page->begin);
+    return AK_OK;
+}
+
+static enum ak_rc no_memory(const struct ak_chunk_in *in, struct ak_err *err)
+{
+    return ak_fail(err, AK_NOMEM, "a page of column '%s'", in->column->name);
+}
+
+/* What is not compressed is put where it stays; the rest passes through encoder->values. */
 enum ak_rc ak_page_encode(const struct ak_page_format *format, const struct ak_chunk_in *in,
                           uint64_t values_before, struct ak_encoder *encoder,
                           struct ak_page_out *page, struct ak_err *err)
 {
     uint32_t rep_len = 0;
     uint32_t def_len = 0;
-    struct ak_buf *raw = &encoder->values;
-    struct ak_buf *stored = &encoder->stored;
-    ak_buf_clear(raw);
-    ak_buf_clear(stored);
-    ak_buf_clear(&encoder->levels);
+    bool is_compressed = format->codec != AK_CODEC_NONE;
+    struct ak_buf *values = is_compressed ? &encoder->values : &page->bytes;
+    struct ak_buf *levels = format->v2 ? &page->bytes : values;
+    ak_buf_clear(&encoder->values);
     count_nulls(in, page);
     page->bounds.is_set = false;
-    put_levels(in, page, format->v2, format->v2 ? &encoder->levels : raw, &rep_len, &def_len);
-    if (!put_values(in, values_before, encoder, page, raw) || raw->no_memory ||
-        encoder->levels.failed) {
-        return ak_fail(err, AK_NOMEM, "a page of column '%s'", in->column->name);
+    if (!open_page(page)) {
+        return no_memory(in, err);
     }
-    if (raw->failed || raw->len > PAGE_MAX) {
+    put_levels(in, page, format->v2, levels, &rep_len, &def_len);
+    if (!put_values(in, values_before, encoder, page, values) || values->no_memory ||
+        levels->no_memory) {
+        return no_memory(in, err);
+    }
+    size_t raw_len = stored_of(page).len + encoder->values.len;
+    if (values->failed || levels->failed || raw_len > PAGE_MAX) {
         return too_big(in, err);
     }
-    ak_buf_add_str(stored, ak_buf_str(&encoder->levels));
-    enum ak_rc rc =
-        raw->len || !format->v2 ? compress(format, encoder, ak_buf_str(raw), stored, err) : AK_OK;
-    if (rc != AK_OK) {
-        return rc;
+    if (is_compressed && (values->len || !format->v2)) {
+        enum ak_rc rc = compress(format, encoder, ak_buf_str(values), &page->bytes, err);
+        if (rc != AK_OK) {
+            return rc;
+        }
     }
-    uint32_t raw_len = (uint32_t)(raw->len + encoder->levels.len);
-    uint32_t crc = ak_parquet_crc32(0, stored->p, stored->len);
-    ak_buf_clear(&page->bytes);
-    ak_meta_page_header(format, in, page, raw_len, (uint32_t)stored->len, def_len, rep_len, crc,
-                        &page->bytes);
-    page->raw_len = raw_len + (uint32_t)page->bytes.len;
-    ak_buf_add_str(&page->bytes, ak_buf_str(stored));
-    page->len = (uint32_t)page->bytes.len;
-    return ak_buf_check(&page->bytes, err);
+    struct ak_str stored = stored_of(page);
+    ak_buf_clear(&encoder->head);
+    ak_meta_page_header(format, in, page, (uint32_t)raw_len, (uint32_t)stored.len, def_len, rep_len,
+                        ak_parquet_crc32(0, stored.p, stored.len), &encoder->head);
+    return close_page(&encoder->head, raw_len, page, err);
 }
 
 enum ak_rc ak_page_encode_dictionary(const struct ak_page_format *format,
@@ -317,18 +379,23 @@ enum ak_rc ak_page_encode_dictionary(const struct ak_page_format *format,
                                      struct ak_encoder *encoder, struct ak_page_out *page,
                                      struct ak_err *err)
 {
-    struct ak_buf *stored = &encoder->stored;
-    ak_buf_clear(stored);
-    enum ak_rc rc = compress(format, encoder, ak_buf_str(&dictionary->plain), stored, err);
+    struct ak_str raw = ak_buf_str(&dictionary->plain);
+    enum ak_rc rc = AK_OK;
+    if (!open_page(page)) {
+        return ak_fail(err, AK_NOMEM, "a dictionary of %zu bytes", raw.len);
+    }
+    if (format->codec == AK_CODEC_NONE) {
+        ak_buf_add_str(&page->bytes, raw);
+        rc = ak_buf_check(&page->bytes, err);
+    } else {
+        rc = compress(format, encoder, raw, &page->bytes, err);
+    }
     if (rc != AK_OK) {
         return rc;
     }
-    ak_buf_clear(&page->bytes);
-    ak_meta_dictionary_header(dictionary->count, (uint32_t)dictionary->plain.len,
-                              (uint32_t)stored->len, ak_parquet_crc32(0, stored->p, stored->len),
-                              &page->bytes);
-    page->raw_len = (uint32_t)(page->bytes.len + dictionary->plain.len);
-    ak_buf_add_str(&page->bytes, ak_buf_str(stored));
-    page->len = (uint32_t)page->bytes.len;
-    return ak_buf_check(&page->bytes, err);
+    struct ak_str stored = stored_of(page);
+    ak_buf_clear(&encoder->head);
+    ak_meta_dictionary_header(dictionary->count, (uint32_t)raw.len, (uint32_t)stored.len,
+                              ak_parquet_crc32(0, stored.p, stored.len), &encoder->head);
+    return close_page(&encoder->head, raw.len, page, err);
 }

@@ -12,21 +12,26 @@
  * largest change. In place is fine. */
 void ak_bf16_round(const float *in, float *out, size_t n, double *max_error);
 
-/* 256 values for the floats of a row group: equally spaced over all but the farthest part in ten
- * thousand on either side, which are drawn in. */
+/* 256 values for the floats of a row group, from the smallest to the largest of them: half as dense
+ * as equal steps would be, and the other half where the floats are. So no float moves by more than
+ * a 255th of the range, however far out single ones lie, and most move by far less. */
 struct ak_codebook {
-    float values[256];
-    float low;     /* the first value */
-    float inverse; /* steps per unit; 0 when all values are one */
+    float values[256];    /* ascending */
+    float middles[256];   /* middles[i] and above is nearer to values[i + 1]; the last is NaN */
+    uint8_t first[4097];  /* of each 4,096th of the range: the value nearest to its beginning */
+    float low, per_float; /* float x is in part (x - low) · per_float */
 };
-/* `sum`, `sum_sq`… of a first pass decide: feed each row once, then make. */
+
+#define AK_CODEBOOK_BINS (1u << 14)
+/* What the floats are like: feed each row once, then make. Starts as zeros. */
 struct ak_codebook_range {
     uint64_t count;
-    double sum, sum_squares;
     float min, max;
+    uint32_t bins[AK_CODEBOOK_BINS]; /* by sign, exponent and five bits of mantissa, ascending */
 };
+/* What is not finite is left out. */
 void ak_codebook_look(struct ak_codebook_range *range, const float *in, size_t n);
 void ak_codebook_make(const struct ak_codebook_range *range, struct ak_codebook *book);
-/* Each float to the nearest value of the book. */
+/* Each float to the nearest value of the book. In place is fine. */
 void ak_codebook_round(const struct ak_codebook *book, const float *in, float *out, size_t n,
                        double *max_error);

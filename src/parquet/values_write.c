@@ -3,6 +3,9 @@
 #include "parquet/thrift_write.h"
 #include "simd/simd.h"
 #include <string.h>
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 size_t ak_parquet_width(enum ak_parquet_type type)
 {
@@ -23,35 +26,43 @@ size_t ak_parquet_width(enum ak_parquet_type type)
     return 0;
 }
 
-/* --- Bits --- */
+/* --- Bits: into room that was reserved for all of them --- */
 
 struct packer {
-    struct ak_buf *out;
+    uint8_t *at;
     uint64_t bits;
     unsigned filled; /* < 8 between values */
 };
 
-static void pack(struct packer *p, uint64_t value, unsigned bits)
+/* Room for `count` values of `bits`, and what a store of eight bytes may touch behind them. */
+static struct packer pack_begin(struct ak_buf *out, size_t count, unsigned bits)
 {
-    while (bits > 0) {
-        unsigned take = bits < 32 ? bits : 32; /* filled < 8, so 40 bits at most are in use */
-        p->bits |= (value & ((UINT64_C(1) << take) - 1)) << p->filled;
-        p->filled += take;
-        while (p->filled >= 8) {
-            ak_buf_add_char(p->out, (char)p->bits);
-            p->bits >>= 8;
-            p->filled -= 8;
-        }
-        value = take < 64 ? value >> take : 0;
-        bits -= take;
+    size_t len = (count * bits + 7) / 8;
+    struct packer packer = {.at = (uint8_t *)ak_buf_reserve(out, len + 8)};
+    if (packer.at) {
+        out->len += len;
     }
+    return packer;
 }
 
-static void pack_end(struct packer *p)
+static void pack_low(struct packer *p, uint64_t value, unsigned bits) /* bits ≤ 32 */
 {
-    if (p->filled) {
-        ak_buf_add_char(p->out, (char)p->bits);
+    p->bits |= (value & ((UINT64_C(1) << bits) - 1)) << p->filled;
+    memcpy(p->at, &p->bits, sizeof p->bits);
+    p->filled += bits;
+    p->at += p->filled / 8;
+    p->bits >>= p->filled & ~7u;
+    p->filled &= 7;
+}
+
+static void pack(struct packer *p, uint64_t value, unsigned bits)
+{
+    if (bits > 32) {
+        pack_low(p, value, 32);
+        value >>= 32;
+        bits -= 32;
     }
+    pack_low(p, value, bits);
 }
 
 /* --- RLE / bit-packing hybrid --- */
@@ -67,16 +78,15 @@ void ak_parquet_put_run(struct ak_buf *out, uint64_t count, uint32_t value, unsi
 /* Literals in groups of eight; the last is filled up with zeros. */
 static void put_literals(struct ak_buf *out, const uint32_t *values, size_t count, unsigned bits)
 {
-    struct packer packer = {.out = out};
     size_t groups = (count + 7) / 8;
     if (count == 0) {
         return;
     }
     ak_parquet_put_varint(out, (uint64_t)groups << 1 | 1);
-    for (size_t i = 0; i < groups * 8; i++) {
-        pack(&packer, i < count ? values[i] : 0, bits);
+    struct packer packer = pack_begin(out, groups * 8, bits);
+    for (size_t i = 0; packer.at && i < groups * 8; i++) {
+        pack_low(&packer, i < count ? values[i] : 0, bits);
     }
-    pack_end(&packer);
 }
 
 void ak_parquet_put_hybrid(struct ak_buf *out, const uint32_t *values, size_t count, unsigned bits)
@@ -115,11 +125,10 @@ void ak_parquet_put_list_levels(struct ak_buf *out, uint64_t rows, uint32_t dime
 
 void ak_parquet_put_bools(struct ak_buf *out, const uint8_t *values, size_t count)
 {
-    struct packer packer = {.out = out};
-    for (size_t i = 0; i < count; i++) {
-        pack(&packer, values[i] != 0, 1);
+    struct packer packer = pack_begin(out, count, 1);
+    for (size_t i = 0; packer.at && i < count; i++) {
+        pack_low(&packer, values[i] != 0, 1);
     }
-    pack_end(&packer);
 }
 
 void ak_parquet_put_bools_rle(struct ak_buf *out, const uint8_t *values, size_t count)
@@ -165,7 +174,6 @@ static unsigned bits_of(uint64_t value)
 /* deltas[0..count), differences to the one before; arithmetic wraps, as the format wants it. */
 static void put_block(struct ak_buf *out, const int64_t *deltas, size_t count, bool is_32)
 {
-    struct packer packer = {.out = out};
     unsigned widths[MINIBLOCKS] = {0};
     int64_t least = deltas[0];
     for (size_t i = 1; i < count; i++) {
@@ -182,11 +190,11 @@ static void put_block(struct ak_buf *out, const int64_t *deltas, size_t count, b
         ak_buf_add_char(out, (char)widths[m]);
     }
     for (size_t m = 0; m < MINIBLOCKS && m * MINIBLOCK < count; m++) {
-        for (size_t i = m * MINIBLOCK; i < (m + 1) * MINIBLOCK; i++) {
+        struct packer packer = pack_begin(out, MINIBLOCK, widths[m]);
+        for (size_t i = m * MINIBLOCK; packer.at && i < (m + 1) * MINIBLOCK; i++) {
             pack(&packer, i < count ? (uint64_t)deltas[i] - (uint64_t)least : 0, widths[m]);
         }
     }
-    pack_end(&packer);
 }
 
 static void put_delta_head(struct ak_buf *out, size_t count, int64_t first)
@@ -266,6 +274,14 @@ void ak_parquet_split(const void *in, size_t count, size_t width, uint8_t *out, 
         from += whole * 4;
         out += whole;
         count -= whole;
+    }
+#elif defined(__aarch64__)
+    for (; width == 4 && count >= 16; from += 64, out += 16, count -= 16) {
+        uint8x16x4_t planes = vld4q_u8(from);
+        vst1q_u8(out, planes.val[0]);
+        vst1q_u8(out + plane, planes.val[1]);
+        vst1q_u8(out + 2 * plane, planes.val[2]);
+        vst1q_u8(out + 3 * plane, planes.val[3]);
     }
 #endif
     for (size_t b = 0; b < width; b++) {

@@ -6,7 +6,8 @@
  * A column is cut into pages of whole rows. Threads of the pool, and the calling one, take pages by
  * a counter and encode each into memory of its own; the calling thread hands them to the sink in
  * order as they become ready. So bytes do not depend on who encoded what, and one slow page does
- * not keep the others waiting.
+ * not keep the others waiting. Nobody encodes a page more than `ahead` behind the one that the sink
+ * gets next: that bounds the memory when the sink is slow.
  */
 #include "base/mem.h"
 #include "parquet/values_write.h"
@@ -16,9 +17,12 @@
 #define PAGE_BYTES ((size_t)1 << 20)
 #define PAGE_ROWS_MAX (1u << 20)
 #define GROUPS_MAX 32767u /* the ordinal of a group is an i16 */
-#define COLUMNS_MAX 1000u
 #define PAIRS_MAX 1000u
 #define FOOTER_MAX ((size_t)1 << 30)
+#define HELPERS_MAX 7u /* of the pool, at a time: with page_bytes of 1 MiB some 40 MiB in all */
+#define BUFFER_MAX ((size_t)5 << 28) /* a page of 1 GiB that does not compress */
+#define SPARE_BYTES 65536u
+#define AHEAD_MAX (2 * (HELPERS_MAX + 1))
 
 struct ak_parquet_writer {
     struct ak_parquet_sink sink;
@@ -38,68 +42,13 @@ struct ak_parquet_writer {
     bool failed;
     struct ak_meta_pair *pairs;
     size_t pair_count;
-    struct ak_mutex lock; /* the encoders */
+    struct ak_mutex lock; /* all below */
     struct ak_encoder *encoders;
+    struct ak_buf spares[AHEAD_MAX]; /* memory of pages that were sent */
+    size_t spare_count;
 };
 
 /* --- Opening --- */
-
-static bool encoding_fits(const struct ak_parquet_column *column)
-{
-    enum ak_parquet_type type = column->type;
-    switch (column->encoding) {
-    case AK_PARQUET_PLAIN:
-        return true;
-    case AK_PARQUET_RLE:
-        return type == AK_PARQUET_BOOLEAN;
-    case AK_PARQUET_BYTE_STREAM_SPLIT:
-        return type == AK_PARQUET_FLOAT || type == AK_PARQUET_DOUBLE;
-    case AK_PARQUET_DELTA_BINARY_PACKED:
-        return type == AK_PARQUET_INT32 || type == AK_PARQUET_INT64;
-    case AK_PARQUET_DELTA_LENGTH_BYTE_ARRAY:
-    case AK_PARQUET_DELTA_BYTE_ARRAY:
-        return type == AK_PARQUET_BYTE_ARRAY;
-    case AK_PARQUET_PLAIN_DICTIONARY:
-    case AK_PARQUET_BIT_PACKED:
-    case AK_PARQUET_RLE_DICTIONARY:
-        break;
-    }
-    return false;
-}
-
-static enum ak_rc check_column(const struct ak_parquet_column *columns, size_t at,
-                               struct ak_err *err)
-{
-    const struct ak_parquet_column *column = &columns[at];
-    if (!column->name || !*column->name || !ak_utf8_is_valid(ak_str_of(column->name))) {
-        return ak_fail(err, AK_INVALID, "column %zu needs a name in UTF-8", at);
-    }
-    for (size_t i = 0; i < at; i++) {
-        if (strcmp(columns[i].name, column->name) == 0) {
-            return ak_fail(err, AK_INVALID, "two columns are called '%s'", column->name);
-        }
-    }
-    if ((unsigned)column->type > AK_PARQUET_FIXED || column->type == AK_PARQUET_INT96) {
-        return ak_fail(err, AK_INVALID, "column '%s': type %d is not written", column->name,
-                       (int)column->type);
-    }
-    if (!encoding_fits(column) || (column->has_dictionary && column->type == AK_PARQUET_BOOLEAN)) {
-        return ak_fail(err, AK_INVALID, "column '%s': encoding %d does not go with its type",
-                       column->name, (int)column->encoding);
-    }
-    if (column->is_list &&
-        (column->is_optional || column->dimension < 1 || ak_parquet_width(column->type) < 4)) {
-        return ak_fail(err, AK_INVALID,
-                       "column '%s': a list has a length, numbers as elements, and is required",
-                       column->name);
-    }
-    if (column->type == AK_PARQUET_FIXED &&
-        (column->fixed_len < 1 || column->fixed_len > 1u << 20)) {
-        return ak_fail(err, AK_INVALID, "column '%s': fixed values of %u bytes", column->name,
-                       column->fixed_len);
-    }
-    return AK_OK;
-}
 
 static enum ak_rc send(struct ak_parquet_writer *writer, const void *p, size_t len,
                        struct ak_err *err)
@@ -115,14 +64,9 @@ enum ak_rc ak_parquet_create(const struct ak_parquet_sink *sink,
                              const struct ak_parquet_write_options *options,
                              struct ak_parquet_writer **out, struct ak_err *err)
 {
-    if (count < 1 || count > COLUMNS_MAX) {
-        return ak_fail(err, AK_INVALID, "%zu columns; allowed are 1 to %u", count, COLUMNS_MAX);
-    }
-    for (size_t i = 0; i < count; i++) {
-        enum ak_rc rc = check_column(columns, i, err);
-        if (rc != AK_OK) {
-            return rc;
-        }
+    enum ak_rc rc = ak_columns_check(columns, count, err);
+    if (rc != AK_OK) {
+        return rc;
     }
     const char *created_by =
         options->created_by ? options->created_by : "akidb version " AKIDB_VERSION;
@@ -137,7 +81,7 @@ enum ak_rc ak_parquet_create(const struct ak_parquet_sink *sink,
     writer->created_by = ak_strdup_n(created_by, strlen(created_by));
     writer->pool = options->pool;
     ak_mutex_init(&writer->lock, AK_RANK_LEAF, "parquet encoders");
-    enum ak_rc rc = send(writer, AK_PARQUET_MAGIC, AK_PARQUET_MAGIC_LEN, err);
+    rc = send(writer, AK_PARQUET_MAGIC, AK_PARQUET_MAGIC_LEN, err);
     if (rc != AK_OK) {
         ak_parquet_abandon(writer);
         return rc;
@@ -188,6 +132,29 @@ static void put_encoder(struct ak_parquet_writer *writer, struct ak_encoder *enc
     ak_mutex_unlock(&writer->lock);
 }
 
+static struct ak_buf take_spare(struct ak_parquet_writer *writer)
+{
+    struct ak_buf buf;
+    ak_buf_init(&buf, BUFFER_MAX);
+    ak_mutex_lock(&writer->lock);
+    if (writer->spare_count) {
+        buf = writer->spares[--writer->spare_count];
+    }
+    ak_mutex_unlock(&writer->lock);
+    return buf;
+}
+
+static void put_spare(struct ak_parquet_writer *writer, struct ak_buf *buf)
+{
+    ak_mutex_lock(&writer->lock);
+    if (buf->cap <= 2 * writer->page_bytes + SPARE_BYTES && writer->spare_count < AHEAD_MAX) {
+        writer->spares[writer->spare_count++] = *buf;
+        ak_buf_init(buf, BUFFER_MAX);
+    }
+    ak_mutex_unlock(&writer->lock);
+    ak_buf_release(buf);
+}
+
 /* --- A chunk: pages by several threads --- */
 
 struct chunk_job {
@@ -198,7 +165,9 @@ struct chunk_job {
     size_t count;
     struct ak_mutex lock; /* all below */
     struct ak_cond moved;
-    size_t next;   /* first page that nobody has taken */
+    size_t next; /* first page that nobody has taken */
+    size_t sent; /* pages that the sink has, or gets just now */
+    size_t ahead;
     bool *is_done; /* [count] */
     size_t busy;   /* pages being encoded */
     size_t refs;   /* the caller, and the pool's jobs that have not ended */
@@ -219,10 +188,16 @@ static void unref(struct chunk_job *job)
     }
 }
 
-/* Lock held; encodes one page with the lock given up meanwhile. false: none is left. */
+static bool is_over(const struct chunk_job *job)
+{
+    return job->next >= job->count || job->rc != AK_OK;
+}
+
+/* Lock held; encodes one page with the lock given up meanwhile. false: there is none to encode now.
+ */
 static bool encode_next(struct chunk_job *job)
 {
-    if (job->next >= job->count || job->rc != AK_OK) {
+    if (is_over(job) || job->next >= job->sent + job->ahead) {
         return false;
     }
     size_t at = job->next++;
@@ -230,6 +205,7 @@ static bool encode_next(struct chunk_job *job)
     job->busy++;
     ak_mutex_unlock(&job->lock);
     struct ak_encoder *encoder = take_encoder(job->writer);
+    job->pages[at].bytes = take_spare(job->writer);
     enum ak_rc rc = ak_page_encode(&job->writer->format, &job->in, job->values_before[at], encoder,
                                    &job->pages[at], &err);
     put_encoder(job->writer, encoder);
@@ -248,7 +224,10 @@ static void help(void *arg)
 {
     struct chunk_job *job = arg;
     ak_mutex_lock(&job->lock);
-    while (encode_next(job)) {
+    while (!is_over(job)) {
+        if (!encode_next(job)) {
+            ak_cond_wait(&job->moved, &job->lock);
+        }
     }
     ak_mutex_unlock(&job->lock);
     unref(job);
@@ -258,10 +237,11 @@ static void ask_for_help(struct chunk_job *job)
 {
     struct ak_pool *pool = job->writer->pool;
     unsigned wanted = pool && job->count > 1 ? ak_pool_threads(pool) : 0;
+    wanted = wanted < HELPERS_MAX ? wanted : HELPERS_MAX;
     wanted = wanted < job->count - 1 ? wanted : (unsigned)(job->count - 1);
+    job->ahead = 2 * ((size_t)wanted + 1);
     for (unsigned i = 0; i < wanted; i++) {
-        job->refs++; /* nobody else knows the job yet, or all who do hold a reference of their own
-                      */
+        job->refs++; /* who knows the job already holds a reference of its own */
         ak_mutex_unlock(&job->lock);
         enum ak_rc rc = ak_pool_submit(pool, help, job, NULL);
         ak_mutex_lock(&job->lock);
@@ -278,22 +258,23 @@ static enum ak_rc send_page(struct ak_parquet_writer *writer, struct ak_page_out
     page->at = writer->at;
     chunk->compressed += page->len;
     chunk->uncompressed += page->raw_len;
-    enum ak_rc rc = send(writer, page->bytes.p, page->bytes.len, err);
-    ak_buf_release(&page->bytes);
+    enum ak_rc rc = send(writer, page->bytes.p + page->begin, page->len, err);
+    put_spare(writer, &page->bytes);
     return rc;
 }
 
 /* Encode what nobody else does, send what is ready, in order. */
 static enum ak_rc run_chunk(struct chunk_job *job, struct ak_chunk_out *chunk, struct ak_err *err)
 {
-    size_t sent = 0;
     enum ak_rc rc = AK_OK;
     ak_mutex_lock(&job->lock);
     ask_for_help(job);
-    while (rc == AK_OK && sent < job->count && job->rc == AK_OK) {
-        if (job->is_done[sent]) {
+    while (rc == AK_OK && job->sent < job->count && job->rc == AK_OK) {
+        if (job->is_done[job->sent]) {
+            struct ak_page_out *page = &job->pages[job->sent++];
+            ak_cond_broadcast(&job->moved);
             ak_mutex_unlock(&job->lock);
-            rc = send_page(job->writer, &job->pages[sent++], chunk, err);
+            rc = send_page(job->writer, page, chunk, err);
             ak_mutex_lock(&job->lock);
         } else if (!encode_next(job)) {
             ak_cond_wait(&job->moved, &job->lock);
@@ -302,7 +283,8 @@ static enum ak_rc run_chunk(struct chunk_job *job, struct ak_chunk_out *chunk, s
     if (rc == AK_OK && job->rc != AK_OK) {
         rc = ak_fail(err, job->rc, "%s", job->err.text);
     }
-    job->next = job->count; /* who comes late finds nothing to do */
+    job->next = job->count; /* who comes late, or waits, finds nothing to do */
+    ak_cond_broadcast(&job->moved);
     while (job->busy > 0) {
         ak_cond_wait(&job->moved, &job->lock);
     }
@@ -374,6 +356,7 @@ static enum ak_rc put_dictionary(struct ak_parquet_writer *writer, const struct 
 {
     struct ak_page_out page = {0};
     struct ak_encoder *encoder = take_encoder(writer);
+    page.bytes = take_spare(writer);
     enum ak_rc rc = ak_page_encode_dictionary(&writer->format, in->dictionary, encoder, &page, err);
     put_encoder(writer, encoder);
     if (rc == AK_OK) {
@@ -421,12 +404,18 @@ static enum ak_rc put_pages(struct ak_parquet_writer *writer, const struct ak_ch
     enum ak_rc rc = run_chunk(job, chunk, err);
     unref(job);
     ak_free(before);
+    bool is_unbounded = false;
     for (size_t i = 0; i < chunk->page_count; i++) {
         struct ak_page_out *page = &chunk->pages[i];
         ak_buf_release(&page->bytes);
         chunk->nulls += page->nulls;
         ak_bounds_merge(in->column, &page->bounds, &chunk->bounds);
+        /* Bytes that have no upper bound of the length kept; without numbers it is NaN, which
+         * bounds do not count. */
+        is_unbounded |= ak_parquet_width(in->column->type) == 0 && !page->bounds.is_set &&
+                        page->nulls < page->rows;
     }
+    chunk->bounds.is_set &= !is_unbounded;
     return rc;
 }
 
@@ -542,7 +531,11 @@ static enum ak_rc put_page_index(struct ak_parquet_writer *writer, bool offsets,
             continue;
         }
         ak_buf_clear(buf);
-        (offsets ? ak_meta_offset_index : ak_meta_column_index)(chunk, buf);
+        if (offsets) {
+            ak_meta_offset_index(chunk, buf);
+        } else {
+            ak_meta_column_index(&writer->columns[column], chunk, buf);
+        }
         rc = ak_buf_check(buf, err);
         *(offsets ? &chunk->offset_index_at : &chunk->column_index_at) = writer->at;
         *(offsets ? &chunk->offset_index_len : &chunk->column_index_len) = (uint32_t)buf->len;
@@ -618,6 +611,9 @@ void ak_parquet_abandon(struct ak_parquet_writer *writer)
         writer->encoders = encoder->next;
         ak_encoder_release(encoder);
         ak_free(encoder);
+    }
+    while (writer->spare_count) {
+        ak_buf_release(&writer->spares[--writer->spare_count]);
     }
     ak_mutex_release(&writer->lock);
     ak_free(writer->groups);

@@ -10,8 +10,9 @@
  * ak_parquet_finish() is no Parquet file.
  *
  * Threads: a writer belongs to one thread; with a pool its pages are encoded on the pool's threads
- * and this one. Memory: a row group's column chunk in encoded form, and three pages a thread.
- * Source: apache/parquet-format, parquet.thrift, Encodings.md.
+ * and this one. Memory: two pages a thread that encodes (at most eight do) and two that wait for
+ * the sink; no more than 64 MiB with pages of 1 MiB. Source: apache/parquet-format, parquet.thrift,
+ * Encodings.md.
  */
 #pragma once
 #include "base/pool.h"

@@ -6,6 +6,8 @@
 
 #define AK_PARQUET_BOUND_MAX 64 /* bytes of a string that statistics keep */
 
+#define AK_PARQUET_HEAD_MAX 96 /* bytes of a page header: they are 62 at most */
+
 /* The least or greatest value of a page or chunk, as PLAIN has it (byte arrays without length). */
 struct ak_parquet_bound {
     bool is_exact;
@@ -22,15 +24,17 @@ struct ak_page_out {
     uint64_t rows;
     uint64_t nulls;
     struct ak_parquet_bounds bounds;
-    struct ak_buf bytes; /* header and page as stored */
-    uint32_t raw_len;    /* the same uncompressed */
-    uint64_t at;         /* in the file, once it is with the sink */
+    struct ak_buf bytes; /* from `begin`: header and page as stored */
+    size_t begin;
+    uint32_t raw_len; /* both, uncompressed */
+    uint64_t at;      /* in the file, once it is with the sink */
     uint32_t len;
 };
 
 /* A dictionary of one chunk. */
 struct ak_dictionary {
-    uint32_t *indexes; /* per value that is not null, in order */
+    void *indexes; /* per value that is not null, in order: u8, or u32 when they are many */
+    bool is_wide;  /* u32 */
     uint64_t index_count;
     struct ak_buf plain; /* the distinct values, PLAIN */
     uint32_t count;
@@ -45,7 +49,7 @@ struct ak_chunk_in { /* one column of the row group as it came */
 
 struct ak_encoder { /* the memory of one thread that encodes */
     struct ak_codec_context *codec;
-    struct ak_buf levels, values, dense, scratch, stored;
+    struct ak_buf values, dense, scratch, head;
     struct ak_encoder *next; /* free list */
 };
 
@@ -56,7 +60,8 @@ struct ak_page_format {
 };
 
 /* page_write.c: rows [page->first_row, + page->rows), before which the chunk has `values_before`
- * values that are not null. Fills in the rest of *page. */
+ * values that are not null. Fills in the rest of *page; page->bytes is cleared first, what memory
+ * it has is used. */
 AK_MUST enum ak_rc ak_page_encode(const struct ak_page_format *format, const struct ak_chunk_in *in,
                                   uint64_t values_before, struct ak_encoder *encoder,
                                   struct ak_page_out *page, struct ak_err *err);
@@ -67,10 +72,17 @@ AK_MUST enum ak_rc ak_page_encode_dictionary(const struct ak_page_format *format
 void ak_encoder_init(struct ak_encoder *encoder);
 void ak_encoder_release(struct ak_encoder *encoder);
 
+/* columns_write.c: AK_INVALID names the column and what does not go together. */
+AK_MUST enum ak_rc ak_columns_check(const struct ak_parquet_column *columns, size_t count,
+                                    struct ak_err *err);
+
 /* bounds_write.c */
 /* Of values[0..count), none of them null, as the type compares. */
 void ak_bounds_look(const struct ak_parquet_column *column, const void *values, size_t count,
                     struct ak_parquet_bounds *bounds);
+/* Below, equal or above 0, as the type compares. */
+int ak_bound_cmp(const struct ak_parquet_column *column, const struct ak_parquet_bound *a,
+                 const struct ak_parquet_bound *b);
 void ak_bounds_merge(const struct ak_parquet_column *column, const struct ak_parquet_bounds *page,
                      struct ak_parquet_bounds *chunk);
 
@@ -108,7 +120,8 @@ void ak_meta_page_header(const struct ak_page_format *format, const struct ak_ch
 void ak_meta_dictionary_header(uint32_t count, uint32_t raw, uint32_t stored, uint32_t crc,
                                struct ak_buf *out);
 void ak_meta_offset_index(const struct ak_chunk_out *chunk, struct ak_buf *out);
-void ak_meta_column_index(const struct ak_chunk_out *chunk, struct ak_buf *out);
+void ak_meta_column_index(const struct ak_parquet_column *column, const struct ak_chunk_out *chunk,
+                          struct ak_buf *out);
 struct ak_meta_pair {
     char *key, *value;
     size_t key_len, value_len;

@@ -99,40 +99,87 @@ TEST(quantise, bfloat16_is_the_nearest_and_its_error_is_told)
     CHECK(isinf(out[0]) && isfinite(out[1]));
 }
 
-TEST(quantise, a_codebook_has_256_values_and_draws_in_what_is_far_out)
+/* Rounds in[0..n) by a book of its own and holds each float against every value of the book. */
+static double check_book(const float *in, size_t n, float *out)
 {
-    enum { N = 20000 };
-    static float in[N];
-    static float out[N];
-    struct ak_rand rand;
-    struct ak_codebook_range range = {0};
+    static struct ak_codebook_range range;
     struct ak_codebook book;
     double error = 0;
-    ak_rand_seed(&rand, 3);
-    for (int i = 0; i < N; i++) {
-        in[i] = (float)ak_rand_normal(&rand);
-    }
-    in[0] = 100.0f;
-    ak_codebook_look(&range, in, N);
+    double most = 0;
+    range = (struct ak_codebook_range){0};
+    ak_codebook_look(&range, in, n);
     ak_codebook_make(&range, &book);
-    ak_codebook_round(&book, in, out, N, &error);
-    CHECK(error > 90.0 && out[0] < 10.0f);
-    double sum = 0;
-    for (int i = 1; i < N; i++) {
-        bool is_of_book = false;
+    ak_codebook_round(&book, in, out, n, &error);
+    for (size_t i = 0; i < n; i++) {
+        double best = INFINITY;
         for (int v = 0; v < 256; v++) {
-            is_of_book |= out[i] <= book.values[v] && out[i] >= book.values[v];
+            best = fmin(best, fabs((double)book.values[v] - (double)in[i]));
+            CHECK(v == 0 || book.values[v] >= book.values[v - 1]);
         }
-        CHECK(is_of_book);
+        double moved = fabs((double)out[i] - (double)in[i]);
+        CHECK(moved <= best * 1.001 + 1e-12); /* middles are rounded to floats */
+        most = fmax(most, moved);
+    }
+    CHECK(error >= most && error <= most);
+    return error;
+}
+
+enum { FLOATS = 20000 };
+
+static double mean_error(const float *in, const float *out)
+{
+    double sum = 0;
+    for (int i = 1; i < FLOATS; i++) {
         sum += fabs((double)out[i] - (double)in[i]);
     }
-    CHECK(sum / N < 0.02);
+    return sum / FLOATS;
+}
+
+TEST(quantise, a_codebook_moves_no_float_far_and_most_of_them_hardly)
+{
+    static float in[FLOATS];
+    static float out[FLOATS];
+    struct ak_rand rand;
+    ak_rand_seed(&rand, 3);
+    for (int i = 0; i < FLOATS; i++) {
+        in[i] = (float)ak_rand_normal(&rand);
+    }
+    CHECK(check_book(in, FLOATS, out) < 8.0 / 255);
+    CHECK(mean_error(in, out) < 0.009);
+    in[0] = 100.0f; /* equal steps would be 0.4 wide, and a mean error of 0.1 */
+    CHECK(check_book(in, FLOATS, out) < 104.0 / 255);
+    CHECK(out[0] >= 100.0f && out[0] <= 100.0f);
+    CHECK(mean_error(in, out) < 0.02);
+    for (int i = 0; i < FLOATS; i++) { /* evenly spread: as equal steps */
+        in[i] = (float)ak_rand_unit(&rand) * 2 - 1;
+    }
+    CHECK(check_book(in, FLOATS, out) < 1.5 / 255);
+}
+
+TEST(quantise, a_codebook_of_odd_floats_holds)
+{
+    float out[8];
     const float same[3] = {0.5f, 0.5f, 0.5f};
-    range = (struct ak_codebook_range){0};
-    ak_codebook_look(&range, same, 3);
+    CHECK(check_book(same, 3, out) <= 0.0);
+    const float zeros[2] = {0.0f, -0.0f};
+    CHECK(check_book(zeros, 2, out) <= 0.0);
+    const float far[5] = {-3e38f, 3e38f, 1e-45f, 0.0f, 1.0f};
+    CHECK(check_book(far, 5, out) < 6e38 / 255);
+    CHECK(out[0] <= -3e38f && out[1] >= 3e38f);
+    const float tiny[3] = {1e-45f, 3e-45f, 0.0f};
+    CHECK(check_book(tiny, 3, out) < 2e-45);
+    const float odd[4] = {NAN, INFINITY, 1.0f, 2.0f};
+    static struct ak_codebook_range range;
+    struct ak_codebook book;
+    double error = 0;
+    ak_codebook_look(&range, odd, 4);
     ak_codebook_make(&range, &book);
-    ak_codebook_round(&book, same, out, 3, &error);
-    CHECK(out[0] >= 0.5f && out[0] <= 0.5f);
+    CHECK_INT(range.count, 2);
+    ak_codebook_round(&book, odd, out, 4, &error);
+    CHECK(out[2] <= 1.0f && out[3] >= 2.0f && isfinite(out[0]) && isfinite(out[1]));
+    range = (struct ak_codebook_range){0}; /* nothing looked at: nothing to go by, and no harm */
+    ak_codebook_make(&range, &book);
+    CHECK(book.values[0] <= 0.0f && book.values[255] >= 0.0f);
 }
 
 /* --- Files into memory --- */
