@@ -22,7 +22,9 @@ enum ak_rc ak_metadata_read(struct ak_str text, struct ak_arena *arena, struct a
     struct ak_buf out;
     ak_buf_init(&out, AK_METADATA_MAX);
     ak_json_put_compact(&out, raw);
-    if (out.failed) {
+    if (out.failed && out.no_memory) {
+        rc = ak_fail(err, AK_NOMEM, "no memory for metadata");
+    } else if (out.failed) {
         rc = ak_fail(err, AK_TOO_BIG, "metadata is larger than %u bytes", AK_METADATA_MAX);
     } else {
         struct ak_str kept = ak_arena_str(arena, ak_buf_str(&out));

@@ -51,7 +51,7 @@ static void begin_page_header(struct ak_thrift *t, enum ak_parquet_page_type typ
 {
     int32_t signed_crc;
     memcpy(&signed_crc, &crc, sizeof crc);
-    ak_thrift_i32(t, 1, type);
+    ak_thrift_i32(t, 1, (int32_t)type);
     ak_thrift_i32(t, 2, (int32_t)raw);
     ak_thrift_i32(t, 3, (int32_t)stored);
     ak_thrift_i32(t, 4, signed_crc);
@@ -73,14 +73,14 @@ void ak_meta_page_header(const struct ak_page_format *format, const struct ak_ch
         ak_thrift_i32(&t, 1, values);
         ak_thrift_i32(&t, 2, (int32_t)page->nulls);
         ak_thrift_i32(&t, 3, (int32_t)page->rows);
-        ak_thrift_i32(&t, 4, encoding);
+        ak_thrift_i32(&t, 4, (int32_t)encoding);
         ak_thrift_i32(&t, 5, (int32_t)def_len);
         ak_thrift_i32(&t, 6, (int32_t)rep_len);
         ak_thrift_bool(&t, 7, format->codec != AK_CODEC_NONE && stored > def_len + rep_len);
     } else {
         ak_thrift_struct(&t, 5);
         ak_thrift_i32(&t, 1, values);
-        ak_thrift_i32(&t, 2, encoding);
+        ak_thrift_i32(&t, 2, (int32_t)encoding);
         ak_thrift_i32(&t, 3, AK_PARQUET_RLE);
         ak_thrift_i32(&t, 4, AK_PARQUET_RLE);
     }
@@ -280,7 +280,7 @@ static void put_group_element(struct ak_thrift *t, const char *name, int repetit
 {
     ak_thrift_element_struct(t);
     if (repetition >= 0) {
-        ak_thrift_i32(t, 3, repetition);
+        ak_thrift_i32(t, 3, (int32_t)repetition);
     }
     ak_thrift_binary(t, 4, ak_str_of(name));
     ak_thrift_i32(t, 5, children);
@@ -298,11 +298,11 @@ static void put_leaf_element(struct ak_thrift *t, const struct ak_parquet_column
 {
     int converted = converted_of(&column->meaning);
     ak_thrift_element_struct(t);
-    ak_thrift_i32(t, 1, column->type);
+    ak_thrift_i32(t, 1, (int32_t)column->type);
     if (column->type == AK_PARQUET_FIXED) {
         ak_thrift_i32(t, 2, (int32_t)column->fixed_len);
     }
-    ak_thrift_i32(t, 3, repetition);
+    ak_thrift_i32(t, 3, (int32_t)repetition);
     ak_thrift_binary(t, 4, ak_str_of(name));
     if (converted >= 0) {
         ak_thrift_i32(t, 6, converted);
@@ -345,8 +345,8 @@ static void put_encoding_stats(struct ak_thrift *t, enum ak_parquet_page_type ty
                                enum ak_parquet_encoding encoding, size_t count)
 {
     ak_thrift_element_struct(t);
-    ak_thrift_i32(t, 1, type);
-    ak_thrift_i32(t, 2, encoding);
+    ak_thrift_i32(t, 1, (int32_t)type);
+    ak_thrift_i32(t, 2, (int32_t)encoding);
     ak_thrift_i32(t, 3, (int32_t)count);
     ak_thrift_end(t);
 }
@@ -359,12 +359,12 @@ static void put_column_meta(struct ak_thrift *t, const struct ak_meta_file *file
     bool has_levels = column->is_list || column->is_optional;
     bool has_rle = has_levels && encoding != AK_PARQUET_RLE;
     ak_thrift_struct(t, 3);
-    ak_thrift_i32(t, 1, column->type);
+    ak_thrift_i32(t, 1, (int32_t)column->type);
     ak_thrift_list(t, 2, AK_PARQUET_WIRE_I32, 1u + has_rle + chunk->has_dictionary);
     if (chunk->has_dictionary) {
         ak_thrift_element_i32(t, AK_PARQUET_PLAIN);
     }
-    ak_thrift_element_i32(t, encoding);
+    ak_thrift_element_i32(t, (int32_t)encoding);
     if (has_rle) {
         ak_thrift_element_i32(t, AK_PARQUET_RLE);
     }

@@ -32,6 +32,7 @@ struct json_reader {
     uint64_t content; /* as the object says */
     bool has_content;
     bool has_documents;
+    bool no_memory;
 };
 
 static uint64_t place(const struct json_reader *r)
@@ -201,9 +202,7 @@ static void read_external_id(struct json_reader *r, struct ak_json *in, struct a
         return;
     }
     *out = ak_arena_str(&r->arena, text);
-    if (!out->p) {
-        ak_json_fail(in, "no memory for 'external_id'");
-    }
+    r->no_memory |= text.len > 0 && !out->p;
 }
 
 static void read_vector(struct json_reader *r, struct ak_json *in, float *vector)
@@ -255,6 +254,9 @@ static enum ak_rc read_document(struct json_reader *r, struct ak_str text, struc
     ak_json_init(&in, text);
     read_fields(r, &in, &doc, r->vectors + r->batch * r->dimension, &metadata);
     enum ak_rc rc = ak_json_finish(&in, err);
+    if (rc == AK_OK && r->no_memory) {
+        rc = ak_fail(err, AK_NOMEM, "no memory for its strings");
+    }
     if (rc == AK_OK && metadata.len) {
         rc = ak_metadata_read(metadata, &r->arena, &doc.metadata, err);
     }

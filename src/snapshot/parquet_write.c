@@ -257,9 +257,10 @@ enum ak_rc ak_snapshot_parquet_write(const struct ak_snapshot_source *source,
     }
     for (uint64_t from = 0; from < source->rows && rc == AK_OK; from += t.group_rows) {
         uint64_t left = source->rows - from;
-        rc = put_group(&t, from, left < t.group_rows ? left : t.group_rows, err);
+        uint64_t rows = left < t.group_rows ? left : t.group_rows;
+        rc = put_group(&t, from, rows, err);
         if (rc == AK_OK) {
-            rc = ak_snapshot_tick(ticker, (double)from / (double)source->rows, err);
+            rc = ak_snapshot_tick(ticker, (double)(from + rows) / (double)source->rows, err);
         }
     }
     if (rc == AK_OK) {

@@ -91,6 +91,7 @@ struct ak_snapshot_bytes {
     struct ak_objstore *store;
     struct ak_str key;
     uint64_t len;
+    char name[AK_SNAPSHOT_KEY_MAX]; /* the key once more, for the Parquet reader's messages */
 };
 /* What the reader must find; the row callback sees rows that were held against it. */
 struct ak_snapshot_reader {

@@ -113,6 +113,7 @@ static enum ak_rc open_image(struct ak_objstore *store, const struct ak_snapshot
     }
     ak_file_close(file);
     if (rc == AK_OK) {
+        ak_image_stream(beside->image); /* read front to back, then beside the table */
         rc = ak_image_check_all(beside->image, err);
     }
     if (rc == AK_OK) {

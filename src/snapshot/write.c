@@ -56,6 +56,7 @@ static enum ak_rc check_image(struct image_job *job, struct ak_err *err)
     struct ak_image *image = NULL;
     enum ak_rc rc = ak_image_open_file(ak_fs_posix(), job->path, &image, err);
     if (rc == AK_OK) {
+        ak_image_stream(image); /* read once: its pages need not stay */
         rc = ak_image_check_all(image, err);
         ak_image_close(image);
     }
