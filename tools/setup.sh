@@ -32,7 +32,7 @@ libclang-rt-14-dev    the fuzzers' and sanitizers' run time
 clang-format          lint: layout
 clang-tidy            lint: defects
 shellcheck            lint: scripts
-nodejs                the AWS SDK for JavaScript against akidb mock-s3
+nodejs                the AWS SDK for JavaScript against akidb mock-s3; Parquet in JavaScript and Rust
 npm                   its pinned packages, in build/npm
 gcc-aarch64-linux-gnu the kernels for ARM
 libc6-dev-arm64-cross the kernels for ARM
