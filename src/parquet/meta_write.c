@@ -162,7 +162,7 @@ void ak_meta_column_index(const struct ak_parquet_column *column, const struct a
                                                          : bound_str(&bounds->min));
         }
     }
-    ak_thrift_i32(&t, 4, order_of(column, chunk));
+    ak_thrift_i32(&t, 4, (int32_t)order_of(column, chunk));
     ak_thrift_list(&t, 5, AK_PARQUET_WIRE_I64, chunk->page_count);
     for (size_t i = 0; i < chunk->page_count; i++) {
         ak_thrift_element_i64(&t, (int64_t)chunk->pages[i].nulls);

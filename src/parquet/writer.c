@@ -22,7 +22,7 @@
 #define HELPERS_MAX 7u /* of the pool, at a time: with page_bytes of 1 MiB some 40 MiB in all */
 #define BUFFER_MAX ((size_t)5 << 28) /* a page of 1 GiB that does not compress */
 #define SPARE_BYTES 65536u
-#define AHEAD_MAX (2 * (HELPERS_MAX + 1))
+#define AHEAD_MAX ((size_t)2 * (HELPERS_MAX + 1))
 
 struct ak_parquet_writer {
     struct ak_parquet_sink sink;
