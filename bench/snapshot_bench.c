@@ -43,14 +43,16 @@ static atomic_bool is_over;
 
 static unsigned long anonymous_pages(void)
 {
-    unsigned long all = 0;
-    unsigned long resident = 0;
-    unsigned long shared = 0;
+    char line[128];
     FILE *file = fopen("/proc/self/statm", "r");
-    if (!file || fscanf(file, "%lu %lu %lu", &all, &resident, &shared) != 3) {
+    if (!file || !fgets(line, sizeof line, file)) {
         die("cannot read /proc/self/statm");
     }
     (void)fclose(file);
+    char *at = line;
+    (void)strtoul(at, &at, 10); /* all, resident, shared */
+    unsigned long resident = strtoul(at, &at, 10);
+    unsigned long shared = strtoul(at, &at, 10);
     return resident - shared;
 }
 

@@ -147,7 +147,8 @@ static struct ak_buf take_spare(struct ak_parquet_writer *writer)
 static void put_spare(struct ak_parquet_writer *writer, struct ak_buf *buf)
 {
     ak_mutex_lock(&writer->lock);
-    if (buf->cap <= 2 * writer->page_bytes + SPARE_BYTES && writer->spare_count < AHEAD_MAX) {
+    if (buf->cap <= (size_t)2 * writer->page_bytes + SPARE_BYTES &&
+        writer->spare_count < AHEAD_MAX) {
         writer->spares[writer->spare_count++] = *buf;
         ak_buf_init(buf, BUFFER_MAX);
     }
