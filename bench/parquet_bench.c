@@ -303,11 +303,11 @@ int main(int argc, char **argv)
     bench.read_back = ak_alloc(raw);
     memset(bench.read_back, 0, raw);
     make_texts(&bench);
-    double wrote = INFINITY;
-    double wrote_cpu = INFINITY;
+    double wrote = (double)INFINITY;
+    double wrote_cpu = (double)INFINITY;
     double coarse = 0;
-    double read_alone = INFINITY;
-    double read_all = INFINITY;
+    double read_alone = (double)INFINITY;
+    double read_all = (double)INFINITY;
     for (uint32_t pass = 0; pass < passes; pass++) {
         double cpu = cpu_seconds();
         double took = write_file(&bench);

@@ -449,7 +449,7 @@ static const void *golden_vector(void *ctx, uint64_t row)
 static void write_golden(struct ak_buf *out)
 {
     static const struct ak_parquet_meaning text = {.annotation = AK_PARQUET_STRING};
-    static const struct ak_parquet_column columns[] = {
+    const struct ak_parquet_column columns[] = {
         {.name = "document_id", .type = AK_PARQUET_BYTE_ARRAY, .meaning = text},
         {.name = "external_id",
          .type = AK_PARQUET_BYTE_ARRAY,

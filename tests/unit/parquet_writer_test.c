@@ -111,7 +111,7 @@ static double check_book(const float *in, size_t n, float *out)
     ak_codebook_make(&range, &book);
     ak_codebook_round(&book, in, out, n, &error);
     for (size_t i = 0; i < n; i++) {
-        double best = INFINITY;
+        double best = (double)INFINITY;
         for (int v = 0; v < 256; v++) {
             best = fmin(best, fabs((double)book.values[v] - (double)in[i]));
             CHECK(v == 0 || book.values[v] >= book.values[v - 1]);
