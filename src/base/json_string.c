@@ -1,14 +1,6 @@
 /* json_string.c — strings of the reader: escapes, surrogate pairs, UTF-8. */
+#include "base/encode.h"
 #include "base/json_priv.h"
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    char lower = (char)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
 
 /* The four hex digits at p, or -1. */
 static int32_t hex4(const char *p, const char *end)
@@ -18,7 +10,7 @@ static int32_t hex4(const char *p, const char *end)
         return -1;
     }
     for (int i = 0; i < 4; i++) {
-        int digit = hex_digit(p[i]);
+        int digit = ak_hex_digit(p[i]);
         if (digit < 0) {
             return -1;
         }

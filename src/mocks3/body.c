@@ -7,6 +7,7 @@
  *   x-amz-content-sha256  a hash: of the bytes as sent; STREAMING-…: by the chunks' signatures
  *   Content-MD5, x-amz-checksum-… as header or trailer: of the data
  */
+#include "base/encode.h"
 #include "mocks3/mocks3_priv.h"
 #include <string.h>
 
@@ -91,7 +92,7 @@ static bool on_chunk_end(void *ctx)
         return true;
     }
     size_t len = ak_mock_sums_finish(&call->chunk_sums, AK_MOCK_SHA256, value);
-    ak_mock_hex(value, len, hash);
+    ak_hex(value, len, hash);
     ak_mock_sigv4_chunk(call->signing_key, &call->auth, false, ak_str_of(call->chunk_before), hash,
                         signature);
     if (!ak_mock_sigv4_same(ak_str_of(signature), ak_str_of(call->chunk_expected))) {
@@ -237,7 +238,7 @@ static enum ak_mock_code read_payload(struct ak_mock_call *call)
         return ak_mock_fail(&call->fault, AK_MOCK_NotImplemented, "this server does not speak %.*s",
                             AK_STR_ARG(ak_str_sub(payload, 0, 80)));
     }
-    call->has_payload = ak_mock_unhex(payload, call->payload, sizeof call->payload);
+    call->has_payload = ak_unhex(payload, call->payload, sizeof call->payload);
     return call->has_payload ? AK_MOCK_OK
                              : ak_mock_fail(&call->fault, AK_MOCK_InvalidArgument,
                                             "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "
@@ -399,5 +400,5 @@ void ak_mock_body_release(struct ak_mock_call *call)
 
 void ak_mock_body_etag(const struct ak_mock_call *call, char etag[33])
 {
-    ak_mock_hex(call->computed_md5, sizeof call->computed_md5, etag);
+    ak_hex(call->computed_md5, sizeof call->computed_md5, etag);
 }

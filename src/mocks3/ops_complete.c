@@ -3,6 +3,7 @@
  * ETag: MD5 of the parts' MD5s, in binary, then "-N". Checksum of an upload that has an algorithm:
  * COMPOSITE, that of the parts' checksums, then "-N"; or FULL_OBJECT, of all bytes.
  */
+#include "base/encode.h"
 #include "mocks3/mocks3_priv.h"
 #include <stdio.h>
 #include <string.h>
@@ -115,7 +116,7 @@ static void add_part_sums(struct completion *all, const struct ak_mock_item *ite
 {
     uint8_t bytes[AK_MOCK_SUM_BYTES_MAX];
     size_t len = 0;
-    if (ak_mock_unhex(item->etag, bytes, 16)) {
+    if (ak_unhex(item->etag, bytes, 16)) {
         ak_mock_sums_add(&all->etags, (struct ak_str){(char *)bytes, 16});
     }
     if (all->sum == AK_MOCK_SUM_NONE || all->is_full) {
@@ -158,7 +159,7 @@ static enum ak_mock_code finish_sums(struct ak_mock_call *call, struct completio
     uint8_t value[AK_MOCK_SUM_BYTES_MAX];
     char hex[33];
     char text[AK_MOCK_SUM_TEXT_MAX + 8];
-    ak_mock_hex(value, ak_mock_sums_finish(&all->etags, AK_MOCK_MD5, value), hex);
+    ak_hex(value, ak_mock_sums_finish(&all->etags, AK_MOCK_MD5, value), hex);
     (void)snprintf(all->etag, sizeof all->etag, "%s-%zu", hex, all->wanted.count);
     if (all->sum == AK_MOCK_SUM_NONE) {
         return AK_MOCK_OK;

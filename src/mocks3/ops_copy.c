@@ -1,4 +1,5 @@
 /* ops_copy.c — CopyObject: a put whose bytes are another object's. */
+#include "base/encode.h"
 #include "mocks3/mocks3_priv.h"
 
 struct copy {
@@ -22,7 +23,7 @@ static enum ak_mock_code read_source(struct ak_mock_call *call, struct ak_str *b
                             "this server keeps no versions: leave versionId out of "
                             "x-amz-copy-source");
     }
-    path = ak_mock_uri_decode(path, false, call->arena);
+    path = ak_percent_decode(path, false, call->arena);
     if (path.len && path.p[0] == '/') {
         path = ak_str_sub(path, 1, SIZE_MAX);
     }
@@ -85,7 +86,7 @@ static enum ak_mock_code copy_bytes(struct ak_mock_call *call, struct copy *copy
     ak_mock_sums_add(&copy->sums, copy->view.bytes);
     enum ak_mock_code code =
         ak_mock_sink_write(&call->sink, copy->view.bytes, copy->view.bytes.len, &call->fault);
-    ak_mock_hex(value, ak_mock_sums_finish(&copy->sums, AK_MOCK_MD5, value), copy->etag);
+    ak_hex(value, ak_mock_sums_finish(&copy->sums, AK_MOCK_MD5, value), copy->etag);
     if (copy->sum != AK_MOCK_SUM_NONE) {
         (void)ak_mock_base64(value, ak_mock_sums_finish(&copy->sums, copy->sum, value), text);
         ak_mock_put_sum(&copy->sum_lines, copy->sum, text, "FULL_OBJECT");

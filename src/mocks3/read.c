@@ -1,4 +1,5 @@
 /* read.c — from a request's head to an operation on a bucket and a key. */
+#include "base/encode.h"
 #include "mocks3/mocks3_priv.h"
 #include <stdio.h>
 #include <string.h>
@@ -134,8 +135,8 @@ static enum ak_mock_code read_params(struct ak_mock_call *call)
                                 "more than %u parameters in the query", AK_MOCK_PARAMS_MAX);
         }
         struct ak_mock_param *param = &call->params[call->param_count++];
-        param->name = ak_mock_uri_decode(name, true, call->arena);
-        param->value = ak_mock_uri_decode(value, true, call->arena);
+        param->name = ak_percent_decode(name, true, call->arena);
+        param->value = ak_percent_decode(value, true, call->arena);
         if (!param->name.p || !param->value.p) {
             return bad_uri(call);
         }
@@ -179,7 +180,7 @@ static struct ak_str bucket_of_host(const struct ak_mock_call *call)
 
 static enum ak_mock_code read_address(struct ak_mock_call *call)
 {
-    struct ak_str path = ak_mock_uri_decode(ak_http_path(call->request), false, call->arena);
+    struct ak_str path = ak_percent_decode(ak_http_path(call->request), false, call->arena);
     if (!path.p || path.len == 0 || path.p[0] != '/') {
         return bad_uri(call);
     }

@@ -1,6 +1,7 @@
 /* sigv4.c — reading and verifying signatures. */
 #include "mocks3/sigv4.h"
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/limits.h"
 #include "mocks3/sums.h"
 #include <inttypes.h>
@@ -48,13 +49,13 @@ void ak_mock_sigv4_sign(const uint8_t key[AK_MOCK_SIGV4_KEY_BYTES], struct ak_st
 {
     uint8_t value[AK_MOCK_SIGV4_KEY_BYTES];
     hmac(key, AK_MOCK_SIGV4_KEY_BYTES, text, value);
-    ak_mock_hex(value, sizeof value, signature);
+    ak_hex(value, sizeof value, signature);
 }
 
 void ak_mock_sigv4_sha256(struct ak_str bytes, char text[AK_MOCK_SIGV4_TEXT])
 {
     uint8_t value[AK_MOCK_SUM_BYTES_MAX];
-    ak_mock_hex(value, ak_mock_sum_of(AK_MOCK_SHA256, bytes, value), text);
+    ak_hex(value, ak_mock_sum_of(AK_MOCK_SHA256, bytes, value), text);
 }
 
 bool ak_mock_sigv4_same(struct ak_str a, struct ak_str b)
@@ -63,40 +64,6 @@ bool ak_mock_sigv4_same(struct ak_str a, struct ak_str b)
 }
 
 /* --- URIs --- */
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-struct ak_str ak_mock_uri_decode(struct ak_str text, bool plus_is_space, struct ak_arena *arena)
-{
-    char *out = ak_arena_alloc(arena, text.len + 1);
-    size_t len = 0;
-    if (!out) {
-        return AK_STR_NONE;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.p[i];
-        if (c == '+' && plus_is_space) {
-            c = ' ';
-        } else if (c == '%') {
-            int high = text.len - i > 2 ? hex_digit(text.p[i + 1]) : -1;
-            int low = text.len - i > 2 ? hex_digit(text.p[i + 2]) : -1;
-            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
-                return AK_STR_NONE;
-            }
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        out[len++] = c;
-    }
-    out[len] = '\0';
-    return (struct ak_str){out, len};
-}
 
 static bool is_plain(char c)
 {
@@ -132,7 +99,7 @@ static struct ak_str to_arena(struct ak_buf *text, struct ak_arena *arena)
 
 static bool put_path(struct ak_buf *out, struct ak_str path, struct ak_arena *arena)
 {
-    struct ak_str plain = ak_mock_uri_decode(path, false, arena);
+    struct ak_str plain = ak_percent_decode(path, false, arena);
     ak_mock_uri_encode(out, plain.p ? plain : path, true);
     return plain.p != NULL;
 }
@@ -153,7 +120,7 @@ static int compare_pairs(const void *a, const void *b)
 static struct ak_str encode_anew(struct ak_str raw, struct ak_arena *arena)
 {
     struct ak_buf out;
-    struct ak_str plain = ak_mock_uri_decode(raw, true, arena);
+    struct ak_str plain = ak_percent_decode(raw, true, arena);
     if (plain.len == 0) { /* nothing to encode, or malformed */
         return plain;
     }
@@ -311,7 +278,7 @@ static struct ak_str parameter(const struct ak_mock_sigv4_request *request, stru
         (void)ak_str_split(rest, '&', &part, &rest);
         (void)ak_str_split(part, '=', &key, &value);
         if (ak_str_eq(key, name)) {
-            return ak_mock_uri_decode(value, true, arena);
+            return ak_percent_decode(value, true, arena);
         }
     }
     return AK_STR_NONE;
@@ -405,7 +372,7 @@ static enum ak_mock_code check_form(struct ak_mock_sigv4_auth *auth, struct ak_s
         return malformed(auth, fault,
                          "SignedHeaders must be sorted names in lower case, host among them");
     }
-    if (!ak_mock_unhex(auth->signature, bytes, sizeof bytes)) {
+    if (!ak_unhex(auth->signature, bytes, sizeof bytes)) {
         return malformed(auth, fault, "Signature must be 64 hexadecimal digits");
     }
     if (!read_date(auth->date, &auth->date_us)) {

@@ -86,7 +86,5 @@ void ak_mock_sigv4_chunk(const uint8_t key[AK_MOCK_SIGV4_KEY_BYTES],
 bool ak_mock_sigv4_same(struct ak_str a, struct ak_str b);
 
 /* --- URIs --- */
-/* %-decoded into the arena; .p NULL: malformed, or holds a NUL. */
-struct ak_str ak_mock_uri_decode(struct ak_str text, bool plus_is_space, struct ak_arena *arena);
 /* As S3 encodes: all but A-Z a-z 0-9 - . _ ~, and '/' when `keeps_slash`. */
 void ak_mock_uri_encode(struct ak_buf *out, struct ak_str text, bool keeps_slash);

@@ -16,6 +16,7 @@
  *
  * The data stands first, so that a mapping of it begins at a page.
  */
+#include "base/encode.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "mocks3/store_priv.h"
@@ -313,7 +314,7 @@ static bool take_number(struct ak_mock_store *store, struct ak_str hex)
 {
     uint8_t bytes[8];
     uint64_t number = 0;
-    if (!ak_mock_unhex(hex, bytes, sizeof bytes)) {
+    if (!ak_unhex(hex, bytes, sizeof bytes)) {
         return false;
     }
     for (size_t i = 0; i < sizeof bytes; i++) {

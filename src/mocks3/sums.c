@@ -1,4 +1,4 @@
-/* sums.c — checksums, hexadecimal and base64. */
+/* sums.c — checksums and base64. */
 #include "mocks3/sums.h"
 #include "base/hash.h"
 #include <openssl/evp.h>
@@ -188,40 +188,6 @@ enum ak_mock_sum ak_mock_sum_named(struct ak_str name)
 }
 
 /* --- Texts --- */
-
-void ak_mock_hex(const uint8_t *bytes, size_t len, char *text)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < len; i++) {
-        text[2 * i] = digits[bytes[i] >> 4];
-        text[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    text[2 * len] = '\0';
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-bool ak_mock_unhex(struct ak_str text, uint8_t *bytes, size_t len)
-{
-    if (text.len != 2 * len) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        int high = hex_digit(text.p[2 * i]);
-        int low = hex_digit(text.p[2 * i + 1]);
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        bytes[i] = (uint8_t)(high * 16 + low);
-    }
-    return true;
-}
 
 size_t ak_mock_base64(const uint8_t *bytes, size_t len, char *text)
 {

@@ -48,9 +48,6 @@ struct ak_str ak_mock_sum_header(enum ak_mock_sum kind); /* "x-amz-checksum-crc3
 /* By its name, in any case; AK_MOCK_SUM_NONE: S3 knows none of that name. */
 enum ak_mock_sum ak_mock_sum_named(struct ak_str name);
 
-void ak_mock_hex(const uint8_t *bytes, size_t len, char *text); /* 2 × len characters, and NUL */
-/* Exactly `len` bytes from 2 × len hexadecimal digits. */
-AK_MUST bool ak_mock_unhex(struct ak_str text, uint8_t *bytes, size_t len);
 #define AK_MOCK_BASE64_BYTES(len) (((len) + 2) / 3 * 4 + 1)
 /* Padded; returns the text's length without its NUL. */
 size_t ak_mock_base64(const uint8_t *bytes, size_t len, char *text);

@@ -4,6 +4,7 @@
  * nothing of it is copied. Objects are recycled through their loop's free list with their arena's
  * first block; sanitizer builds free them instead, so that a use after the end is seen.
  */
+#include "base/encode.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
 #include <string.h>
@@ -269,43 +270,9 @@ void *ak_http_attached(const struct ak_http_request *request)
 
 /* --- Decoding --- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-static struct ak_str decode(struct ak_http_request *request, struct ak_str from, bool plus_is_space)
-{
-    char *out = ak_arena_alloc(&request->arena, from.len + 1);
-    size_t len = 0;
-    if (!out) {
-        return AK_STR_NONE;
-    }
-    for (size_t i = 0; i < from.len; i++) {
-        char c = from.p[i];
-        if (c == '+' && plus_is_space) {
-            c = ' ';
-        } else if (c == '%') {
-            int high = from.len - i > 2 ? hex_digit(from.p[i + 1]) : -1;
-            int low = from.len - i > 2 ? hex_digit(from.p[i + 2]) : -1;
-            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
-                return AK_STR_NONE;
-            }
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        out[len++] = c;
-    }
-    out[len] = '\0';
-    return (struct ak_str){out, len};
-}
-
 struct ak_str ak_http_decode(struct ak_http_request *request, struct ak_str segment)
 {
-    return decode(request, segment, false);
+    return ak_percent_decode(segment, false, &request->arena);
 }
 
 bool ak_http_param(struct ak_http_request *request, struct ak_str name, struct ak_str *value)
@@ -318,7 +285,7 @@ bool ak_http_param(struct ak_http_request *request, struct ak_str name, struct a
         (void)ak_str_split(rest, '&', &pair, &rest);
         (void)ak_str_split(pair, '=', &key, &raw);
         if (ak_str_eq(key, name)) {
-            *value = decode(request, raw, true);
+            *value = ak_percent_decode(raw, true, &request->arena);
             return true;
         }
     }

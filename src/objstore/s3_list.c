@@ -7,6 +7,7 @@
  * claims to be the last is believed when asking from its last key brings nothing more. Foreign keys
  * that are no keys of ours ("folder/") are passed over.
  */
+#include "base/encode.h"
 #include "objstore/s3_priv.h"
 
 #define LIST_XML_MAX ((size_t)16 << 20) /* 1,000 keys of 1 KiB, each byte as %XX, and the rest */
@@ -31,23 +32,15 @@ struct page {
     int64_t modified_us;
 };
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* In place; '+' stands for a blank, as S3 encodes it. */
 static void decode_key(struct ak_buf *key)
 {
     size_t out = 0;
     for (size_t i = 0; i < key->len; i++) {
         char c = key->p[i];
-        if (c == '%' && i + 2 < key->len && hex_digit(key->p[i + 1]) >= 0 &&
-            hex_digit(key->p[i + 2]) >= 0) {
-            c = (char)(hex_digit(key->p[i + 1]) * 16 + hex_digit(key->p[i + 2]));
+        if (c == '%' && i + 2 < key->len && ak_hex_digit(key->p[i + 1]) >= 0 &&
+            ak_hex_digit(key->p[i + 2]) >= 0) {
+            c = (char)(ak_hex_digit(key->p[i + 1]) * 16 + ak_hex_digit(key->p[i + 2]));
             i += 2;
         } else if (c == '+') {
             c = ' ';

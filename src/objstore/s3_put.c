@@ -3,6 +3,7 @@
  * A conditional put carries a write id of its own in the object's metadata. When its answer is lost
  * and the next try is told 412, the object's id says whether it was our own write that won.
  */
+#include "base/encode.h"
 #include "base/uuid.h"
 #include "objstore/s3_priv.h"
 #include <stdio.h>
@@ -19,14 +20,9 @@ enum ak_rc ak_s3_source_read(const struct s3_source *source, uint64_t at, void *
 
 void ak_s3_write_id(char id[S3_WRITE_ID_MAX])
 {
-    static const char hex[] = "0123456789abcdef";
     uint8_t bytes[16];
     ak_random_bytes(bytes, sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        id[2 * i] = hex[bytes[i] >> 4];
-        id[2 * i + 1] = hex[bytes[i] & 15];
-    }
-    id[32] = 0;
+    ak_hex(bytes, sizeof bytes, id);
 }
 
 size_t ak_s3_put_headers(const struct ak_objstore_put_options *options, const char *write_id,

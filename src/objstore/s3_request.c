@@ -6,6 +6,7 @@
  *   region       301, AuthorizationHeaderMalformed: what x-amz-bucket-region or <Region> says
  *   redirect     307 (three times): signed for the host of Location, for this request only
  */
+#include "base/encode.h"
 #include "objstore/s3_priv.h"
 #include <openssl/evp.h>
 
@@ -87,7 +88,7 @@ enum ak_rc ak_s3_hash(ak_httpc_read_fn read, void *ctx, uint64_t len, char hex[6
         rc = ak_fail(err, AK_INTERNAL, "SHA-256 does not work");
     }
     if (rc == AK_OK) {
-        ak_sigv4_hex(digest, hex);
+        ak_hex(digest, sizeof digest, hex);
     }
     EVP_MD_CTX_free(md);
     ak_free(chunk);

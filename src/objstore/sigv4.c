@@ -6,6 +6,7 @@
  * The key depends on the day, so it is kept: four HMACs a day instead of four a request.
  */
 #include "objstore/sigv4.h"
+#include "base/encode.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include <openssl/hmac.h>
@@ -15,21 +16,11 @@
 
 #define CANONICAL_MAX ((size_t)256 << 10) /* a target of 8 KiB encoded twice, and the headers */
 
-void ak_sigv4_hex(const uint8_t digest[32], char hex[65])
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < 32; i++) {
-        hex[2 * i] = digits[digest[i] >> 4];
-        hex[2 * i + 1] = digits[digest[i] & 15];
-    }
-    hex[64] = 0;
-}
-
 void ak_sigv4_hash(const void *p, size_t len, char hex[65])
 {
     uint8_t digest[32];
     ak_sha256(p, len, digest);
-    ak_sigv4_hex(digest, hex);
+    ak_hex(digest, sizeof digest, hex);
 }
 
 static bool is_unreserved(char c)
@@ -329,7 +320,7 @@ enum ak_rc ak_sigv4_sign(struct ak_sigv4 *signer, const struct ak_sigv4_keys *ke
     }
     hmac(key, sizeof key, ak_buf_str(&text), digest);
     OPENSSL_cleanse(key, sizeof key);
-    ak_sigv4_hex(digest, hex);
+    ak_hex(digest, sizeof digest, hex);
     ak_buf_add_fmt(out, "AWS4-HMAC-SHA256 Credential=%.*s/%.*s, SignedHeaders=%.*s, Signature=%s",
                    AK_STR_ARG(keys->id), AK_STR_ARG(ak_buf_str(&scope)),
                    AK_STR_ARG(ak_buf_str(&names)), hex);

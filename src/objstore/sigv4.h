@@ -67,7 +67,6 @@ AK_MUST enum ak_rc ak_sigv4_canonical(const struct ak_sigv4_request *request,
 const char *ak_sigv4_date(int64_t time_us, char text[AK_SIGV4_DATE_MAX]);
 /* 64 lower-case hex digits and a NUL. */
 void ak_sigv4_hash(const void *p, size_t len, char hex[65]);
-void ak_sigv4_hex(const uint8_t digest[32], char hex[65]);
 /* Percent-encode all but A-Z a-z 0-9 - . _ ~ (and '/' when `is_path`), upper-case hex. */
 void ak_sigv4_encode(struct ak_buf *out, struct ak_str s, bool is_path);
 

@@ -248,16 +248,24 @@ static bool read_body(struct ak_call *call, enum body body, struct ak_snapshot_o
 
 /* --- POST …/snapshots --- */
 
+/* false: answered, with why it failed or with the job that goes on. */
+static bool has_ended(struct ak_call *call, enum ak_rc rc)
+{
+    const struct ak_snapshot_op *op = &call->u.snapshot;
+    bool is_over = op->is_over; /* a reply may free the call */
+    if (rc != AK_OK) {
+        ak_reply_error(call, rc, op->op.err.text);
+    } else if (!is_over) {
+        reply_job(call, &op->job);
+    }
+    return rc == AK_OK && is_over;
+}
+
 static void created(struct ak_op *base, enum ak_rc rc)
 {
     struct ak_call *call = AK_CALL_OF(u.snapshot.op, base);
     struct ak_buf body;
-    if (rc != AK_OK) {
-        ak_reply_error(call, rc, base->err.text);
-        return;
-    }
-    if (!call->u.snapshot.is_over) {
-        reply_job(call, &call->u.snapshot.job);
+    if (!has_ended(call, rc)) {
         return;
     }
     ak_buf_init(&body, 0);
@@ -282,12 +290,7 @@ static void restored(struct ak_op *base, enum ak_rc rc)
 {
     struct ak_call *call = AK_CALL_OF(u.snapshot.op, base);
     struct ak_buf body;
-    if (rc != AK_OK) {
-        ak_reply_error(call, rc, base->err.text);
-        return;
-    }
-    if (!call->u.snapshot.is_over) {
-        reply_job(call, &call->u.snapshot.job);
+    if (!has_ended(call, rc)) {
         return;
     }
     ak_buf_init(&body, 0);

@@ -216,6 +216,9 @@ struct ak_snapshot_op {
     struct ak_snapshot_report report; /* verify */
     struct ak_snapshot_meta *list;    /* newest first */
     size_t count;
+
+    /* the service's */
+    enum ak_rc (*step)(struct ak_snapshot_op *op, struct ak_archive *archive);
 };
 const struct ak_snapshot_options *ak_service_snapshot_defaults(const struct ak_service *service);
 void ak_service_snapshot_create(struct ak_service *service, struct ak_snapshot_op *op);

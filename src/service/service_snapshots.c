@@ -67,131 +67,105 @@ static struct ak_str id_text(const struct ak_uuid *id, char text[AK_UUID_TEXT_LE
     return (struct ak_str){text, AK_UUID_TEXT_LEN};
 }
 
-/* --- Create --- */
-
-static void run_create(struct ak_op *base)
+static void run_step(struct ak_op *base)
 {
     struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
     struct ak_archive *archive = NULL;
-    char text[AK_UUID_TEXT_LEN];
-    op->is_over = false;
     enum ak_rc rc = archive_of(base, &archive);
-    if (rc == AK_OK) {
-        rc = ak_archive_create(archive, op->collection, &op->options, &op->job.id, &op->snapshot,
-                               &base->err);
-    }
+    ak_op_done(base, rc == AK_OK ? op->step(op, archive) : rc);
+}
+
+static void start(struct ak_service *service, struct ak_snapshot_op *op,
+                  enum ak_rc (*step)(struct ak_snapshot_op *op, struct ak_archive *archive))
+{
+    op->step = step;
+    op->is_over = false;
+    ak_op_start_slow(service, &op->op, run_step);
+}
+
+/* --- Create and restore: jobs --- */
+
+static enum ak_rc create(struct ak_snapshot_op *op, struct ak_archive *archive)
+{
+    char text[AK_UUID_TEXT_LEN];
+    enum ak_rc rc = ak_archive_create(archive, op->collection, &op->options, &op->job.id,
+                                      &op->snapshot, &op->op.err);
     rc = rc == AK_OK ? finish_job(op, archive) : rc;
     if (rc == AK_OK && op->is_over) { /* by id: the collection may have been renamed or dropped */
-        rc = ak_archive_get(archive, id_text(&op->job.collection, text), &op->snapshot, base->arena,
-                            &op->meta, &base->err);
+        rc = ak_archive_get(archive, id_text(&op->job.collection, text), &op->snapshot,
+                            op->op.arena, &op->meta, &op->op.err);
     }
-    ak_op_done(base, rc);
+    return rc;
 }
 
 void ak_service_snapshot_create(struct ak_service *service, struct ak_snapshot_op *op)
 {
-    ak_op_start_slow(service, &op->op, run_create);
+    start(service, op, create);
 }
 
-/* --- Restore --- */
-
-static void run_restore(struct ak_op *base)
+static enum ak_rc restore(struct ak_snapshot_op *op, struct ak_archive *archive)
 {
-    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
-    struct ak_archive *archive = NULL;
     char text[AK_UUID_TEXT_LEN];
-    op->is_over = false;
-    enum ak_rc rc = archive_of(base, &archive);
-    if (rc == AK_OK) {
-        rc = ak_archive_restore(archive, op->collection, &op->snapshot, op->into, &op->job.id,
-                                &base->err);
-    }
+    enum ak_rc rc = ak_archive_restore(archive, op->collection, &op->snapshot, op->into,
+                                       &op->job.id, &op->op.err);
     rc = rc == AK_OK ? finish_job(op, archive) : rc;
     if (rc == AK_OK && op->is_over) {
-        rc = ak_engine_describe(base->service->engine, id_text(&op->job.collection, text),
-                                base->arena, &op->restored, &base->err);
+        rc = ak_engine_describe(op->op.service->engine, id_text(&op->job.collection, text),
+                                op->op.arena, &op->restored, &op->op.err);
     }
-    ak_op_done(base, rc);
+    return rc;
 }
 
 void ak_service_snapshot_restore(struct ak_service *service, struct ak_snapshot_op *op)
 {
-    ak_op_start_slow(service, &op->op, run_restore);
+    start(service, op, restore);
 }
 
 /* --- The others --- */
 
-static void run_get(struct ak_op *base)
+static enum ak_rc get(struct ak_snapshot_op *op, struct ak_archive *archive)
 {
-    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
-    struct ak_archive *archive = NULL;
-    enum ak_rc rc = archive_of(base, &archive);
-    if (rc == AK_OK) {
-        rc = ak_archive_get(archive, op->collection, &op->snapshot, base->arena, &op->meta,
-                            &base->err);
-    }
-    ak_op_done(base, rc);
+    return ak_archive_get(archive, op->collection, &op->snapshot, op->op.arena, &op->meta,
+                          &op->op.err);
 }
 
 void ak_service_snapshot_get(struct ak_service *service, struct ak_snapshot_op *op)
 {
-    ak_op_start_slow(service, &op->op, run_get);
+    start(service, op, get);
 }
 
-static void run_list(struct ak_op *base)
+static enum ak_rc list(struct ak_snapshot_op *op, struct ak_archive *archive)
 {
-    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
-    struct ak_archive *archive = NULL;
-    enum ak_rc rc = archive_of(base, &archive);
-    if (rc == AK_OK) {
-        rc = ak_archive_list(archive, op->collection, &op->filter, base->arena, &op->list,
-                             &op->count, &base->err);
-    }
-    ak_op_done(base, rc);
+    return ak_archive_list(archive, op->collection, &op->filter, op->op.arena, &op->list,
+                           &op->count, &op->op.err);
 }
 
 void ak_service_snapshot_list(struct ak_service *service, struct ak_snapshot_op *op)
 {
-    ak_op_start_slow(service, &op->op, run_list);
+    start(service, op, list);
 }
 
-static void run_verify(struct ak_op *base)
+static enum ak_rc verify(struct ak_snapshot_op *op, struct ak_archive *archive)
 {
-    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
-    struct ak_archive *archive = NULL;
-    enum ak_rc rc = archive_of(base, &archive);
-    if (rc == AK_OK) {
-        rc = ak_archive_verify(archive, op->collection, &op->snapshot, &op->report, &base->err);
-    }
-    ak_op_done(base, rc);
+    return ak_archive_verify(archive, op->collection, &op->snapshot, &op->report, &op->op.err);
 }
 
 void ak_service_snapshot_verify(struct ak_service *service, struct ak_snapshot_op *op)
 {
-    ak_op_start_slow(service, &op->op, run_verify);
+    start(service, op, verify);
 }
 
-static void run_delete(struct ak_op *base)
-{
-    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
-    struct ak_archive *archive = NULL;
-    enum ak_rc rc = archive_of(base, &archive);
-    if (rc == AK_OK) {
-        rc = ak_archive_get(archive, op->collection, &op->snapshot, base->arena, &op->meta,
-                            &base->err);
-        if (rc == AK_CORRUPT) { /* one whose metadata is damaged can be deleted all the same */
-            rc = AK_OK;
-        }
-    }
-    if (rc == AK_OK) {
-        rc = ak_archive_delete(archive, op->collection, &op->snapshot, &base->err);
-    }
-    ak_op_done(base, rc);
+static enum ak_rc delete (struct ak_snapshot_op *op, struct ak_archive *archive) {
+    enum ak_rc rc = get(op, archive);
+    /* One whose metadata is damaged can be deleted all the same. */
+    return rc == AK_OK || rc == AK_CORRUPT
+        ? ak_archive_delete(archive, op->collection, &op->snapshot, &op->op.err)
+        : rc;
 }
 
 void ak_service_snapshot_delete(struct ak_service *service, struct ak_snapshot_op *op)
 {
-    ak_op_start_slow(service, &op->op, run_delete);
+    start(service, op, delete);
 }
 
 /* --- Jobs: rows of the catalog --- */

@@ -2,6 +2,7 @@
  *
  *   snapshots/<collection>/<snapshot>.<suffix>     both ids in their lower-case form of 36
  */
+#include "base/encode.h"
 #include "snapshot/snapshot_priv.h"
 #include <stdio.h>
 #include <string.h>
@@ -123,9 +124,7 @@ bool ak_snapshot_has_digest(const struct ak_snapshot_object *object)
 
 void ak_snapshot_digest_text(const uint8_t digest[32], char text[AK_SNAPSHOT_DIGEST_TEXT + 1])
 {
-    for (size_t i = 0; i < 32; i++) {
-        (void)snprintf(text + 2 * i, 3, "%02x", digest[i]);
-    }
+    ak_hex(digest, 32, text);
 }
 
 enum ak_rc ak_snapshot_digest_check(const struct ak_snapshot_object *object,

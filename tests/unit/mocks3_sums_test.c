@@ -1,4 +1,5 @@
 /* mocks3_sums_test.c — checksums against published values and their definition; base64, hex. */
+#include "base/encode.h"
 #include "base/rand.h"
 #include "mocks3/sums.h"
 #include "support/test.h"
@@ -9,7 +10,7 @@ static void check_text(enum ak_mock_sum kind, struct ak_str bytes, const char *w
     char text[2 * AK_MOCK_SUM_BYTES_MAX + 1];
     size_t len = ak_mock_sum_of(kind, bytes, value);
     CHECK_INT(len, ak_mock_sum_bytes(kind));
-    ak_mock_hex(value, len, text);
+    ak_hex(value, len, text);
     CHECK_STR(text, want);
 }
 
@@ -122,15 +123,6 @@ TEST(base64, is_that_of_rfc_4648)
         size_t len = 0;
         CHECK(!ak_mock_unbase64(ak_str_of(bad[i]), bytes, sizeof bytes, &len));
     }
-}
-
-TEST(hex, is_exact_in_its_length_and_digits)
-{
-    uint8_t bytes[2];
-    CHECK(ak_mock_unhex(AK_STR("0aFf"), bytes, 2) && bytes[0] == 0x0a && bytes[1] == 0xff);
-    CHECK(!ak_mock_unhex(AK_STR("0aF"), bytes, 2));
-    CHECK(!ak_mock_unhex(AK_STR("0aFg"), bytes, 2));
-    CHECK(!ak_mock_unhex(AK_STR("0aFf0"), bytes, 2));
 }
 
 TEST_MAIN()
