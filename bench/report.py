@@ -5,7 +5,7 @@ import json
 
 from support import OUT, ROOT, say
 
-PARTS = ["ann", "http", "upserts", "moments", "collections", "replay", "import", "s3"]
+PARTS = ["ann", "http", "upserts", "moments", "collections", "replay", "import", "s3", "parquet"]
 BUSY = 0.15  # share of the processors that others may take
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
 
@@ -356,6 +356,71 @@ def s3(page, r):
     page.goal("64 KiB puts to S3, slowest server", "≥ 600/s", f"{least:,.0f}/s", least >= 600)
 
 
+def lost(form):
+    if not form["max_error"]:
+        return "none"
+    mean = f"{100 * form['relative_rms']:.2f} %"
+    return f"≤ {form['max_error']:.1e}; mean {mean}; cosine {form['worst_cosine']:.0e}"
+
+
+def parquet(page, r):
+    where = "in memory (/dev/shm)" if r["memory"] else "on disk, without sync"
+    page.add(
+        f"Files {where}; best of {r['passes']} passes. One thread writes all five columns of a snapshot and reads the vectors back, checksums "
+        "verified; what comes back is compared bit for bit. GB/s count raw floats. Sizes are those of the vector column; JSON has each "
+        "number in its shortest exact form."
+    )
+    for kind, s in r["sets"].items():
+        one = next(iter(s["forms"].values()))
+        shape = f"{one['rows']:,} × {one['dimension']}"
+        page.add("", f"{kind}: {shape}, raw {n(one['raw'])} bytes, as JSON {n(s['json'])}")
+        rows = [
+            [
+                name,
+                n(f["vectors"]),
+                n(f["raw"] / f["vectors"], 2) + " ×",
+                n(s["json"] / f["vectors"], 1) + " ×",
+                n(f["raw"] / f["write_seconds"] / 1e9, 2),
+                n(f["raw"] / f["read_seconds_1"] / 1e9, 2),
+                lost(f),
+            ]
+            for name, f in s["forms"].items()
+        ]
+        head = ["encoding + codec", "bytes", "of raw", "of JSON", "write GB/s", "read GB/s", "error"]
+        page.table(head, rows)
+    raw = r["rows"] * r["dimension"] * 4
+    page.add(
+        "",
+        f"Beside pyarrow {r['pyarrow'] or '(absent)'}: {r['rows']:,} × {r['dimension']}, embedding-like, in turns in the same run; row groups of "
+        "10,000 rows, page checksums written and verified on both sides, zstd 1. pyarrow writes by one thread and reads by as many as it likes.",
+    )
+    rows = []
+    for name, b in r["beside"].items():
+        speeds = [n(raw / b[what] / 1e9, 2) for what in ("write", "read")]
+        rows.append([name, seconds(b["write"]), speeds[0], seconds(b["read"]), speeds[1], n(b["bytes"])])
+    page.table(["", "write", "GB/s", "read", "GB/s", "bytes"], rows)
+    parquet_goals(page, r, raw)
+
+
+def parquet_goals(page, r, raw):
+    beside = r["beside"]
+    for form, goal in (("split + zstd", 0.7), ("plain + none", 2.5)):
+        speed = raw / beside[f"akidb {form}, 1 thread"]["write"] / 1e9
+        page.goal(
+            f"Parquet written by a core, {form}", f"≥ {goal} GB/s", f"{speed:.2f} GB/s", speed >= goal
+        )
+    theirs, ours = beside.get("pyarrow split + zstd"), beside["akidb split + zstd, 2 threads"]
+    for what in ("write", "read") if theirs else ():
+        ratio = theirs[what] / ours[what]
+        page.goal(f"Parquet {what} beside pyarrow", "≥ 2 ×", f"{ratio:.1f} ×", ratio >= 2)
+    for kind, form in (("sin", "split + zstd"), ("sentence embeddings", "q8 + zstd")):
+        if kind in r["sets"]:
+            size = r["sets"][kind]["forms"][form]["file"]
+            page.goal(f"File of 10k {kind}, {form}", "< 5 MB", f"{size / 1e6:.2f} MB", size < 5e6)
+    least = min(s["json"] / s["forms"]["split + zstd"]["vectors"] for s in r["sets"].values())
+    page.goal("Lossless Parquet beside JSON, worst kind", "> 2 ×", f"{least:.1f} ×", least > 2)
+
+
 TITLES = {
     "ann": ("Nearest-neighbour search beside other libraries", ann),
     "http": ("Search over HTTP", http),
@@ -365,6 +430,7 @@ TITLES = {
     "replay": ("Restart after kill -9", replay),
     "import": ("Bulk import", bulk_import),
     "s3": ("Object storage beside boto3 and rclone", s3),
+    "parquet": ("Parquet files", parquet),
 }
 
 
