@@ -284,6 +284,63 @@ static enum ak_rc compress(const struct ak_page_format *format, struct ak_encode
     return rc;
 }
 
+/* --- The level of a chunk of vectors --- */
+
+#define SAMPLES ((size_t)4)
+#define SAMPLE_BYTES ((size_t)64 << 10)
+
+static enum ak_rc sample_size(struct ak_encoder *encoder, int level, struct ak_str bytes,
+                              size_t *sum, struct ak_err *err)
+{
+    struct ak_buf *room = &encoder->scratch;
+    const struct ak_page_format format = {.codec = AK_CODEC_ZSTD, .level = level};
+    ak_buf_clear(room);
+    enum ak_rc rc = compress(&format, encoder, bytes, room, err);
+    *sum += room->len;
+    return rc;
+}
+
+/* Each stream by itself: in a page they are long enough to have blocks of their own. Gaining less
+ * than a hundredth is not worth the search. */
+enum ak_rc ak_page_choose_level(const struct ak_page_format *format, const struct ak_chunk_in *in,
+                                uint64_t rows, struct ak_encoder *encoder, int *level,
+                                struct ak_err *err)
+{
+    const struct ak_parquet_column *column = in->column;
+    size_t width = ak_parquet_width(column->type);
+    size_t list = (size_t)column->dimension * width;
+    *level = format->level;
+    if (format->codec != AK_CODEC_ZSTD || format->level != 0 || in->dictionary ||
+        !column->is_list || column->encoding != AK_PARQUET_BYTE_STREAM_SPLIT ||
+        rows * list < 2 * SAMPLES * SAMPLE_BYTES) {
+        return AK_OK;
+    }
+    enum ak_rc rc = AK_OK;
+    for (size_t s = 0; s < SAMPLES && rc == AK_OK; s++) {
+        struct ak_page_out page = {.first_row = rows / SAMPLES * s,
+                                   .rows = SAMPLE_BYTES / list ? SAMPLE_BYTES / list : 1};
+        size_t with_search = 0;
+        size_t without = 0;
+        ak_buf_clear(&encoder->values);
+        if (!put_split_lists(in, &page, &encoder->values)) {
+            return ak_fail(err, AK_NOMEM, "a sample of column '%s'", column->name);
+        }
+        size_t stream = encoder->values.len / width;
+        for (size_t b = 0; b < width && rc == AK_OK; b++) {
+            struct ak_str bytes = {encoder->values.p + b * stream, stream};
+            rc = sample_size(encoder, 0, bytes, &with_search, err);
+            rc = rc ? rc : sample_size(encoder, AK_CODEC_LEVEL_ENTROPY, bytes, &without, err);
+        }
+        if (rc == AK_OK && without > with_search + with_search / 100) {
+            return AK_OK;
+        }
+    }
+    *level = rc == AK_OK ? AK_CODEC_LEVEL_ENTROPY : *level;
+    return rc;
+}
+
+/* --- A page --- */
+
 static void count_nulls(const struct ak_chunk_in *in, struct ak_page_out *page)
 {
     page->nulls = 0;

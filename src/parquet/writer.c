@@ -161,6 +161,7 @@ static void put_spare(struct ak_parquet_writer *writer, struct ak_buf *buf)
 struct chunk_job {
     struct ak_parquet_writer *writer;
     struct ak_chunk_in in;
+    struct ak_page_format format;
     struct ak_page_out *pages;
     uint64_t *values_before;
     size_t count;
@@ -207,7 +208,7 @@ static bool encode_next(struct chunk_job *job)
     ak_mutex_unlock(&job->lock);
     struct ak_encoder *encoder = take_encoder(job->writer);
     job->pages[at].bytes = take_spare(job->writer);
-    enum ak_rc rc = ak_page_encode(&job->writer->format, &job->in, job->values_before[at], encoder,
+    enum ak_rc rc = ak_page_encode(&job->format, &job->in, job->values_before[at], encoder,
                                    &job->pages[at], &err);
     put_encoder(job->writer, encoder);
     ak_mutex_lock(&job->lock);
@@ -391,6 +392,16 @@ static struct chunk_job *open_job(struct ak_parquet_writer *writer, const struct
     return job;
 }
 
+static enum ak_rc choose_format(struct ak_parquet_writer *writer, const struct ak_chunk_in *in,
+                                uint64_t rows, struct ak_page_format *format, struct ak_err *err)
+{
+    struct ak_encoder *encoder = take_encoder(writer);
+    *format = writer->format;
+    enum ak_rc rc = ak_page_choose_level(&writer->format, in, rows, encoder, &format->level, err);
+    put_encoder(writer, encoder);
+    return rc;
+}
+
 static enum ak_rc put_pages(struct ak_parquet_writer *writer, const struct ak_chunk_in *in,
                             uint64_t rows, struct ak_chunk_out *chunk, struct ak_err *err)
 {
@@ -402,7 +413,8 @@ static enum ak_rc put_pages(struct ak_parquet_writer *writer, const struct ak_ch
         return ak_fail(err, AK_NOMEM, "pages of column '%s'", in->column->name);
     }
     chunk->data_at = writer->at;
-    enum ak_rc rc = run_chunk(job, chunk, err);
+    enum ak_rc rc = choose_format(writer, in, rows, &job->format, err);
+    rc = rc == AK_OK ? run_chunk(job, chunk, err) : rc;
     unref(job);
     ak_free(before);
     bool is_unbounded = false;

@@ -43,7 +43,7 @@ struct ak_parquet_column {
 
 struct ak_parquet_write_options { /* all zero: uncompressed, V1, 1 MiB pages */
     enum ak_codec codec;
-    int level; /* 0: the codec's default */
+    int level; /* 0: the codec's default; zstd's 1, and less for split lists that never repeat */
     bool page_v2;
     size_t page_bytes;      /* raw bytes of values in a page; 0: 1 MiB */
     const char *created_by; /* NULL: "akidb version …" */

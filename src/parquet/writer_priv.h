@@ -69,6 +69,11 @@ AK_MUST enum ak_rc ak_page_encode_dictionary(const struct ak_page_format *format
                                              const struct ak_dictionary *dictionary,
                                              struct ak_encoder *encoder, struct ak_page_out *page,
                                              struct ak_err *err);
+/* The level for the vectors of a chunk of `rows` rows where the caller leaves it to us: zstd's
+ * search for repetition is left out when samples of them show none. Else format->level. */
+AK_MUST enum ak_rc ak_page_choose_level(const struct ak_page_format *format,
+                                        const struct ak_chunk_in *in, uint64_t rows,
+                                        struct ak_encoder *encoder, int *level, struct ak_err *err);
 void ak_encoder_init(struct ak_encoder *encoder);
 void ak_encoder_release(struct ak_encoder *encoder);
 

@@ -99,7 +99,11 @@ TEST(codec, levels_work_and_wrong_ones_are_refused)
     static const struct {
         enum ak_codec codec;
         int level;
-    } fine[] = {{AK_CODEC_ZSTD, -5}, {AK_CODEC_ZSTD, 9}, {AK_CODEC_GZIP, 1}, {AK_CODEC_GZIP, 9}};
+    } fine[] = {{AK_CODEC_ZSTD, -5},
+                {AK_CODEC_ZSTD, 9},
+                {AK_CODEC_ZSTD, AK_CODEC_LEVEL_ENTROPY},
+                {AK_CODEC_GZIP, 1},
+                {AK_CODEC_GZIP, 9}};
     for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
         struct ak_str packed = pack(context, fine[i].codec, fine[i].level, from);
         CHECK_INT(unpack(context, fine[i].codec, packed, LEN_MAX, raw), AK_OK);

@@ -1,5 +1,6 @@
 /* parquet_roundtrip_test.c — what the writer wrote, the reader gives back: random tables against
  * the arrays they were made from, bounds, and a file that was written long ago. */
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rand.h"
@@ -328,6 +329,94 @@ TEST(writer, vectors_of_every_length_come_back_in_both_kinds_of_pages)
             ak_buf_release(&bytes);
         }
     }
+}
+
+/* --- The level of zstd --- */
+
+enum { MANY_ROWS = 1200, WIDE = 256 };
+
+static const void *wide_row(void *ctx, uint64_t row)
+{
+    const float *floats = ctx;
+    return floats + row * WIDE;
+}
+
+/* Bytes of the file of `floats`, which is read back; 0 when it could not be written. */
+static size_t zstd_bytes(float *floats, int level, int64_t fail_at, struct ak_err *e)
+{
+    struct ak_buf bytes = {0};
+    CHECK(ak_buf_reserve(&bytes, (size_t)2 << 20) != NULL);
+    struct ak_str view;
+    const struct ak_parquet_sink sink = {&bytes, to_buffer};
+    const struct ak_parquet_column column = {.name = "v",
+                                             .type = AK_PARQUET_FLOAT,
+                                             .is_list = true,
+                                             .dimension = WIDE,
+                                             .encoding = AK_PARQUET_BYTE_STREAM_SPLIT};
+    const struct ak_parquet_write_options options = {.codec = AK_CODEC_ZSTD, .level = level};
+    const struct ak_parquet_values values = {.row = wide_row, .ctx = floats};
+    struct ak_parquet_writer *writer = NULL;
+    ak_fault_alloc_at(fail_at);
+    enum ak_rc rc = ak_parquet_create(&sink, &column, 1, &options, &writer, e);
+    rc = rc ? rc : ak_parquet_begin_group(writer, MANY_ROWS, e);
+    rc = rc ? rc : ak_parquet_put(writer, &values, e);
+    rc = rc ? rc : ak_parquet_end_group(writer, e);
+    if (rc != AK_OK) {
+        ak_parquet_abandon(writer);
+    } else {
+        rc = ak_parquet_finish(writer, NULL, e);
+    }
+    ak_fault_alloc_at(-1);
+    size_t len = bytes.len;
+    if (rc == AK_OK) {
+        float *back = ak_alloc((size_t)MANY_ROWS * WIDE * sizeof *back);
+        struct ak_parquet_reader *reader = open_bytes(&bytes, &view);
+        CHECK_OK(ak_parquet_read_vectors(reader, 0, 0, 0, MANY_ROWS, WIDE, back, &err));
+        CHECK(memcmp(back, floats, (size_t)MANY_ROWS * WIDE * sizeof *back) == 0);
+        ak_parquet_close(reader);
+        ak_free(back);
+    }
+    ak_buf_release(&bytes);
+    return rc == AK_OK ? len : 0;
+}
+
+TEST(writer, the_search_for_repetition_is_left_out_only_where_nothing_repeats)
+{
+    float *floats = ak_alloc((size_t)MANY_ROWS * WIDE * sizeof *floats);
+    struct ak_rand rand;
+    ak_rand_seed(&rand, 9);
+    for (size_t i = 0; i < (size_t)MANY_ROWS * WIDE; i++) {
+        floats[i] = (float)ak_rand_normal(&rand);
+    }
+    size_t by_search = zstd_bytes(floats, 1, -1, &err);
+    size_t chosen = zstd_bytes(floats, 0, -1, &err);
+    CHECK(chosen != by_search && chosen < by_search + by_search / 100);
+    /* One of the samples repeats: a row group has one level. */
+    for (size_t i = (size_t)MANY_ROWS / 2 * WIDE; i < (size_t)MANY_ROWS * WIDE; i++) {
+        floats[i] = floats[i % 1000];
+    }
+    by_search = zstd_bytes(floats, 1, -1, &err);
+    CHECK_INT(zstd_bytes(floats, 0, -1, &err), by_search);
+    ak_free(floats);
+}
+
+TEST(writer, without_memory_for_a_sample_it_fails_and_leaks_nothing)
+{
+    float *floats = ak_alloc((size_t)MANY_ROWS * WIDE * sizeof *floats);
+    struct ak_rand rand;
+    ak_rand_seed(&rand, 9);
+    for (size_t i = 0; i < (size_t)MANY_ROWS * WIDE; i++) {
+        floats[i] = (float)ak_rand_normal(&rand);
+    }
+    size_t whole = zstd_bytes(floats, 0, -1, &err);
+    size_t len = 0;
+    for (int n = 0; len == 0; n++) {
+        struct ak_err e = {0};
+        len = zstd_bytes(floats, 0, n, &e);
+        CHECK(len == whole || (len == 0 && e.rc == AK_NOMEM));
+        CHECK(n < 500);
+    }
+    ak_free(floats);
 }
 
 /* --- Bounds --- */
