@@ -220,6 +220,7 @@ static void build_thread(void *arg)
 {
     struct worker *worker = arg;
     while (ak_index_build_some(worker->job->bench->index, BUILD_STEP) > 0) {
+        (void)ak_index_renew(worker->job->bench->index);
     }
 }
 

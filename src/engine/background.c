@@ -89,6 +89,16 @@ static void pause_builder(struct ak_builders *builders)
     ak_mutex_unlock(&builders->lock);
 }
 
+/* New codes where the rows have outgrown the old ones, also when nobody writes any more. */
+static void renew(struct ak_collection *collection)
+{
+    do {
+        ak_mutex_lock(&collection->lock);
+        ak_index_settle(collection->index);
+        ak_mutex_unlock(&collection->lock);
+    } while (ak_index_renew(collection->index));
+}
+
 /* Link a share; false: there is no more to do, or it cannot be done now. */
 static bool build_share(struct ak_engine *engine, struct ak_collection *collection)
 {
@@ -98,6 +108,7 @@ static bool build_share(struct ak_engine *engine, struct ak_collection *collecti
                     AK_STR_ARG(collection->entry->info.name), err.text);
         return false;
     }
+    renew(collection);
     uint32_t built = ak_index_build_some(collection->index, BUILD_SHARE);
     ak_series_add(engine->m_linked, built);
     bool more = ak_index_pending(collection->index) > 0;

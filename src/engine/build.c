@@ -10,6 +10,7 @@
 
 #define LINK_SHARE 64
 #define TELL_MS 20
+#define IDLE_MAX 100u /* such waits: memory may come back */
 
 struct ak_image_builder {
     struct ak_engine *engine;
@@ -101,6 +102,7 @@ static void link_rows(void *arg)
 {
     struct linking *linking = arg;
     while (!atomic_load(&linking->stop) && ak_index_build_some(linking->index, LINK_SHARE)) {
+        (void)ak_index_renew(linking->index);
     }
     ak_mutex_lock(&linking->lock);
     linking->running--;
@@ -108,35 +110,42 @@ static void link_rows(void *arg)
     ak_mutex_unlock(&linking->lock);
 }
 
-/* Start what helps, link on this thread as well, and wait for all; false: cancelled. */
-static bool link_all(struct ak_image_builder *builder, bool (*progress)(void *ctx, uint64_t left),
-                     void *ctx)
+/* Start what helps, link on this thread as well, and wait for all. AK_CONFLICT: cancelled. */
+static enum ak_rc link_all(struct ak_image_builder *builder,
+                           bool (*progress)(void *ctx, uint64_t left), void *ctx,
+                           struct ak_err *err)
 {
     struct linking linking = {.index = builder->index};
     unsigned wanted = builder->engine->build_threads;
     struct ak_thread *threads = ak_zalloc(wanted * sizeof *threads);
     uint64_t left = 0;
-    bool goes_on = true;
-    struct ak_err err;
+    unsigned idle = 0; /* rounds without a row, though no other thread has any */
+    enum ak_rc rc = AK_OK;
+    struct ak_err ignored;
     ak_mutex_init(&linking.lock, AK_RANK_POOL, "linking");
     ak_cond_init(&linking.ended);
     for (unsigned i = 0; i + 1 < wanted; i++) {
         ak_mutex_lock(&linking.lock);
-        bool runs = ak_thread_start(&threads[i], "ak-link", link_rows, &linking, &err) == AK_OK;
+        bool runs = ak_thread_start(&threads[i], "ak-link", link_rows, &linking, &ignored) == AK_OK;
         linking.running += runs;
         ak_mutex_unlock(&linking.lock);
         if (!runs) {
             break; /* this thread links as well */
         }
     }
-    while (goes_on && (left = ak_index_pending(builder->index)) > 0) {
-        goes_on = !progress || progress(ctx, left);
-        if (goes_on && ak_index_build_some(builder->index, LINK_SHARE) == 0) {
-            ak_mutex_lock(&linking.lock); /* the last rows are in the hands of the others */
-            if (linking.running) {
-                (void)ak_cond_wait_ms(&linking.ended, &linking.lock, TELL_MS);
-            }
+    while (rc == AK_OK && (left = ak_index_pending(builder->index)) > 0) {
+        if (progress && !progress(ctx, left)) {
+            rc = ak_fail(err, AK_CONFLICT, "cancelled");
+        } else if (ak_index_build_some(builder->index, LINK_SHARE) > 0) {
+            idle = 0;
+            ak_index_settle(builder->index); /* this thread is the writer */
+            (void)ak_index_renew(builder->index);
+        } else { /* the last rows are in the hands of the others, or there is no memory */
+            ak_mutex_lock(&linking.lock);
+            idle = linking.running ? 0 : idle + 1;
+            (void)ak_cond_wait_ms(&linking.ended, &linking.lock, TELL_MS);
             ak_mutex_unlock(&linking.lock);
+            rc = idle > IDLE_MAX ? ak_fail(err, AK_NOMEM, "no memory to link rows") : rc;
         }
     }
     atomic_store(&linking.stop, true);
@@ -146,7 +155,7 @@ static bool link_all(struct ak_image_builder *builder, bool (*progress)(void *ct
     ak_cond_release(&linking.ended);
     ak_mutex_release(&linking.lock);
     ak_free(threads);
-    return goes_on;
+    return rc;
 }
 
 static enum ak_rc write_image(struct ak_image_builder *builder, const char *path,
@@ -178,8 +187,8 @@ enum ak_rc ak_image_builder_commit(struct ak_image_builder *builder, const char 
                                    bool (*progress)(void *ctx, uint64_t left), void *ctx,
                                    uint64_t *documents, struct ak_err *err)
 {
-    enum ak_rc rc = link_all(builder, progress, ctx) ? write_image(builder, path, err)
-                                                     : ak_fail(err, AK_CONFLICT, "cancelled");
+    enum ak_rc rc = link_all(builder, progress, ctx, err);
+    rc = rc == AK_OK ? write_image(builder, path, err) : rc;
     if (rc == AK_OK) {
         *documents = ak_index_live(builder->index);
     }

@@ -2,7 +2,8 @@
  *
  * A search walks on codes and measures the best of what it found again in floats, so that what it
  * returns has exact scores in exact order; the codes only decide which rows are looked at.
- * Building, exact searches and the validator use floats.
+ * Building measures rows by their codes as well, except under dot; exact searches and the validator
+ * use floats.
  *
  *   I8  Once there are codes, every row below `slots` has its code (and under l2 its term) before
  *       it can be met: the writer encodes a row before it counts, and publishes new codes only when
@@ -55,14 +56,14 @@ size_t ak_codes_bytes(const struct ak_index *index, uint64_t rows)
     return ak_slab_bytes(&codes->rows, rows) + ak_slab_bytes(&codes->terms, rows);
 }
 
-static float factor_of(const struct ak_index *index, uint64_t slot)
+float ak_codes_factor(const struct ak_index *index, uint64_t slot)
 {
     return index->options.metric == AK_METRIC_COSINE
                ? *(const float *)ak_slab_row(&index->scales, slot)
                : 1.0f;
 }
 
-static float term_of(const uint8_t *code, size_t stride)
+float ak_codes_term(const uint8_t *code, size_t stride)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < stride; i++) {
@@ -78,8 +79,8 @@ uint32_t ak_codes_encode(struct ak_index *index, struct ak_codes *codes, uint64_
     uint8_t *code = ak_slab_row(&codes->rows, slot);
     uint32_t clipped =
         ak_quantizer_encode(codes->quantizer, index->simd, ak_slab_row(&index->vectors, slot),
-                            factor_of(index, slot), scratch, code);
-    *(float *)ak_slab_row(&codes->terms, slot) = term_of(code, codes->rows.stride);
+                            ak_codes_factor(index, slot), scratch, code);
+    *(float *)ak_slab_row(&codes->terms, slot) = ak_codes_term(code, codes->rows.stride);
     return clipped;
 }
 
@@ -102,15 +103,15 @@ struct sample {
 static const float *sampled_row(void *ctx, uint64_t i, float *factor)
 {
     const struct sample *sample = ctx;
-    *factor = factor_of(sample->index, sample->slots[i]);
+    *factor = ak_codes_factor(sample->index, sample->slots[i]);
     return ak_slab_row(&sample->index->vectors, sample->slots[i]);
 }
 
 /* Live rows, evenly spread over all of them. */
 static uint64_t take_sample(const struct ak_index *index, uint32_t *slots)
 {
+    uint64_t all = ak_index_slots(index); /* before the base, which has room for these */
     const uint64_t *dead = ak_index_words(&index->dead);
-    uint64_t all = ak_index_slots(index);
     uint64_t live = ak_index_live(index);
     uint64_t every = live / TRAIN_ROWS_MAX + 1;
     uint64_t met = 0;
@@ -137,8 +138,12 @@ struct ak_codes *ak_codes_train(struct ak_index *index, struct ak_err *err)
     enum ak_rc rc = count ? ak_quantizer_train(index->options.dimension, index->options.seed + live,
                                                count, sampled_row, &sample, &quantizer, err)
                           : ak_fail(err, AK_CONFLICT, "no rows to train codes on");
+    if (rc == AK_OK) {
+        rc = ak_codes_try(index, quantizer, slots, count, err);
+    }
     ak_free(slots);
     if (rc != AK_OK) {
+        ak_quantizer_close(quantizer);
         return NULL;
     }
     ak_quantizer_set_trained_on(quantizer, live);
@@ -163,30 +168,29 @@ bool ak_codes_are_due(const struct ak_index *index)
 {
     uint32_t from = index->options.codes_from ? index->options.codes_from : TRAIN_ROWS;
     return index->options.params.quantization == AK_QUANTIZATION_U8 && !ak_index_codes(index) &&
-           ak_index_live(index) >= from;
+           ak_index_live(index) >= from && ak_index_live(index) >= index->renewal.not_before;
 }
 
-enum ak_rc ak_codes_start(struct ak_index *index, uint64_t rows, struct ak_err *err)
+void ak_codes_start_if_due(struct ak_index *index)
 {
-    struct ak_codes *codes = ak_codes_train(index, err);
-    if (!codes) {
-        return AK_NOMEM; /* rows are there: they are why it is due */
+    struct ak_err err;
+    if (!ak_codes_are_due(index)) {
+        return;
+    }
+    struct ak_codes *codes = ak_codes_train(index, &err);
+    /* As much room as vectors have: no row of a reserved batch makes them grow. */
+    if (!codes || ak_codes_reserve(index, codes, index->vectors.reserved, &err) != AK_OK ||
+        ak_codes_scratch(index, &err) != AK_OK) {
+        ak_codes_close(codes);
+        index->renewal.not_before = 2 * ak_index_live(index);
+        return;
     }
     uint64_t slots = ak_index_slots(index);
-    enum ak_rc rc = ak_codes_reserve(index, codes, rows > slots ? rows : slots, err);
-    if (rc == AK_OK) {
-        rc = ak_codes_scratch(index, err);
-    }
-    if (rc != AK_OK) {
-        ak_codes_close(codes);
-        return rc;
-    }
     for (uint64_t slot = 0; slot < slots; slot++) {
         (void)ak_codes_encode(index, codes, slot, index->code_scratch);
     }
     /* Release pairs with ak_index_codes(): who sees them sees every row's (I8). */
     atomic_store_explicit(&index->codes, codes, memory_order_release);
-    return AK_OK;
 }
 
 enum ak_rc ak_codes_scratch(struct ak_index *index, struct ak_err *err)
@@ -200,6 +204,14 @@ enum ak_rc ak_codes_scratch(struct ak_index *index, struct ak_err *err)
 
 /* --- Measuring --- */
 
+/* The codes, unless so much was clipped since they were made that floats do better. */
+static const struct ak_codes *trusted(const struct ak_index *index)
+{
+    return atomic_load_explicit(&index->renewal.is_doubtful, memory_order_relaxed)
+               ? NULL
+               : ak_index_codes(index);
+}
+
 static void set_rows(const struct ak_codes *codes, const int8_t *query, struct ak_measure *measure)
 {
     measure->vectors = ak_slab_base(&codes->rows);
@@ -208,24 +220,32 @@ static void set_rows(const struct ak_codes *codes, const int8_t *query, struct a
     measure->code_query = query;
 }
 
+void ak_codes_ask(const struct ak_index *index, const struct ak_quantizer *quantizer,
+                  const float *vector, float *scratch, int8_t *query, struct ak_measure *measure)
+{
+    struct ak_code_query asked;
+    bool is_l2 = index->options.metric == AK_METRIC_L2;
+    float step = ak_quantizer_step(quantizer);
+    ak_quantizer_query(quantizer, index->simd, vector, is_l2, scratch, query, &asked);
+    measure->scales = NULL;
+    measure->code_query = query;
+    measure->code_bias = is_l2 ? asked.spread - 2.0f * asked.bias : -asked.bias;
+    measure->code_gain = is_l2 ? -2.0f * asked.gain : -asked.gain;
+    measure->code_term_gain = is_l2 ? step * step : 0.0f;
+}
+
 bool ak_codes_measure(const struct ak_index *index, struct ak_context *context,
                       struct ak_measure *measure)
 {
-    const struct ak_codes *codes = ak_index_codes(index);
-    struct ak_code_query query;
+    const struct ak_codes *codes = trusted(index);
     if (!codes || !ak_context_fit_codes(context, index->options.dimension)) {
         return false;
     }
-    bool is_l2 = index->options.metric == AK_METRIC_L2;
-    ak_quantizer_query(codes->quantizer, index->simd, context->query, is_l2, context->code_scratch,
-                       context->code_query, &query);
+    ak_codes_ask(index, codes->quantizer, context->query, context->code_scratch,
+                 context->code_query, measure);
     set_rows(codes, context->code_query, measure);
-    measure->code_bias = is_l2 ? query.spread - 2.0f * query.bias : -query.bias;
-    measure->code_gain = is_l2 ? -2.0f * query.gain : -query.gain;
-    if (is_l2) {
-        float step = ak_quantizer_step(codes->quantizer);
+    if (index->options.metric == AK_METRIC_L2) {
         measure->code_terms = (const float *)(const void *)ak_slab_base(&codes->terms);
-        measure->code_term_gain = step * step;
     }
     return true;
 }
@@ -233,7 +253,7 @@ bool ak_codes_measure(const struct ak_index *index, struct ak_context *context,
 bool ak_codes_measure_row(const struct ak_index *index, uint32_t slot, int8_t room[AK_CODE_ROOM],
                           struct ak_measure *measure)
 {
-    const struct ak_codes *codes = ak_index_codes(index);
+    const struct ak_codes *codes = trusted(index);
     if (!codes || index->options.metric == AK_METRIC_DOT || codes->rows.stride > AK_CODE_ROOM) {
         return false;
     }
@@ -278,7 +298,7 @@ enum ak_rc ak_codes_check(const struct ak_index *index, struct ak_err *err)
         }
         const uint8_t *code = ak_slab_row(&codes->rows, slot);
         (void)ak_quantizer_encode(codes->quantizer, index->simd, ak_slab_row(&index->vectors, slot),
-                                  factor_of(index, slot), scratch, wanted);
+                                  ak_codes_factor(index, slot), scratch, wanted);
         for (size_t i = 0; i < stride && rc == AK_OK; i++) {
             int apart = (int)code[i] - (int)wanted[i];
             if (apart > BYTES_APART || apart < -BYTES_APART) {
@@ -287,7 +307,7 @@ enum ak_rc ak_codes_check(const struct ak_index *index, struct ak_err *err)
             }
         }
         float term = *(const float *)ak_slab_row(&codes->terms, slot);
-        float right = term_of(code, stride);
+        float right = ak_codes_term(code, stride);
         if (rc == AK_OK && (term < right || term > right)) {
             rc = ak_fail(err, AK_CORRUPT, "the term of row %llu is not that of its code (I8)",
                          (unsigned long long)slot);

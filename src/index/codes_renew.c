@@ -3,11 +3,15 @@
  * The first codes are made from the first rows, which need not be like the later ones: a collection
  * filled in the order of topics would have a mean and a step of its first topic. So they are made
  * anew when there are GROWTH times as many rows as they were made from, and when more than one byte
- * in CLIPPED_ONE_IN had to be clipped since.
+ * in CLIPPED_ONE_IN of all had to be clipped.
  *
  *          writer: due          builder            builder: all encoded        writer
  *    NONE ─────────────▶ WANTED ───────▶ WORKING ──────────────────────▶ READY ──────▶ NONE
- *                                           └── no memory ──▶ FAILED ────────────────────▲
+ *                                           ├── no memory ──▶ FAILED ────────────────────▲
+ *                                           └── no good (codes_trial.c) ──▶ REFUSED ─────▲
+ *
+ * Codes of which more than one byte in CLIPPED_ONE_IN is clipped are not used for walks until they
+ * are renewed, nor kept in images; refused, an index goes without until it has twice the rows.
  *
  * The builder trains on a sample and encodes every row, a piece at a time and in the epoch, while
  * writers and searches go on with the old codes. Rows that come meanwhile are encoded by the writer
@@ -21,7 +25,6 @@
 
 #define GROWTH 8u
 #define CLIPPED_ONE_IN 200u
-#define ENCODED_MIN 1024u /* rows to judge the clipping by */
 #define ROWS_PER_STEP 512u
 #define REUSED_MAX 65536u
 
@@ -38,15 +41,18 @@ static void set_state(struct ak_index *index, int state)
 
 /* --- The writer --- */
 
+static bool is_doubtful(const struct ak_index *index)
+{
+    return atomic_load_explicit(&index->renewal.is_doubtful, memory_order_relaxed);
+}
+
 static bool is_due(const struct ak_index *index, const struct ak_codes *codes)
 {
     const struct ak_renewal *renewal = &index->renewal;
     uint64_t population = ak_quantizer_trained_on(codes->quantizer);
     uint64_t live = ak_index_live(index);
-    uint64_t bytes = renewal->encoded * index->options.dimension;
-    bool has_grown = live / GROWTH >= population && live >= renewal->not_before;
-    bool is_judged = renewal->encoded >= ENCODED_MIN && renewal->encoded >= population / 2;
-    return has_grown || (is_judged && renewal->clipped > bytes / CLIPPED_ONE_IN);
+    bool has_grown = live / GROWTH >= population;
+    return live >= renewal->not_before && (has_grown || is_doubtful(index));
 }
 
 void ak_renewal_note(struct ak_index *index, uint32_t slot, bool is_reused, uint32_t clipped)
@@ -54,6 +60,10 @@ void ak_renewal_note(struct ak_index *index, uint32_t slot, bool is_reused, uint
     struct ak_renewal *renewal = &index->renewal;
     renewal->encoded++;
     renewal->clipped += clipped;
+    uint64_t rows = renewal->encoded + ak_quantizer_trained_on(ak_index_codes(index)->quantizer);
+    if (renewal->clipped > rows * index->options.dimension / CLIPPED_ONE_IN) {
+        atomic_store_explicit(&renewal->is_doubtful, true, memory_order_relaxed);
+    }
     if (is_reused && state_of(index) != AK_RENEWAL_NONE) {
         if (renewal->reused_count < REUSED_MAX) {
             renewal->reused[renewal->reused_count++] = slot;
@@ -113,7 +123,18 @@ static void take_over(struct ak_index *index)
     atomic_store_explicit(&index->codes, next, memory_order_release);
     renewal->next = NULL;
     renewal->encoded = renewal->clipped = 0;
+    atomic_store_explicit(&renewal->is_doubtful, false, memory_order_relaxed);
     set_state(index, AK_RENEWAL_NONE);
+    ak_epoch_retire(index->options.epoch, retire, old);
+}
+
+static void go_without(struct ak_index *index)
+{
+    struct ak_codes *old = ak_index_codes(index);
+    atomic_store_explicit(&index->codes, NULL, memory_order_release);
+    throw_away(index);
+    index->renewal.encoded = index->renewal.clipped = 0;
+    atomic_store_explicit(&index->renewal.is_doubtful, false, memory_order_relaxed);
     ak_epoch_retire(index->options.epoch, retire, old);
 }
 
@@ -129,6 +150,16 @@ void ak_renewal_step(struct ak_index *index)
         throw_away(index);
     } else if (state == AK_RENEWAL_READY && !index->frozen.on) { /* an image may be reading them */
         take_over(index);
+    } else if (state == AK_RENEWAL_REFUSED && !index->frozen.on) {
+        go_without(index);
+    }
+}
+
+void ak_index_settle(struct ak_index *index)
+{
+    if (atomic_load_explicit(&index->writable, memory_order_relaxed)) {
+        ak_renewal_step(index);
+        ak_index_account(index);
     }
 }
 
@@ -176,26 +207,30 @@ static bool encode_all(struct ak_index *index, struct ak_codes *next, float *scr
     }
 }
 
-static bool make_next(struct ak_index *index)
+/* The state that it comes to. */
+static int make_next(struct ak_index *index)
 {
     struct ak_renewal *renewal = &index->renewal;
     size_t stride = ak_quantizer_stride(index->options.dimension);
     float *scratch = ak_try_alloc_aligned(AK_CACHE_LINE, stride * sizeof *scratch);
     unsigned token = ak_epoch_enter(index->options.epoch);
-    struct ak_err err;
+    struct ak_err err = {.rc = AK_NOMEM};
     renewal->next = scratch ? ak_codes_train(index, &err) : NULL;
     ak_epoch_leave(index->options.epoch, token);
     bool made = renewal->next && encode_all(index, renewal->next, scratch);
+    bool is_refused = !renewal->next && err.rc == AK_UNSUPPORTED;
     ak_free(scratch);
-    return made;
+    return made ? AK_RENEWAL_READY : is_refused ? AK_RENEWAL_REFUSED : AK_RENEWAL_FAILED;
 }
 
-void ak_renewal_build(struct ak_index *index)
+bool ak_index_renew(struct ak_index *index)
 {
     int wanted = AK_RENEWAL_WANTED;
-    if (state_of(index) == AK_RENEWAL_WANTED &&
-        atomic_compare_exchange_strong_explicit(&index->renewal.state, &wanted, AK_RENEWAL_WORKING,
-                                                memory_order_acq_rel, memory_order_acquire)) {
-        set_state(index, make_next(index) ? AK_RENEWAL_READY : AK_RENEWAL_FAILED);
+    if (state_of(index) != AK_RENEWAL_WANTED ||
+        !atomic_compare_exchange_strong_explicit(&index->renewal.state, &wanted, AK_RENEWAL_WORKING,
+                                                 memory_order_acq_rel, memory_order_acquire)) {
+        return false;
     }
+    set_state(index, make_next(index));
+    return true;
 }

@@ -445,7 +445,6 @@ uint32_t ak_index_build_some(struct ak_index *index, uint32_t max)
     if (!atomic_load_explicit(&index->writable, memory_order_acquire)) {
         return 0;
     }
-    ak_renewal_build(index);
     while (done < max && ak_index_pending(index) > 0) {
         if (!ak_gate_enter(&index->gate, false)) {
             break;

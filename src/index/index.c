@@ -232,8 +232,8 @@ static enum ak_rc reserve_rows(struct ak_index *index, uint64_t rows, bool graph
     if (rc == AK_OK && graph) {
         rc = ak_index_grow_graph(index, rows, err);
     }
-    if (rc == AK_OK && graph && ak_codes_are_due(index)) {
-        rc = ak_codes_start(index, rows, err);
+    if (rc == AK_OK && graph) {
+        ak_codes_start_if_due(index);
     }
     return rc;
 }
@@ -304,7 +304,7 @@ void ak_index_pick_next(struct ak_index *index)
 bool ak_index_has_room(const struct ak_index *index, uint32_t more)
 {
     bool graph = get(&index->graph_rows) > 0 || get(&index->live) + more > index->exact_below;
-    return fits(index, get(&index->slots) + more, graph);
+    return fits(index, get(&index->slots) + more, graph) && !(graph && ak_codes_are_due(index));
 }
 
 enum ak_rc ak_index_reserve(struct ak_index *index, uint32_t more, struct ak_err *err)

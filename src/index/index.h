@@ -1,9 +1,10 @@
 /* index.h — vectors by slot: storage, exact search, and a navigable graph (HNSW).
  *
  * A slot is a u32 row number. add() stores a row and makes it findable at once: until a builder has
- * linked it into the graph, searches scan it exactly (it is "pending"). remove() leaves a tombstone
- * that searches walk through but never return; repair() rewires around tombstones and frees their
- * slots for later adds, once no reader can still hold them.
+ * linked it into the graph, searches scan it (it is "pending"): in floats, or ordered by its code
+ * and the best measured in floats. remove() leaves a tombstone that searches walk through but never
+ * return; repair() rewires around tombstones and frees their slots for later adds, once no reader
+ * can still hold them.
  *
  * Graph: HNSW (Malkov & Yashunin 2018) with rows filled by α-pruning (Vamana, Subramanya et al.
  * 2019); level 0 is a flat array of u32[2·m]. See the essay at the top of hnsw.c and docs/adr.
@@ -11,9 +12,9 @@
  * Scores: cosine and dot: the similarity, higher is nearer; l2: the distance (root taken), lower is
  * nearer. Results are nearest first; equal scores in slot order.
  *
- * Threads: writer calls (add, remove, thaw, freeze, unfreeze) one at a time: the owner locks.
- * build_some, repair, search from any thread at any time. A search and everything that uses its
- * slots happens inside the epoch given at open.
+ * Threads: writer calls (add, remove, settle, thaw, freeze, unfreeze) one at a time: the owner
+ * locks. build_some, renew, repair, search from any thread at any time. A search and everything
+ * that uses its slots happens inside the epoch given at open.
  */
 #pragma once
 #include "base/epoch.h"
@@ -66,6 +67,9 @@ bool ak_index_has_room(const struct ak_index *index, uint32_t more);
 /* Store f32[dimension] (checked by the caller). AK_NOMEM, AK_TOO_BIG (slots used up). */
 AK_MUST enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *slot,
                                 struct ak_err *err);
+/* Let codes be made anew when that is due, and take over those that are ready; adds do so now and
+ * then. */
+void ak_index_settle(struct ak_index *index);
 /* Tombstone. No-op when already removed. */
 void ak_index_remove(struct ak_index *index, uint32_t slot);
 
@@ -73,8 +77,13 @@ void ak_index_remove(struct ak_index *index, uint32_t slot);
 
 /* Rows that wait to be linked; 0 while the index is so small that every search scans it. */
 uint64_t ak_index_pending(const struct ak_index *index);
-/* Link up to `max` pending rows; returns how many. 0: nothing to do, or a freeze is on. */
+/* Link up to `max` pending rows; returns how many. 0: nothing to do, a freeze is on, or no memory.
+ */
 uint32_t ak_index_build_some(struct ak_index *index, uint32_t max);
+/* When the rows have outgrown the codes: make new ones from a sample and encode every row, which
+ * takes seconds for a million; true: ak_index_settle() puts them to use. Else, or when another
+ * thread is at it, returns at once. */
+bool ak_index_renew(struct ak_index *index);
 /* Removed rows that repair has not dealt with: what it would free. */
 uint64_t ak_index_tombstones(const struct ak_index *index);
 /* Rewire around all present tombstones and free their slots; one at a time (a second call returns

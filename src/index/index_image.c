@@ -109,7 +109,8 @@ enum ak_rc ak_index_freeze(struct ak_index *index, struct ak_err *err)
         frozen->upper_rows =
             graph_rows > frozen->slots ? upper_at[frozen->slots] : get(&index->upper_rows);
     }
-    frozen->codes = ak_index_codes(index);
+    bool is_doubtful = atomic_load_explicit(&index->renewal.is_doubtful, memory_order_relaxed);
+    frozen->codes = is_doubtful ? NULL : ak_index_codes(index);
     frozen->live_count = get(&index->live);
     frozen->crowding = atomic_load_explicit(&index->crowding, memory_order_relaxed);
     enum ak_rc rc = copy_frozen(index, frozen, err);
@@ -694,8 +695,8 @@ enum ak_rc ak_index_thaw(struct ak_index *index, struct ak_err *err)
     if (rc == AK_OK && graph) {
         rc = ak_index_grow_graph(index, slots, err);
     }
-    if (rc == AK_OK && graph && ak_codes_are_due(index)) {
-        rc = ak_codes_start(index, slots, err);
+    if (rc == AK_OK && graph) {
+        ak_codes_start_if_due(index);
     }
     ak_gate_open(&index->gate);
     if (rc == AK_OK) {

@@ -305,7 +305,8 @@ enum ak_renewal_state {
     AK_RENEWAL_WANTED,
     AK_RENEWAL_WORKING,
     AK_RENEWAL_READY,
-    AK_RENEWAL_FAILED
+    AK_RENEWAL_FAILED, /* the old ones serve on */
+    AK_RENEWAL_REFUSED /* no codes would do: the old ones go */
 };
 
 struct ak_renewal {
@@ -317,6 +318,8 @@ struct ak_renewal {
     bool reused_over;
     uint64_t encoded, clipped; /* rows and bytes since the codes in use were made */
     uint64_t not_before;       /* live rows, after a failure */
+    _Atomic bool is_doubtful;  /* too much was clipped: floats until new ones are there. Relaxed:
+                                * both are right, one is slower */
 };
 
 struct ak_index {
@@ -480,14 +483,24 @@ AK_MUST enum ak_rc ak_codes_reserve(struct ak_index *index, struct ak_codes *cod
 size_t ak_codes_bytes(const struct ak_index *index, uint64_t rows);
 /* Are there rows enough to begin, and is it wanted? */
 bool ak_codes_are_due(const struct ak_index *index);
-/* Train on the rows of now, encode them, publish; room for `rows`. The writer's. */
-AK_MUST enum ak_rc ak_codes_start(struct ak_index *index, uint64_t rows, struct ak_err *err);
+/* When they are due: train on the rows of now, encode them, publish; with room for as many rows as
+ * vectors have. Without memory later: walks stay on floats. The writer's. */
+void ak_codes_start_if_due(struct ak_index *index);
 AK_MUST enum ak_rc ak_codes_scratch(struct ak_index *index, struct ak_err *err);
 /* The row is stored: its code too. The writer's. */
 void ak_codes_store(struct ak_index *index, uint32_t slot, bool is_reused);
-/* Codes without rows, trained on those of now; NULL: no memory. Inside the epoch or the writer's.
- */
+/* Codes without rows, trained on those of now; NULL: no memory (AK_NOMEM), or they would not keep
+ * the order of the rows (AK_UNSUPPORTED). Inside the epoch or the writer's. */
 struct ak_codes *ak_codes_train(struct ak_index *index, struct ak_err *err);
+float ak_codes_factor(const struct ak_index *index, uint64_t slot); /* that a row is taken by */
+float ak_codes_term(const uint8_t *code, size_t stride);            /* of l2: Σ (c_i − 128)² */
+/* The parts of a measure that come of the query: all but `vectors`, `stride` and `code_terms`.
+ * scratch: f32[dimension]; query: i8[stride]. */
+void ak_codes_ask(const struct ak_index *index, const struct ak_quantizer *quantizer,
+                  const float *vector, float *scratch, int8_t *query, struct ak_measure *measure);
+/* codes_trial.c: AK_UNSUPPORTED: the order by such codes is not that of the floats. AK_NOMEM. */
+AK_MUST enum ak_rc ak_codes_try(const struct ak_index *index, const struct ak_quantizer *quantizer,
+                                const uint32_t *slots, uint64_t count, struct ak_err *err);
 /* Returns how many bytes were clipped. */
 uint32_t ak_codes_encode(struct ak_index *index, struct ak_codes *codes, uint64_t slot,
                          float *scratch);
@@ -503,8 +516,7 @@ AK_MUST enum ak_rc ak_codes_check(const struct ak_index *index, struct ak_err *e
 
 /* codes_renew.c: the writer's, but for build */
 void ak_renewal_note(struct ak_index *index, uint32_t slot, bool is_reused, uint32_t clipped);
-void ak_renewal_step(struct ak_index *index);  /* begin when due, take over what is ready */
-void ak_renewal_build(struct ak_index *index); /* outside gate and epoch, from any thread */
+void ak_renewal_step(struct ak_index *index); /* begin when due, take over what is ready */
 void ak_renewal_release(struct ak_index *index);
 
 /* reclaim.c */

@@ -243,7 +243,7 @@ void ak_quantizer_query(const struct ak_quantizer *q, const struct ak_simd *simd
         float size = fabsf(tame(scratch[i]));
         most = size > most ? size : most;
     }
-    float unit = most > 0.0f ? most / 127.0f : 1.0f;
+    float unit = most > 127.0f * FLT_MIN ? most / 127.0f : 1.0f; /* 1 / unit is finite */
     float inverse = 1.0f / unit;
     int32_t sum = 0;
     for (uint32_t i = 0; i < q->dimension; i++) {

@@ -27,6 +27,7 @@ static void build(void *arg)
 {
     struct arena *arena = arg;
     while (!atomic_load(&arena->done)) {
+        (void)ak_index_renew(arena->index);
         if (ak_index_build_some(arena->index, 8) == 0) {
             (void)sched_yield();
         }

@@ -225,6 +225,7 @@ TEST(codes, made_from_unlike_rows_are_made_anew_and_recall_comes_back)
         CHECK_OK(ak_index_open(&options, &index, &err));
         for (uint32_t i = 0; i < v.count; i += 50) {
             index_add_rows(index, &v, i, i + 50);
+            (void)ak_index_renew(index);
             (void)ak_index_build_some(index, 60);
             if (i % 500 == 450) { /* slots used anew while codes are in the making */
                 ak_index_remove(index, i - 20);
@@ -261,6 +262,83 @@ TEST(codes, are_made_once_there_are_rows_enough_and_show_in_the_memory)
     CHECK(bytes[1] > bytes[0] + 6000u * 256u && bytes[1] < bytes[0] + 6000u * 256u * 3u);
     vectors_release(&v);
     ak_epoch_close(epoch);
+}
+
+/* Neighbours a thousandth of the spread apart: codes cannot tell them from each other. */
+TEST(codes, that_would_mix_up_neighbours_are_not_used)
+{
+    for (int metric = 0; metric < AK_METRIC_COUNT; metric++) {
+        struct ak_epoch *epoch = ak_epoch_open();
+        struct vectors v = vectors_clustered(3000, 64, 20, 1);
+        struct vectors q = vectors_clustered(50, 64, 20, 1);
+        struct ak_index_options options = index_options(64, (enum ak_metric)metric, epoch);
+        struct ak_index *index = NULL;
+        for (uint32_t i = 0; i < v.count; i++) { /* a spiral that becomes ever wider */
+            for (uint32_t d = 0; d < 64; d++) {
+                v.at[i * 64 + d] = d == 0 ? (float)i : d == 1 ? 0.5f * (float)i + 100.0f : 1e-3f;
+            }
+        }
+        for (uint32_t i = 0; i < q.count; i++) {
+            memcpy(q.at + i * 64, v.at + (i * 59 + 20) * 64, 64 * sizeof(float));
+        }
+        CHECK_OK(ak_index_open(&options, &index, &err));
+        for (uint32_t i = 0; i < v.count; i += 50) {
+            index_add_rows(index, &v, i, i + 50);
+            (void)ak_index_renew(index);
+            (void)ak_index_build_some(index, 25);
+        }
+        struct ak_index_query query = {.k = 10, .ef = 64};
+        CHECK(index_recall(index, &q, query) >= 0.98); /* half of them wait to be linked */
+        index_build_all(index);
+        while (ak_index_renew(index)) {
+            ak_index_settle(index);
+        }
+        CHECK(index_recall(index, &q, query) >= 0.98);
+        (void)index_checked(index);
+        vectors_release(&v);
+        vectors_release(&q);
+        ak_index_close(index);
+        ak_epoch_close(epoch);
+    }
+}
+
+/* The engine logs a batch between reserve and add: what comes after cannot be taken back. */
+TEST(codes, a_reserved_batch_that_starts_them_is_stored_whole_whichever_allocation_fails)
+{
+    struct ak_epoch *epoch = ak_epoch_open();
+    struct vectors v = vectors_clustered(400, 16, 5, 1);
+    bool fired = true;
+    for (int64_t nth = 0; fired; nth++) {
+        struct ak_index_options options = index_options(16, AK_METRIC_L2, epoch);
+        struct ak_index *index = NULL;
+        CHECK_OK(ak_index_open(&options, &index, &err));
+        CHECK_OK(ak_index_reserve(index, v.count, &err));
+        ak_fault_alloc_at(nth);
+        index_add_rows(index, &v, 0, v.count);
+        fired = ak_fault_alloc_fired();
+        ak_fault_alloc_at(-1);
+        CHECK_INT(index_checked(index).live, v.count);
+        ak_index_close(index);
+    }
+    vectors_release(&v);
+    ak_epoch_close(epoch);
+}
+
+TEST(quantizer, a_query_next_to_nothing_has_finite_numbers)
+{
+    struct vectors v = vectors_clustered(200, 64, 5, 1);
+    struct ak_quantizer *quantizer = train(&v);
+    size_t stride = ak_quantizer_stride(64);
+    float *scratch = ak_alloc(stride * sizeof *scratch);
+    int8_t *query = ak_alloc(stride);
+    float tiny[64] = {1e-38f, 2e-39f, -1e-40f};
+    struct ak_code_query out;
+    ak_quantizer_query(quantizer, ak_simd_get(), tiny, false, scratch, query, &out);
+    CHECK(isfinite(out.gain) && isfinite(out.bias) && isfinite(out.spread));
+    ak_free(query);
+    ak_free(scratch);
+    ak_quantizer_close(quantizer);
+    vectors_release(&v);
 }
 
 TEST_MAIN()
