@@ -51,7 +51,9 @@ enum ak_rc ak_archive_open(const struct ak_archive_options *options, struct ak_a
     ak_cond_init(&archive->changed);
     ak_map_init(&archive->attempt_map);
     open_series(archive);
-    enum ak_rc rc = start(archive, err);
+    const struct ak_pool_options pool = {.name = "ak-encode", .nice = true};
+    enum ak_rc rc = ak_pool_open(&pool, &archive->encoders, err);
+    rc = rc == AK_OK ? start(archive, err) : rc;
     if (rc != AK_OK) {
         ak_archive_close(archive);
         return ak_wrap(err, rc, "open the archive");
@@ -72,6 +74,7 @@ void ak_archive_close(struct ak_archive *archive)
     ak_mutex_unlock(&archive->lock);
     ak_archive_schedule_stop(archive); /* it may be deleting: before the list is emptied */
     ak_archive_workers_stop(archive);
+    ak_pool_close(archive->encoders);
     ak_cond_release(&archive->changed);
     ak_mutex_release(&archive->due_lock);
     ak_mutex_release(&archive->lock);

@@ -66,6 +66,7 @@ struct ak_archive {
     const struct ak_clock *clock;
     struct ak_log *log;
     struct ak_archive_options options;
+    struct ak_pool *encoders; /* pages of Parquet, and the image beside them */
     struct ak_uuid_maker uuids;
 
     struct ak_mutex lock;

@@ -94,7 +94,7 @@ static enum ak_rc upload(struct ak_archive *archive, struct archive_job *job,
         .image_blob = ak_hold_image_blob(job->hold),
     };
     struct ak_buf json;
-    job->options.pool = archive->options.snapshots.pool;
+    job->options.pool = archive->encoders;
     enum ak_rc rc = ak_snapshot_write(archive->store, &job->row.snapshot, &source, &job->options,
                                       job->row.created_us, arena, tell, &telling, &meta, err);
     if (rc != AK_OK) {

@@ -71,6 +71,9 @@ static void read_field(struct ak_json *in, struct ak_str key, struct archive_job
     } else if (ak_str_eq(key, AK_STR("into"))) {
         if (ak_json_string(in, &text)) {
             job->into = ak_arena_str(&job->strings, text);
+            if (!job->into.p) { /* an empty one would mean: in place */
+                ak_json_fail(in, "no memory for a name");
+            }
         }
     } else if (ak_str_eq(key, AK_STR("rebuilt"))) {
         (void)ak_json_bool(in, &job->rebuilt);

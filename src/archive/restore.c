@@ -159,7 +159,8 @@ enum job_outcome ak_archive_restore_run(struct ak_archive *archive, struct archi
     struct restore restore = {.archive = archive, .job = job};
     struct ak_err err;
     job->row.step = STEP_BEGUN;
-    enum ak_rc rc = job->tries ? AK_OK : ak_archive_job_put(archive, job, &err);
+    /* At every try: the one before may have committed and been taken back. */
+    enum ak_rc rc = ak_archive_job_put(archive, job, &err);
     if (rc == AK_OK) {
         ak_arena_init(&restore.arena, 0);
         rc = restore_once(&restore, &err);

@@ -197,8 +197,8 @@ static enum ak_rc look_at_all(struct ak_archive *archive, struct look *look, str
 
 enum ak_rc ak_archive_run_due(struct ak_archive *archive, struct ak_err *err)
 {
-    struct look look = {.now_us = ak_now_us(archive->clock), .room = room_for(archive)};
     ak_mutex_lock(&archive->due_lock);
+    struct look look = {.now_us = ak_now_us(archive->clock), .room = room_for(archive)};
     enum ak_rc rc = look_at_all(archive, &look, err);
     if (rc == AK_OK) {
         ak_series_set(archive->m_stale, (double)look.stale);

@@ -260,9 +260,9 @@ static enum ak_rc adopt_new(struct ak_engine *engine, struct ak_catalog_row *row
     if (rc == AK_OK) {
         rc = enter(engine, row, adopted, err);
         if (rc != AK_OK && ak_catalog_delete(engine->catalog, &row->info.id, NULL) != AK_OK) {
-            ak_log_warn(engine->log, "engine", "collection '%.*s' exists from the next start on",
-                        AK_STR_ARG(row->info.name));
-            return rc;
+            /* Not to be tried again: the catalog names the image now. */
+            return ak_fail(err, AK_IO, "collection '%.*s' exists from the next start on",
+                           AK_STR_ARG(row->info.name));
         }
     }
     if (rc != AK_OK && !ak_catalog_is_failed(engine->catalog)) {
@@ -286,10 +286,12 @@ static enum ak_rc check_fits(const struct ak_collection_info *now,
     if (now->dimension != info->dimension || now->metric != info->metric ||
         now->index.m != info->index.m || now->index.quantization != info->index.quantization) {
         return ak_fail(err, AK_INVALID,
-                       "collection '%.*s' has dimension %u, metric %s, m %u, the image %u, %s, %u: "
-                       "take it into a new collection instead",
+                       "collection '%.*s' has dimension %u, metric %s, m %u, quantization %s, the "
+                       "image %u, %s, %u, %s: take it into a new collection instead",
                        AK_STR_ARG(now->name), now->dimension, ak_metric_name(now->metric),
-                       now->index.m, info->dimension, ak_metric_name(info->metric), info->index.m);
+                       now->index.m, ak_quantization_name(now->index.quantization), info->dimension,
+                       ak_metric_name(info->metric), info->index.m,
+                       ak_quantization_name(info->index.quantization));
     }
     return AK_OK;
 }

@@ -472,6 +472,12 @@ enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id, st
         }
         ak_mutex_unlock(&dir->lock);
         ak_hold_remove_image(engine, &id, &checkpoint);
+    } else if (entry && ak_catalog_is_failed(engine->catalog)) {
+        ak_mutex_lock(&dir->lock); /* A4 of adopt.c: the next start may find it dropped */
+        struct ak_entry *doubtful = ak_directory_find_id(dir, &id);
+        AK_ASSERT(doubtful);
+        doubtful->in_doubt = true;
+        ak_mutex_unlock(&dir->lock);
     }
     ak_mutex_unlock(&engine->keeper.work);
     return rc;

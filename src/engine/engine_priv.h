@@ -118,7 +118,7 @@ struct ak_entry {
     uint32_t index;        /* in the directory's array */
     bool opening;          /* a thread is loading it: wait on directory.changed */
     _Atomic bool dropped;  /* out of the maps; freed with its last reference */
-    _Atomic bool in_doubt; /* a replacement may be in the catalog or not: no writes (adopt.c, A4) */
+    _Atomic bool in_doubt; /* a replacement or drop may be in the catalog or not: no writes (A4) */
 };
 
 struct ak_directory {

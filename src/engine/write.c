@@ -17,10 +17,11 @@ static enum ak_rc check_alive(const struct ak_collection *collection, struct ak_
 {
     const struct ak_entry *entry = collection->entry;
     if (entry->in_doubt) {
-        return ak_fail(err, AK_IO,
-                       "the catalog failed while collection '%.*s' was being replaced: it is "
-                       "read-only until the server is restarted",
-                       AK_STR_ARG(entry->info.name));
+        return ak_fail(
+            err, AK_IO,
+            "the catalog failed while collection '%.*s' was being replaced or dropped: it is "
+            "read-only until the server is restarted",
+            AK_STR_ARG(entry->info.name));
     }
     return entry->dropped
                ? ak_fail(err, AK_NOT_FOUND,
