@@ -152,6 +152,7 @@ static enum ak_rc open_s3(const struct ak_config *config, bool lazy, struct ak_l
         .region = config->s3_region,
         .bucket = config->s3_bucket,
         .prefix = or_null(config->s3_prefix),
+        .uploads_under = "snapshots/", /* all that is large lies there */
         .access_key_id = or_null(config->s3_access_key_id),
         .secret_access_key = or_null(config->s3_secret_access_key),
         .session_token = or_null(config->s3_session_token),

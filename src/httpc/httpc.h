@@ -9,7 +9,8 @@
  *   AK_UNAVAILABLE  no connection, or it broke       AK_TIMEOUT  connecting, stalled, or deadline
  *   AK_CONFLICT     cancelled                        AK_INVALID  not a usable URL or certificate
  *   AK_TOO_BIG      the answer is over its ceiling   AK_NOMEM
- * or what a callback returned. Nothing is retried and no redirect is followed here.
+ * or what a callback returned. No redirect is followed here, and nothing is retried, except that a
+ * request on a kept connection which turns out to be closed is sent again on a new one.
  *
  * Time: `stall_ms` without a byte breaks a transfer. `deadline_ms` bounds the call; each 16 KiB of
  * a body that move add a second, so that it need not know how large the body is.

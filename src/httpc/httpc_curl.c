@@ -241,6 +241,7 @@ static void set_call(const struct net *net, CURL *easy, struct call *call)
     SET(CURLOPT_ERRORBUFFER, call->text);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_PATH_AS_IS, 1L);
+    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's answer is not the server's */
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);

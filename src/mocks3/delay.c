@@ -126,11 +126,3 @@ void ak_mock_delay_cancel(struct ak_mock_delay *delay, struct ak_mock_timer *tim
     }
     ak_mutex_unlock(&delay->lock);
 }
-
-bool ak_mock_delay_is_hurried(struct ak_mock_delay *delay)
-{
-    ak_mutex_lock(&delay->lock);
-    bool hurried = delay->hurried;
-    ak_mutex_unlock(&delay->lock);
-    return hurried;
-}

@@ -23,4 +23,3 @@ void ak_mock_delay_close(struct ak_mock_delay *delay); /* after hurry; NULL is f
 void ak_mock_delay_set(struct ak_mock_delay *delay, struct ak_mock_timer *timer, uint64_t in_ms);
 /* It will not be called after this; when it is being called, that is waited for. */
 void ak_mock_delay_cancel(struct ak_mock_delay *delay, struct ak_mock_timer *timer);
-bool ak_mock_delay_is_hurried(struct ak_mock_delay *delay);

@@ -28,9 +28,8 @@
     ((size_t)8 << 20) /* of a request's XML: 10,000 parts with checksums                           \
                        */
 #define AK_MOCK_PARAMS_MAX 64u
-#define AK_MOCK_METADATA_MAX 2048u                /* names and values of x-amz-meta-…, as S3 */
-#define AK_MOCK_COPY_INLINE ((uint64_t)256 << 10) /* larger copies are made on a worker */
-#define AK_MOCK_HANG_MS 600000u /* how long an answer that never comes is kept from its client */
+#define AK_MOCK_METADATA_MAX 2048u /* names and values of x-amz-meta-…, as S3 */
+#define AK_MOCK_HANG_MS 600000u    /* how long an answer that never comes is kept from its client */
 #define AK_MOCK_XMLNS "http://s3.amazonaws.com/doc/2006-03-01/"
 
 enum ak_mock_op {

@@ -3,7 +3,8 @@
 
 bool ak_mock_bucket_name_is_valid(struct ak_str name)
 {
-    bool ok = name.len >= 3 && name.len <= 63;
+    /* ".tmp": what store_disk.c writes to before it renames. */
+    bool ok = name.len >= 3 && name.len <= 63 && !ak_str_has_suffix(name, AK_STR(".tmp"));
     for (size_t i = 0; ok && i < name.len; i++) {
         char c = name.p[i];
         bool is_plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');

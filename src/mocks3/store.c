@@ -2,8 +2,9 @@
  *
  * I1  under the lock an object's key is in its bucket's set if and only if its file (if it has one)
  *     is there. A file gets its name after it is complete, and what it replaces goes before the
- * lock is left: killed in between, the next start finds two and keeps the one named later. I2  a
- * bucket without objects can be removed; its uploads go with it.
+ *     lock is left: killed in between, the next start finds two and keeps the one named later.
+ *
+ * I2  a bucket without objects can be removed; its uploads go with it.
  */
 #include "base/mem.h"
 #include "mocks3/store_priv.h"

@@ -1,10 +1,12 @@
 /* store.h — buckets, objects and multipart uploads, in memory or below a folder.
  *
  * Atomic:  an object is seen whole or not at all; a condition is checked and the object put in one
- *          step. Kept: below a folder, what a call has answered is there after kill -9 and a
- * restart (not after a power cut: nothing is synced, this is a server for tests). Threads: any
- * call, from any thread; a sink belongs to one at a time. Memory:  items are shared and never
- * change; who gets one gives it back with ak_mock_item_unref().
+ *          step.
+ * Kept:    below a folder, what a call has answered is there after kill -9 and a restart (not
+ *          after a power cut: nothing is synced, this is a server for tests).
+ * Threads: any call, from any thread; a sink belongs to one at a time.
+ * Memory:  items are shared and never change; who gets one gives it back with
+ *          ak_mock_item_unref().
  */
 #pragma once
 #include "base/arena.h"

@@ -11,8 +11,8 @@
  * bytes, little-endian:
  *
  *   0  "AKS3ITM1"   8  data bytes, u64   16  bytes of the fields, u32
- *   20 CRC-32C of the fields and of these 40 bytes with zeroes here   24  modified, µs, i64   32
- * zero
+ *   20 CRC-32C of the fields and of these 40 bytes with zeroes here
+ *   24 modified, µs, i64      32  zero
  *
  * The data stands first, so that a mapping of it begins at a page.
  */

@@ -12,8 +12,8 @@
  *
  * I1  conn->at never passes the end of the current message: the next one is begun only in IDLE.
  * I2  [0, keep) of the read buffer belongs to requests that hold a reference to it; what lies
- * behind may be overwritten as soon as it is parsed. I3  the response that closes the connection is
- * the last in the list: nothing is parsed after it.
+ *     behind may be overwritten as soon as it is parsed.
+ * I3  the response that closes the connection is the last in the list: nothing is parsed after it.
  * I4  a response that flows is the last of the queued ones until its end is framed; conn->out_bytes
  *     counts of it what was taken from its producer.
  */

@@ -1,8 +1,7 @@
 /* objstore.h — a flat store of named byte strings: a directory, S3, or memory.
  *
- * Key:     '/'-separated, 1..AK_OBJSTORE_KEY_MAX bytes of UTF-8 without control characters, no
- * empty,
- *          "." or ".." part.
+ * Key:     '/'-separated, 1..AK_OBJSTORE_KEY_MAX bytes of UTF-8 without control characters, and
+ *          without an empty, "." or ".." part.
  * Atomic:  a get sees the object before a put or after it, never a mixture.
  * Durable: once put returns AK_OK the object survives a crash (the mem store excepted).
  * Errors:  AK_NOT_FOUND no such object · AK_EXISTS a conditional put lost · AK_FORBIDDEN the store

@@ -3,8 +3,8 @@
  * What differs between servers, and the one client that is right for all:
  *   address      path style everywhere but where a bucket must be in the host name (virtual_host)
  *   signature    own SigV4; the body's SHA-256 as hex, which every server checks; never aws-chunked
- *                trailers, which Ceph 16, R2 and OCI have refused; UNSIGNED-PAYLOAD over TLS on
- * wish region       any for MinIO and R2; a wrong one is corrected from the answer, once
+ *                trailers, which Ceph 16, R2 and OCI have refused; unsigned over TLS when wished
+ *   region       any for MinIO and R2; a wrong one is corrected from the answer, once
  *   conditional  If-None-Match: * where a probe shows that it works; GCS wants its generation
  *                header; elsewhere a conditional put is refused rather than silently unconditional
  *   multipart    equal parts, which R2 requires; ETags are opaque and may be empty (Ceph)
@@ -102,6 +102,7 @@ static void s3_close(struct ak_objstore *base)
     ak_free(store->endpoint);
     ak_free(store->bucket);
     ak_free(store->prefix);
+    ak_free(store->uploads_under);
     ak_free(store);
 }
 
@@ -146,6 +147,18 @@ static enum ak_rc check_prefix(const char *prefix, struct ak_err *err)
                : ak_fail(err, AK_INVALID, "the S3 prefix '%.200s': %s", prefix, why.text);
 }
 
+static char *join(const char *prefix, const char *under)
+{
+    struct ak_buf both;
+    size_t len = 0;
+    ak_buf_init(&both, 0);
+    ak_buf_add_str(&both, ak_str_of(prefix));
+    ak_buf_add_str(&both, ak_str_of(under));
+    (void)ak_buf_cstr(&both);
+    char *text = ak_buf_take(&both, &len);
+    return text ? text : copy(NULL);
+}
+
 static void fill(struct s3_store *store, const struct ak_s3_options *o,
                  const struct s3_seams *seams)
 {
@@ -164,6 +177,7 @@ static void fill(struct s3_store *store, const struct ak_s3_options *o,
     store->endpoint = copy(o->endpoint);
     store->bucket = copy(o->bucket);
     store->prefix = copy(o->prefix);
+    store->uploads_under = join(o->prefix, o->uploads_under);
     store->virtual_host = o->virtual_host;
     store->unsigned_payload = o->unsigned_payload;
     store->connect_ms = or_default(o->connect_timeout_ms, CONNECT_MS);

@@ -18,10 +18,13 @@ struct ak_s3_options {
                                 * container, instance) */
     const char *secret_access_key;
     const char *session_token;
-    const char *profile;          /* NULL: AWS_PROFILE, then "default" */
-    const char *ca_file;          /* NULL: the system's */
-    bool virtual_host;            /* bucket in the host name; default: in the path */
-    uint32_t connections_max;     /* 0: 16 */
+    const char *profile;       /* NULL: AWS_PROFILE, then "default" */
+    const char *ca_file;       /* NULL: the system's */
+    const char *uploads_under; /* below the prefix: multipart uploads with such keys are ours alone;
+                                * those begun over a day ago are aborted at open. With neither
+                                * this nor a prefix none are */
+    bool virtual_host;         /* bucket in the host name; default: in the path */
+    uint32_t connections_max;  /* 0: 16 */
     uint32_t connect_timeout_ms;  /* 0: 5,000 */
     uint32_t stall_timeout_ms;    /* no byte for so long breaks a transfer; 0: 15,000 */
     uint32_t deadline_ms;         /* one call with all its retries (not counting bytes that move);

@@ -327,7 +327,12 @@ static enum ak_rc instance_token(struct ak_s3_creds *creds, struct instance *i, 
                                              .deadline_ms = 2 * INSTANCE_MS,
                                              .direct = true};
     enum ak_rc rc = ak_httpc_do(creds->client, &request, &i->response, err);
-    if (rc != AK_OK || i->response.status != 200) {
+    int status = rc == AK_OK ? i->response.status : 0;
+    if (status == 429 || status >= 500) {
+        return ak_fail(err, AK_UNAVAILABLE, "instance metadata at %s answered %d", i->endpoint,
+                       status);
+    }
+    if (status != 200) {
         return rc == AK_NOMEM
                    ? rc
                    : ak_fail(err, AK_NOT_FOUND, "no instance metadata at %s", i->endpoint);

@@ -178,9 +178,6 @@ enum ak_rc ak_s3_fetch(struct s3_store *store, const struct s3_fetch *fetch, str
     } while (rc != AK_OK && rc != AK_CONFLICT && ak_s3_again(store, &call, &series, err));
     if (rc == AK_OK) {
         ak_retry_succeeded(&series.retry);
-        if (fetch->etag && fetch->etag->len == 0) {
-            ak_buf_add_str(fetch->etag, ak_buf_str(&f.etag));
-        }
     }
     ak_s3_series_release(&series);
     ak_buf_release(&f.etag);

@@ -166,23 +166,31 @@ static void add_parts(const struct s3_multipart *m, uint32_t parts, struct ak_bu
     ak_buf_add_str(xml, AK_STR("</CompleteMultipartUpload>"));
 }
 
+/* The upload is not there any more: because it was completed and the answer lost (also where httpc
+ * has sent the request twice), or because somebody aborted it. */
+static enum ak_rc settle_gone(struct s3_multipart *m, bool may_have_happened, struct ak_err *err)
+{
+    bool ours = false;
+    struct ak_err why;
+    enum ak_rc looked = ak_s3_is_ours(m->store, m->key, m->write_id, &ours, &why);
+    if (looked == AK_OK && ours) {
+        return AK_OK;
+    }
+    if (looked != AK_OK && looked != AK_NOT_FOUND) {
+        return ak_fail(err, looked, "it is not known whether it was completed: %s", why.text);
+    }
+    return may_have_happened
+               ? ak_fail(err, AK_UNAVAILABLE, "the upload is gone, and the object is not from it")
+               : ak_fail(err, AK_CONFLICT, "the upload was aborted by someone else");
+}
+
 static enum ak_rc complete(struct s3_multipart *m, const struct s3_call *call, struct ak_err *err)
 {
     struct s3_series series;
-    bool ours = false;
     enum ak_rc rc = ak_s3_do(m->store, call, &series, err);
-    bool unknown = rc == AK_NOT_FOUND && series.may_have_happened;
+    bool may_have_happened = series.may_have_happened;
     ak_s3_series_release(&series);
-    if (unknown) {
-        struct ak_err why;
-        enum ak_rc looked = ak_s3_is_ours(m->store, m->key, m->write_id, &ours, &why);
-        rc = looked == AK_OK && ours ? AK_OK
-                                     : ak_fail(err, AK_UNAVAILABLE,
-                                               "the upload is gone, and the object is not from it");
-    } else if (rc == AK_NOT_FOUND) {
-        rc = ak_fail(err, AK_CONFLICT, "the upload was aborted by someone else");
-    }
-    return rc;
+    return rc == AK_NOT_FOUND ? settle_gone(m, may_have_happened, err) : rc;
 }
 
 enum ak_rc ak_s3_multipart_complete(struct s3_multipart *m, uint32_t parts, bool only_if_absent,
@@ -260,17 +268,16 @@ static void sweep_one(struct s3_store *store, struct leftover *found)
     struct ak_err why;
     struct ak_buf id;
     int64_t begun_us = 0;
-    struct ak_str prefix = ak_str_of(store->prefix);
     struct ak_str key = ak_buf_str(&found->key);
     int64_t now_us =
         ak_now_us(store->clock) + atomic_load_explicit(&store->skew_us, memory_order_relaxed);
-    if (!ak_str_has_prefix(key, prefix) || !ak_time_parse(ak_buf_str(&found->begun), &begun_us) ||
-        now_us - begun_us < LEFTOVER_US) {
+    if (!ak_str_has_prefix(key, ak_str_of(store->uploads_under)) ||
+        !ak_time_parse(ak_buf_str(&found->begun), &begun_us) || now_us - begun_us < LEFTOVER_US) {
         return;
     }
     ak_buf_init(&id, QUERY_MAX);
     ak_sigv4_encode(&id, ak_buf_str(&found->id), false);
-    key = ak_str_sub(key, prefix.len, SIZE_MAX);
+    key = ak_str_sub(key, strlen(store->prefix), SIZE_MAX);
     if (key.len && ak_buf_check(&id, NULL) == AK_OK &&
         abort_upload(store, key, &id, &why) == AK_OK) {
         ak_log_info(store->log, "s3", "removed the parts of '%.*s', begun a day ago or earlier",
@@ -300,6 +307,9 @@ static void sweep(struct s3_store *store, struct ak_str xml)
             ak_buf_add_str(to, in.text);
         } else if (token == AK_XML_END && ak_xml_is(&in, "ListMultipartUploadsResult/Upload")) {
             sweep_one(store, &found);
+            ak_buf_clear(&found.key); /* the next entry may lack one */
+            ak_buf_clear(&found.id);
+            ak_buf_clear(&found.begun);
             count++;
         }
     }
@@ -314,12 +324,12 @@ void ak_s3_remove_leftovers(struct s3_store *store)
     struct ak_buf query;
     struct s3_series series;
     struct ak_err why;
-    ak_buf_init(&query, QUERY_MAX);
-    ak_buf_add_str(&query, AK_STR("uploads="));
-    if (store->prefix[0]) {
-        ak_buf_add_str(&query, AK_STR("&prefix="));
-        ak_sigv4_encode(&query, ak_str_of(store->prefix), false);
+    if (!store->uploads_under[0]) { /* the whole bucket may be others' as well */
+        return;
     }
+    ak_buf_init(&query, QUERY_MAX);
+    ak_buf_add_str(&query, AK_STR("uploads=&prefix="));
+    ak_sigv4_encode(&query, ak_str_of(store->uploads_under), false);
     const struct s3_call call = {.operation = "list_uploads",
                                  .method = "GET",
                                  .query = ak_buf_cstr(&query),

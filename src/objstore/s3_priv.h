@@ -63,7 +63,8 @@ struct s3_store {
     struct ak_retry_bucket bucket_of_tokens;
     char *endpoint; /* NULL: AWS */
     char *bucket;
-    char *prefix; /* "" or what comes before every key */
+    char *prefix;        /* "" or what comes before every key */
+    char *uploads_under; /* with the prefix: where unfinished uploads are ours; "": nowhere */
     bool virtual_host;
     bool unsigned_payload;
     uint32_t connect_ms;
@@ -154,7 +155,7 @@ bool ak_s3_again(struct s3_store *store, const struct s3_call *call, struct s3_s
  * (who may read the answer first), whatever it returns. */
 enum ak_rc ak_s3_do(struct s3_store *store, const struct s3_call *call, struct s3_series *series,
                     struct ak_err *err);
-/* "bytes of `from` … as hex": reads all of it through `read`. */
+/* The SHA-256 of `len` bytes, all read through `read`, in hexadecimal. */
 enum ak_rc ak_s3_hash(ak_httpc_read_fn read, void *ctx, uint64_t len, char hex[65],
                       struct ak_err *err);
 int64_t ak_s3_http_date_us(struct ak_str text); /* "Sun, 06 Nov 1994 08:49:37 GMT"; < 0: none */
@@ -176,8 +177,8 @@ const _Atomic bool *ak_s3_work_cancel(const struct s3_work *work);
 /* --- Bodies --- */
 
 /* Bytes [from, end) of the object; end UINT64_MAX: to its end. `sink` gets them in order, each
- * once. etag (may be NULL): the object must be this one; filled with what was met when empty. *size
- * (may be NULL): of the object. AK_CONFLICT: it was replaced on the way. */
+ * once. etag (may be NULL): the object must be this one. AK_CONFLICT: it was replaced on the way.
+ */
 struct s3_fetch {
     struct ak_str key;
     uint64_t from;

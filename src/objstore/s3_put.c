@@ -96,15 +96,18 @@ enum ak_rc ak_s3_probe(struct s3_store *store, struct ak_err *err)
     ak_s3_write_id(id);
     (void)snprintf(key, sizeof key, ".akidb-probe-%s", id);
     enum ak_rc rc = probe_put(store, ak_str_of(key), condition, &first, err);
-    if (rc == AK_OK) {
-        rc = probe_put(store, ak_str_of(key), condition, &second, err);
+    bool met_itself = first == 412; /* its answer was lost, and the next try met what it had put */
+    if (rc == AK_OK || met_itself) {
+        rc = met_itself ? AK_OK : probe_put(store, ak_str_of(key), condition, &second, err);
         struct ak_err ignored; /* a probe that stays is 43 bytes */
         (void)!store->base.ops->remove(&store->base, ak_str_of(key), &ignored);
     }
     int found = S3_COND_UNKNOWN;
-    if (second == 412 || second == 409) {
+    if (met_itself || second == 412 || second == 409) {
         found = is_google ? S3_COND_GENERATION : S3_COND_HEADER;
-    } else if (rc == AK_OK || first == 501 || first == 400) { /* ignored, or not known */
+    } else if (rc == AK_OK || first == 501 || (first == 400 && rc == AK_INVALID)) {
+        /* Ignored, or not known. A 400 for another reason, like a session that has ended, is not
+         * it. */
         found = S3_COND_NONE;
     }
     if (found == S3_COND_UNKNOWN) {

@@ -530,8 +530,8 @@ static enum ak_rc settle(struct s3_store *store, const struct s3_call *call,
         series->response.status == 409 && strcmp(series->code, "ConditionalRequestConflict") == 0;
     bool ours = false;
     struct ak_err why;
-    if (series->response.failure != AK_HTTPC_NONE || (!lost && !conflict) ||
-        (lost && !series->may_have_happened)) {
+    /* Also when no try of ours broke: httpc sends again when a kept connection had closed. */
+    if (series->response.failure != AK_HTTPC_NONE || (!lost && !conflict)) {
         return rc;
     }
     enum ak_rc looked = ak_s3_is_ours(store, call->key, call->write_id, &ours, &why);
@@ -553,6 +553,9 @@ enum ak_rc ak_s3_do(struct s3_store *store, const struct s3_call *call, struct s
 {
     enum ak_rc rc = AK_OK;
     ak_s3_series_start(store, series);
+    if (call->stall_ms) { /* the server may think for so long, beside the deadline */
+        ak_retry_extend(&series->retry, (int64_t)call->stall_ms * 1000000);
+    }
     do {
         rc = ak_s3_try(store, call, series, err);
         if (rc != AK_OK && call->write_id) {

@@ -22,6 +22,7 @@ enum fake_kind {
     FAKE_FAILURE, /* by `failure` before anything happened */
     FAKE_LOST,    /* it happened, and the answer is lost (`failure`, RECEIVE when NONE) */
     FAKE_CUT,     /* it happened, and the body of the answer breaks after `at` bytes */
+    FAKE_TWICE,   /* it happens, the answer is lost, and the same request comes once more */
     FAKE_RAW,     /* by `status`, `headers`, and `code` as the whole body */
     FAKE_REPLACE  /* before it happens, the object is replaced by `headers` as its bytes */
 };
@@ -556,6 +557,11 @@ static inline void fake_request(void *ctx, const struct ak_httpc_request *reques
     } else if (fake_check(request, body, reply)) {
         if (rule && rule->kind == FAKE_REPLACE) {
             fake_store(ak_buf_str(&key), ak_str_of(rule->headers), AK_STR_NONE);
+        }
+        if (rule && rule->kind == FAKE_TWICE) {
+            struct ak_httpc_reply lost = *reply;
+            fake_do(request, ak_buf_str(&key), body, &lost);
+            ak_buf_release(&lost.body);
         }
         fake_do(request, ak_buf_str(&key), body, reply);
         if (rule && rule->kind == FAKE_LOST) {

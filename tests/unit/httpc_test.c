@@ -339,6 +339,31 @@ TEST(httpc, a_kept_connection_that_the_server_closed_is_replaced_and_the_body_se
     ak_httpc_response_release(&response);
 }
 
+TEST(httpc, what_a_proxy_says_of_its_tunnel_is_no_answer)
+{
+    const struct step steps[] = {
+        {.answer = "HTTP/1.1 200 Connection established\r\nVia: proxy\r\n\r\n", .close = true}};
+    struct ak_err err;
+    struct ak_httpc_response response;
+    char proxy[64];
+    server_start(steps, 1);
+    (void)snprintf(proxy, sizeof proxy, "http://127.0.0.1:%u", server.port);
+    CHECK(setenv("https_proxy", proxy, 1) == 0);
+    struct ak_httpc *client = open_client(1);
+    ak_httpc_response_init(&response);
+    const struct ak_httpc_request request = {.method = "GET", .url = "https://s3.example/k"};
+    CHECK(ak_httpc_do(client, &request, &response, &err) != AK_OK);
+    CHECK_INT(response.status, 0);
+    CHECK(ak_httpc_header(&response, "via").p == NULL);
+    CHECK(unsetenv("https_proxy") == 0);
+    ak_httpc_close(client);
+    ak_thread_join(&server.thread);
+    server.thread.started = false;
+    CHECK(strstr(ak_buf_cstr(&server.seen), "CONNECT s3.example:443 HTTP/1.1"));
+    server_stop();
+    ak_httpc_response_release(&response);
+}
+
 static enum ak_rc count_bytes(void *ctx, struct ak_str bytes, struct ak_err *err)
 {
     size_t *count = ctx;

@@ -404,6 +404,9 @@ TEST(s3_creds, an_instance_is_asked_by_imds_v2)
     world.services[2].status = 404;
     CHECK_RC(AK_FORBIDDEN, ask(&nothing, NULL, &err));
     CHECK(strstr(err.text, "no IAM role"));
+    world.services[0].status = 503; /* it is one, and unwell: not the same as none */
+    CHECK_RC(AK_UNAVAILABLE, ask(&nothing, NULL, &err));
+    CHECK(strstr(err.text, "503"));
     world.env[0][0] = "AWS_EC2_METADATA_DISABLED";
     world.env[0][1] = "TRUE";
     atomic_store(&world.asked, 0);

@@ -214,6 +214,10 @@ TEST(s3_parts, a_complete_whose_answer_was_lost_is_told_from_one_that_did_not_ha
     CHECK_OK(put_file(store, &made, &err));
     check_same(&made, "k");
     fake_no_rules();
+    fake_add_rule((struct fake_rule){.method = "POST", .part = "?uploadId=", .kind = FAKE_TWICE});
+    CHECK_OK(put_file(store, &made, &err));
+    check_same(&made, "k");
+    fake_no_rules();
     /* It happened, and before we could look another object took its place. */
     fake_add_rule((struct fake_rule){.method = "POST", .part = "?uploadId=", .kind = FAKE_LOST});
     fake_add_rule((struct fake_rule){.method = "HEAD", .kind = FAKE_REPLACE, .headers = "theirs"});
@@ -525,6 +529,16 @@ TEST(s3_parts, uploads_that_were_begun_long_ago_are_swept_at_open)
     CHECK(strstr(log, "DELETE http://fake:9000/b/p/old?uploadId=one%2B%2F\n"));
     CHECK(!strstr(log, "uploadId=two") && !strstr(log, "uploadId=three"));
     CHECK(!strstr(log, "uploadId=four"));
+    fake_done(store);
+    fake_init(); /* without a place that is ours alone, a bucket may be shared */
+    options.prefix = NULL;
+    CHECK_OK(fake_try_open(&options, false, &store, &err));
+    CHECK(!strstr(ak_buf_cstr(&fake.log), "uploads="));
+    fake_done(store);
+    fake_init();
+    options.uploads_under = "snapshots/";
+    CHECK_OK(fake_try_open(&options, false, &store, &err));
+    CHECK(strstr(ak_buf_cstr(&fake.log), "uploads=&prefix=snapshots%2F\n"));
     fake_done(store);
 }
 

@@ -293,6 +293,53 @@ TEST(s3, a_server_that_ignores_conditions_is_found_out_and_not_trusted)
     fake_done(store);
 }
 
+TEST(s3, a_probe_whose_answer_was_lost_meets_itself_and_knows_enough)
+{
+    struct ak_err err;
+    struct ak_objstore *store = NULL;
+    const struct ak_s3_options options = fake_options();
+    fake_init();
+    fake_add_rule((struct fake_rule){.method = "PUT", .part = "probe", .kind = FAKE_LOST});
+    CHECK_OK(fake_try_open(&options, false, &store, &err));
+    CHECK_INT(fake.count, 0); /* the probe is gone */
+    CHECK_OK(put_new(store, "k", "v", &err));
+    CHECK_RC(AK_EXISTS, put_new(store, "k", "w", &err));
+    fake_done(store);
+}
+
+TEST(s3, a_probe_refused_for_another_reason_says_nothing_about_the_server)
+{
+    struct ak_err err;
+    struct ak_objstore *store = NULL;
+    const struct ak_s3_options options = fake_options();
+    fake_init();
+    fake_add_rule(
+        (struct fake_rule){.times = 1, .kind = FAKE_FAILURE, .failure = AK_HTTPC_CONNECT});
+    CHECK_OK(fake_try_open(&options, true, &store, &err));
+    fake_add_rule((struct fake_rule){.method = "PUT",
+                                     .part = "probe",
+                                     .kind = FAKE_ANSWER,
+                                     .times = 2,
+                                     .status = 400,
+                                     .code = "ExpiredToken"});
+    CHECK_RC(AK_FORBIDDEN, put_new(store, "k", "v", &err));
+    fake_no_rules();
+    CHECK_OK(put_new(store, "k", "v", &err));
+    CHECK_RC(AK_EXISTS, put_new(store, "k", "w", &err));
+    fake_done(store);
+}
+
+/* httpc sends again by itself on a kept connection that had closed: no try of ours has broken. */
+TEST(s3, a_conditional_put_that_was_sent_twice_finds_itself)
+{
+    struct ak_err err;
+    struct ak_objstore *store = fake_open();
+    fake_add_rule((struct fake_rule){.method = "PUT", .kind = FAKE_TWICE});
+    CHECK_OK(put_new(store, "k", "mine", &err));
+    check_object(store, "k", "mine");
+    fake_done(store);
+}
+
 /* --- Repairs --- */
 
 TEST(s3, a_wrong_clock_is_repaired_once_and_remembered)
