@@ -505,11 +505,13 @@ static enum ak_rc check_overlap(const struct meta *m, struct ak_err *err)
         qsort(ranges, count, sizeof *ranges, compare_ranges);
     }
     enum ak_rc rc = AK_OK;
-    for (size_t i = 1; i < count && rc == AK_OK; i++) {
-        if (ranges[i].at < ranges[i - 1].end && ranges[i].at != ranges[i].end) {
+    uint64_t end = 0;
+    for (size_t i = 0; i < count && rc == AK_OK; i++) {
+        if (ranges[i].at < end && ranges[i].at != ranges[i].end) {
             rc = ak_fail(err, AK_CORRUPT, "column chunks overlap at byte %llu",
                          (unsigned long long)ranges[i].at);
         }
+        end = ranges[i].end > end ? ranges[i].end : end;
     }
     ak_free(ranges);
     return rc;

@@ -254,7 +254,7 @@ static bool put_values(const struct ak_chunk_in *in, uint64_t values_before,
     struct dense dense = {.count = (size_t)page->rows * column->dimension};
     if (!column->is_list || !in->dictionary) {
         dense = make_dense(in, page, &encoder->dense);
-        if (!dense.p && dense.count) {
+        if (!dense.p) { /* a page has rows, so that there is always something to point to */
             return false;
         }
         ak_bounds_look(column, dense.p, dense.count, &page->bounds);

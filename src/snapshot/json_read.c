@@ -329,7 +329,7 @@ static enum ak_rc read_content(struct json_reader *r, struct ak_str value, struc
     return AK_OK;
 }
 
-/* Any other field: must be JSON, and stand for the same collection where it says so. */
+/* Any other field: must be JSON, and have the same dimension where it says one. */
 static enum ak_rc read_other(struct json_reader *r, struct ak_str key, struct ak_err *err)
 {
     struct ak_str value;

@@ -126,7 +126,8 @@ static enum ak_rc import(struct ak_file *file, const char *path, struct importer
 {
     struct ak_parquet_source source;
     struct ak_parquet_reader *reader = NULL;
-    const struct ak_parquet_read_options options = {0};
+    /* DuckDB's pages have up to 100 MB, and each is unpacked and decoded whole. */
+    const struct ak_parquet_read_options options = {.memory_max = (size_t)512 << 20};
     const struct ak_table_options table = {
         .dimension = importer->dimension, .bad = AK_INVALID, .fn = import_rows, .ctx = importer};
     enum ak_rc rc = ak_parquet_source_file(file, path, &source, err);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define GROUPS_MAX 16384u /* what a reader describes in tens of megabytes */
 #define GROUP_ROWS 10000u
 #define GROUP_BYTES ((uint64_t)64 << 20) /* of vectors */
 
@@ -43,7 +44,9 @@ static uint32_t rows_of_group(const struct ak_snapshot_source *source,
 {
     uint64_t most = GROUP_BYTES / (source->info.dimension * sizeof(float)) + 1;
     uint64_t wanted = options->row_group_rows ? options->row_group_rows : GROUP_ROWS;
+    uint64_t least = source->rows / GROUPS_MAX + 1;
     wanted = wanted < most ? wanted : most;
+    wanted = wanted > least ? wanted : least;
     return (uint32_t)(wanted < source->rows ? wanted : source->rows ? source->rows : 1);
 }
 

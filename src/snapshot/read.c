@@ -75,6 +75,32 @@ enum ak_rc ak_snapshot_reader_rows(struct ak_snapshot_reader *reader,
     return count ? reader->fn(reader->ctx, rows, count, err) : AK_OK;
 }
 
+enum ak_rc ak_snapshot_hash_object(struct ak_objstore *store,
+                                   const struct ak_snapshot_object *object, uint64_t len,
+                                   struct ak_file *file, struct ak_err *err)
+{
+    struct ak_sha256 hash;
+    uint8_t digest[32];
+    char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
+    enum ak_rc rc = step ? AK_OK : ak_fail(err, AK_NOMEM, "a step of an object");
+    ak_sha256_init(&hash);
+    for (uint64_t at = 0; at < len && rc == AK_OK; at += AK_SNAPSHOT_STEP) {
+        size_t n = len - at < AK_SNAPSHOT_STEP ? (size_t)(len - at) : AK_SNAPSHOT_STEP;
+        rc = ak_objstore_get_range(store, object->key, at, step, n, err);
+        if (rc == AK_OK) {
+            ak_sha256_update(&hash, step, n);
+            rc = file ? ak_file_write(file, at, step, n, err) : AK_OK;
+        }
+    }
+    if (rc == AK_OK) {
+        ak_sha256_final(&hash, digest);
+        rc = ak_snapshot_digest_check(object, digest, err);
+    }
+    ak_sha256_release(&hash);
+    ak_free(step);
+    return rc;
+}
+
 enum ak_rc ak_snapshot_read_rows(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
                                  ak_snapshot_rows_fn fn, void *ctx, uint64_t *rows,
                                  struct ak_err *err)
@@ -109,7 +135,14 @@ enum ak_rc ak_snapshot_read(struct ak_objstore *store, const struct ak_snapshot_
                             ak_snapshot_rows_fn fn, void *ctx, struct ak_err *err)
 {
     char name[AK_SNAPSHOT_NAME_MAX];
-    enum ak_rc rc = ak_snapshot_read_rows(store, meta, fn, ctx, NULL, err);
+    uint64_t len = 0;
+    enum ak_rc rc = AK_OK;
+    if (meta->format == AK_SNAPSHOT_PARQUET && ak_snapshot_has_digest(&meta->data)) {
+        /* Before a row of it is believed; JSON is read front to back and hashed on the way. */
+        rc = ak_snapshot_object_len(store, meta, &meta->data, &len, err);
+        rc = rc == AK_OK ? ak_snapshot_hash_object(store, &meta->data, len, NULL, err) : rc;
+    }
+    rc = rc == AK_OK ? ak_snapshot_read_rows(store, meta, fn, ctx, NULL, err) : rc;
     return rc == AK_OK ? rc : ak_wrap(err, rc, "read %s", ak_snapshot_name(&meta->id, name));
 }
 

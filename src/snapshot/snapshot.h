@@ -9,8 +9,10 @@
  * the middle is src/archive. Format: docs/formats/snapshot.md.
  *
  * Threads: calls on different snapshots from any thread; callbacks come on the thread of the call.
- * Memory: each call at most 64 MiB beyond what its caller holds, and reading 34 bytes a document
- * more (duplicate ids are found); strings of results are in the caller's arena.
+ * Memory: writing and reading in the default form take at most 64 MiB beyond what the caller holds,
+ * and reading 34 bytes a document more (duplicate ids are found); a lossy form takes as much again
+ * as a row group's vectors, and importing what the file's pages need, at most 512 MiB a column.
+ * Strings of results are in the caller's arena.
  */
 #pragma once
 #include "base/pool.h"
@@ -143,8 +145,8 @@ AK_MUST enum ak_rc ak_snapshot_read(struct ak_objstore *store, const struct ak_s
 struct ak_snapshot_report {
     uint64_t rows;         /* read from the data object */
     uint64_t bytes;        /* of objects whose SHA-256 was recomputed */
-    uint64_t vectors_held; /* against the image, bit for bit (a sample of at least 1,000, all of
-                            * them when lossless and small) */
+    uint64_t vectors_held; /* all rows whose vector equals the image's bit for bit; 0 without an
+                            * image, and when the table is lossy: then ids alone are compared */
 };
 /* Every object's length and SHA-256, every page's CRC, the count, vectors of the data against those
  * of the image. AK_CORRUPT names object, offset and page. */
@@ -164,6 +166,6 @@ AK_MUST enum ak_rc ak_snapshot_export(const struct ak_snapshot_source *source,
                                       double *max_error, struct ak_err *err);
 /* A Parquet file made by anyone: needs a column `vector` (list of float or double, no nulls, all of
  * `dimension`); document_id (or id; string, UUID or absent: ids are made), external_id, metadata
- * (string, JSON) and inserted_at are used when there. AK_INVALID names column and row. */
+ * (string, JSON) and inserted_at are read when there. AK_INVALID names column and row. */
 AK_MUST enum ak_rc ak_snapshot_import(struct ak_fs *fs, const char *path, uint32_t dimension,
                                       ak_snapshot_rows_fn fn, void *ctx, struct ak_err *err);

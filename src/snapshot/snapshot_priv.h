@@ -114,11 +114,16 @@ AK_MUST enum ak_rc ak_snapshot_parquet_open(struct ak_snapshot_bytes *bytes,
                                             struct ak_parquet_reader **reader, struct ak_err *err);
 AK_MUST enum ak_rc ak_snapshot_parquet_read(const struct ak_snapshot_bytes *bytes,
                                             struct ak_snapshot_reader *reader, struct ak_err *err);
-/* Streams the object front to back; *digest (may be NULL) is its SHA-256. */
+/* Streams the object front to back; *digest is its SHA-256. */
 AK_MUST enum ak_rc ak_snapshot_json_read(const struct ak_snapshot_bytes *bytes,
                                          struct ak_snapshot_reader *reader, uint8_t digest[32],
                                          struct ak_err *err);
-/* ak_snapshot_read; `digest` as above for JSON, computed beforehand for Parquet when not NULL. */
+/* The object's bytes through SHA-256, held against the metadata, and into `file` when there is one.
+ */
+AK_MUST enum ak_rc ak_snapshot_hash_object(struct ak_objstore *store,
+                                           const struct ak_snapshot_object *object, uint64_t len,
+                                           struct ak_file *file, struct ak_err *err);
+/* As ak_snapshot_read, which hashes Parquet beforehand. */
 AK_MUST enum ak_rc ak_snapshot_read_rows(struct ak_objstore *store,
                                          const struct ak_snapshot_meta *meta,
                                          ak_snapshot_rows_fn fn, void *ctx, uint64_t *rows,

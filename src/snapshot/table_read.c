@@ -209,7 +209,7 @@ static enum ak_rc read_time(struct table *t, size_t i, int64_t *us, struct ak_er
     }
     int64_t value = c->batch.i64[c->batch.value_at[c->used + i]];
     if (c->leaf->meaning.unit == AK_PARQUET_NANOS) {
-        *us = value / 1000;
+        *us = value / 1000 - (value % 1000 < 0); /* down, before 1970 as well */
     } else if (c->leaf->meaning.unit == AK_PARQUET_MICROS) {
         *us = value;
     } else if (__builtin_mul_overflow(value, 1000, us)) {

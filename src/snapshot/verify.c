@@ -26,34 +26,6 @@ struct beside { /* the image beside the table */
     uint64_t held;
 };
 
-/* --- Bytes --- */
-
-/* The object's bytes through the hash, and into `file` when there is one. */
-static enum ak_rc hash_object(struct ak_objstore *store, const struct ak_snapshot_object *object,
-                              uint64_t len, struct ak_file *file, struct ak_err *err)
-{
-    struct ak_sha256 hash;
-    uint8_t digest[32];
-    char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
-    enum ak_rc rc = step ? AK_OK : ak_fail(err, AK_NOMEM, "a step of an object");
-    ak_sha256_init(&hash);
-    for (uint64_t at = 0; at < len && rc == AK_OK; at += AK_SNAPSHOT_STEP) {
-        size_t n = len - at < AK_SNAPSHOT_STEP ? (size_t)(len - at) : AK_SNAPSHOT_STEP;
-        rc = ak_objstore_get_range(store, object->key, at, step, n, err);
-        if (rc == AK_OK) {
-            ak_sha256_update(&hash, step, n);
-            rc = file ? ak_file_write(file, at, step, n, err) : AK_OK;
-        }
-    }
-    if (rc == AK_OK) {
-        ak_sha256_final(&hash, digest);
-        rc = ak_snapshot_digest_check(object, digest, err);
-    }
-    ak_sha256_release(&hash);
-    ak_free(step);
-    return rc;
-}
-
 /* --- The image --- */
 
 static enum ak_rc open_unnamed(struct ak_file **file, struct ak_err *err)
@@ -105,7 +77,7 @@ static enum ak_rc open_image(struct ak_objstore *store, const struct ak_snapshot
         rc = open_unnamed(&file, err);
     }
     if (rc == AK_OK) {
-        rc = hash_object(store, &meta->image, len, file, err);
+        rc = ak_snapshot_hash_object(store, &meta->image, len, file, err);
     }
     if (rc == AK_OK) {
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", ak_file_fd(file));
@@ -155,7 +127,7 @@ static enum ak_rc hold_row(struct beside *beside, const struct ak_document *row,
         return ak_fail(err, AK_CORRUPT, "slot %llu of the image '%.*s' has another vector",
                        (unsigned long long)slot, AK_STR_ARG(beside->key));
     }
-    beside->held++;
+    beside->held += beside->lossless;
     beside->slot++;
     return AK_OK;
 }
@@ -194,7 +166,7 @@ static enum ak_rc verify(struct ak_objstore *store, const struct ak_snapshot_met
     uint64_t len = 0;
     enum ak_rc rc = ak_snapshot_object_len(store, meta, &meta->data, &len, err);
     if (rc == AK_OK) {
-        rc = hash_object(store, &meta->data, len, NULL, err);
+        rc = ak_snapshot_hash_object(store, &meta->data, len, NULL, err);
     }
     if (rc == AK_OK && meta->format == AK_SNAPSHOT_PARQUET) {
         rc = check_pages(store, meta, len, err);

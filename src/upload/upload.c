@@ -503,7 +503,7 @@ enum ak_rc ak_upload_put(struct ak_uploader *up, struct ak_str key, struct ak_st
     if (rc == AK_OK) {
         rc = make(key, bytes, NULL, &upload, err);
     }
-    if (rc != AK_OK) {
+    if (!upload) {
         return rc;
     }
     upload->tag = tag;
@@ -519,7 +519,7 @@ enum ak_rc ak_upload_put_file(struct ak_uploader *up, struct ak_str key, struct 
     if (rc == AK_OK) {
         rc = make(key, AK_STR_NONE, path, &upload, err);
     }
-    if (rc != AK_OK) {
+    if (!upload) {
         return rc;
     }
     upload->fs = fs;

@@ -45,7 +45,7 @@ struct column {
 
 struct table {
     struct ak_parquet_column columns[COLUMNS_MAX];
-    char names[COLUMNS_MAX][8];
+    char names[COLUMNS_MAX][24];
     size_t count;
     struct ak_parquet_write_options options;
     size_t rows[GROUPS];
@@ -195,16 +195,16 @@ static const void *row_of(void *ctx, uint64_t row)
     return (const char *)data->numbers + row * data->dimension * data->width;
 }
 
-static void write_table(struct table *table, struct ak_buf *out)
+static enum ak_rc try_table(struct table *table, struct ak_buf *out, struct ak_err *e)
 {
     const struct ak_parquet_sink sink = {out, to_buffer};
     struct ak_parquet_writer *writer = NULL;
-    struct ak_parquet_summary summary;
-    CHECK_OK(
-        ak_parquet_create(&sink, table->columns, table->count, &table->options, &writer, &err));
-    for (size_t g = 0; g < GROUPS; g++) {
-        CHECK_OK(ak_parquet_begin_group(writer, table->rows[g], &err));
-        for (size_t c = 0; c < table->count; c++) {
+    struct ak_parquet_summary summary = {0};
+    enum ak_rc rc =
+        ak_parquet_create(&sink, table->columns, table->count, &table->options, &writer, e);
+    for (size_t g = 0; g < GROUPS && rc == AK_OK; g++) {
+        rc = ak_parquet_begin_group(writer, table->rows[g], e);
+        for (size_t c = 0; c < table->count && rc == AK_OK; c++) {
             struct column *data = &table->data[g][c];
             struct ak_parquet_values values = {.valid = data->has_valid ? data->valid : NULL};
             if (table->columns[c].is_list) {
@@ -215,13 +215,25 @@ static void write_table(struct table *table, struct ak_buf *out)
             } else {
                 values.bytes = data->texts;
             }
-            CHECK_OK(ak_parquet_put(writer, &values, &err));
+            rc = ak_parquet_put(writer, &values, e);
         }
-        CHECK_OK(ak_parquet_end_group(writer, &err));
+        rc = rc == AK_OK ? ak_parquet_end_group(writer, e) : rc;
     }
-    CHECK_OK(ak_parquet_finish(writer, &summary, &err));
-    CHECK_INT(summary.bytes, out->len);
-    CHECK_INT(summary.rows, table->rows[0] + table->rows[1]);
+    if (rc != AK_OK) {
+        ak_parquet_abandon(writer);
+        return rc;
+    }
+    rc = ak_parquet_finish(writer, &summary, e);
+    if (rc == AK_OK) {
+        CHECK_INT(summary.bytes, out->len);
+        CHECK_INT(summary.rows, table->rows[0] + table->rows[1]);
+    }
+    return rc;
+}
+
+static void write_table(struct table *table, struct ak_buf *out)
+{
+    CHECK_OK(try_table(table, out, &err));
 }
 
 /* Rows of a batch against those of the table. */
@@ -284,6 +296,32 @@ TEST(writer, tables_of_any_kind_come_back_as_they_were)
 }
 
 /* --- Vectors of every length --- */
+
+TEST(writer, a_file_that_was_written_without_some_memory_is_whole_all_the_same)
+{
+    struct table *table = ak_alloc(sizeof *table);
+    struct ak_rand rand;
+    ak_rand_seed(&rand, 21);
+    for (int turn = 0; turn < 25; turn++) {
+        make_table(&rand, table);
+        bool fired = true;
+        for (int64_t nth = 0; fired; nth++) {
+            struct ak_err e = {0};
+            struct ak_buf bytes = {0};
+            CHECK(ak_buf_reserve(&bytes, (size_t)2 << 20) != NULL);
+            ak_fault_alloc_at(nth);
+            enum ak_rc rc = try_table(table, &bytes, &e);
+            fired = ak_fault_alloc_fired();
+            ak_fault_alloc_at(-1);
+            CHECK(rc == AK_OK || rc == AK_NOMEM);
+            if (rc == AK_OK) {
+                read_table(&rand, table, &bytes);
+            }
+            ak_buf_release(&bytes);
+        }
+    }
+    ak_free(table);
+}
 
 static const void *floats_at(void *ctx, uint64_t row)
 {
