@@ -208,6 +208,16 @@ static uint32_t heap_take(struct heap *heap)
     return top;
 }
 
+static void heap_put(struct heap *heap, uint32_t index)
+{
+    size_t at = heap->count++;
+    while (at > 0 && goes_first(heap, index, heap->at[(at - 1) / 2])) {
+        heap->at[at] = heap->at[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    heap->at[at] = index;
+}
+
 static struct heap candidates(const struct pass *pass, enum ak_tier tier, uint32_t *scratch)
 {
     const struct ak_tier_input *input = pass->input;
@@ -253,15 +263,21 @@ static void sort_by_accesses(const struct ak_tier_state *states, uint32_t *at, s
     }
 }
 
-/* Room for `bytes` more under the limit, by demoting what was used less recently than `than_us`. */
+/* Room for `bytes` more under the limit, by demoting what was used less recently than `than_us`; as
+ * it was when that is not enough. */
 static bool make_room(struct pass *pass, struct heap *heap, uint64_t bytes, int64_t than_us)
 {
+    const struct pass before = *pass;
     uint64_t limit = pass->input->limits->hot_bytes;
     if (bytes > limit) {
         return false;
     }
     while (pass->hot_bytes > limit - bytes) {
         if (heap->count == 0 || used_us(&heap->states[heap->at[0]]) >= than_us) {
+            for (size_t i = before.count; i < pass->count; i++) {
+                heap_put(heap, pass->decisions[i].index);
+            }
+            *pass = before;
             return false;
         }
         decide(pass, heap_take(heap), AK_TIER_WARM, AK_TIER_MEMORY);

@@ -6,8 +6,8 @@
  *          used often within the window               used at all
  *
  * The policy looks at states, clock, rules and limits and says what should move and why. It reads
- * no clock, holds nothing, and does nothing itself: src/tier carries decisions out, the simulator
- * plays them. Time, access and idleness are wall time in µs.
+ * no clock, holds nothing, and does nothing itself: the simulator plays its decisions. Time, access
+ * and idleness are wall time in µs.
  *
  *   1. A collection that moves, or is pinned, is left alone (its bytes count all the same).
  *   2. Idle for longer than its rules allow: one tier down, not below its lowest tier.

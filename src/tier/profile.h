@@ -1,12 +1,13 @@
 /* profile.h — made-up workloads for the simulator, in the shape of three kinds of user.
  *
- *   rag       chatbots of many tenants: Zipf over the tenants, by day more than by night, workdays
- * more than weekends; a tenant is at work in some weeks and silent in others batch     analytics:
- * every collection is read through in one go, a tenth of them each night, the others once a week or
- * once a month seasonal  a shop: each collection is a range with a season; a base of visits all
- * year, a peak of some weeks, and four days in November that have eight times as many
+ *   rag       chatbots of many tenants: Zipf over the tenants, more by day than by night and on
+ *             workdays than on weekends; a tenant is at work in some weeks and silent in others
+ *   batch     analytics: every collection is read through in one go, a tenth of them each night,
+ *             the others once a week or once a month
+ *   seasonal  a shop: each collection is a range with a season; a base of visits all year, a peak
+ *             of some weeks, and four days in November that have eight times as many
  *
- * Deterministic for a seed. Threads: one at a time. Memory: 12 bytes a collection.
+ * Deterministic for a seed. Threads: one at a time. Memory: 16 bytes a collection.
  */
 #pragma once
 #include "base/err.h"

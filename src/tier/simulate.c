@@ -74,11 +74,11 @@ static enum ak_rc grow(struct ak_tier_sim *sim, struct ak_err *err)
 {
     uint32_t cap = sim->cap ? sim->cap * 2 : 1024;
     void *grown = NULL;
-    if (sim->count < sim->cap) {
-        return AK_OK;
-    }
     if (sim->count >= COLLECTIONS_MAX) {
         return ak_fail(err, AK_TOO_BIG, "more than %u collections", COLLECTIONS_MAX);
+    }
+    if (sim->count < sim->cap) {
+        return AK_OK;
     }
     if (!GROW(sim->states, cap, grown) || !GROW(sim->accesses, cap, grown) ||
         !GROW(sim->is_active, cap, grown) || !GROW(sim->active, cap, grown) ||

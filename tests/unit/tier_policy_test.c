@@ -231,6 +231,22 @@ TEST(policy, a_busy_one_takes_the_room_of_those_used_less_recently_and_of_no_oth
     CHECK_INT(decide(states, 3, &rules, &limits), 0);
 }
 
+TEST(policy, room_that_would_not_be_enough_is_not_made)
+{
+    const struct ak_tier_rules rules = ak_tier_rules_default();
+    const struct ak_tier_limits limits = {.hot_bytes = 100 * MB};
+    struct ak_tier_state states[] = {
+        {.last_access_us = NOW - 3 * HOUR, .ram_bytes = 10 * MB},
+        {.last_access_us = NOW - 1, .ram_bytes = 90 * MB},
+        {.last_access_us = NOW - 9, .accesses = 90, .ram_bytes = 50 * MB, .tier = AK_TIER_WARM},
+        {.last_access_us = NOW - 8, .accesses = 50, .ram_bytes = 9 * MB, .tier = AK_TIER_WARM},
+    };
+    CHECK_INT(decide(states, 3, &rules, &limits), 0);
+    CHECK_INT(decide(states, 4, &rules, &limits), 2); /* what stayed can go for the next one */
+    CHECK_INT(decisions[0].index, 0);
+    CHECK_INT(decisions[1].index, 3);
+}
+
 TEST(policy, an_outlook_says_what_comes_next_and_when)
 {
     const struct ak_tier_rules rules = ak_tier_rules_default();
