@@ -198,13 +198,38 @@ static enum ak_rc read_chunks(struct ak_client *client, uint32_t timeout_ms,
     }
 }
 
+/* A proxy may have turned the chunks into a body of a known length. */
+static enum ak_rc read_to_sink(struct ak_client *client, const struct ak_response_head *head,
+                               uint32_t timeout_ms, const struct ak_request *request,
+                               struct ak_err *err)
+{
+    if (!head->has_length) {
+        return ak_fail(err, AK_UNAVAILABLE,
+                       "the answer has no length, so that it cannot be told whether it is whole");
+    }
+    enum ak_rc rc = AK_OK;
+    for (uint64_t left = head->length; left > 0 && rc == AK_OK;) {
+        rc = need(client, 1, timeout_ms, err);
+        size_t n = client->in.len < left ? client->in.len : (size_t)left;
+        rc = rc == AK_OK ? request->sink(request->ctx, client->in.p, n, err) : rc;
+        if (rc == AK_OK) {
+            consume(&client->in, n);
+            left -= n;
+        }
+    }
+    return rc;
+}
+
 static enum ak_rc read_body(struct ak_client *client, const struct ak_response_head *head,
                             uint32_t timeout_ms, const struct ak_request *request,
                             struct ak_buf *body, struct ak_err *err)
 {
+    bool to_sink = request->sink && head->status / 100 == 2;
     if (head->chunked) {
-        bool to_sink = request->sink && head->status / 100 == 2;
         return read_chunks(client, timeout_ms, to_sink ? request : NULL, body, err);
+    }
+    if (to_sink) {
+        return read_to_sink(client, head, timeout_ms, request, err);
     }
     if (head->has_length) {
         if (head->length > RESPONSE_MAX - READ_STEP) {

@@ -18,7 +18,7 @@ struct ak_request {
     const char *content_type; /* NULL: no body */
     struct ak_str body;
     uint32_t timeout_ms; /* without progress; 0: AK_CLIENT_TIMEOUT_MS */
-    /* A chunked body of a 2xx goes here instead of into `body`, as it comes; may be NULL. */
+    /* The body of a 2xx goes here instead of into `body`, as it comes; may be NULL. */
     enum ak_rc (*sink)(void *ctx, const void *p, size_t len, struct ak_err *err);
     void (*sent)(void *ctx, uint64_t bytes); /* of the body so far; may be NULL */
     void *ctx;

@@ -125,6 +125,10 @@ static enum ak_rc set_from_toml(struct ak_config *config, const struct ak_config
     if (node->type == AK_TOML_INTEGER) {
         return ak_config_set_number(config, key, node->integer, err);
     }
+    if (node->type == AK_TOML_BOOL && key->type == AK_CONFIG_CHOICE) { /* "false|true" */
+        return ak_config_set_text(config, key, node->boolean ? AK_STR("true") : AK_STR("false"),
+                                  err);
+    }
     bool is_number = key->type == AK_CONFIG_UINT || key->type == AK_CONFIG_SIZE;
     return ak_fail(err, AK_INVALID, "%s is %s; it takes %s (%s)", key->dotted,
                    ak_toml_type_name(node->type), is_number ? "a whole number" : "text in quotes",

@@ -51,17 +51,26 @@ static enum ak_rc write_out(void *ctx, const void *p, size_t len, struct ak_err 
     return AK_OK;
 }
 
+static void put_param(struct ak_buf *out, const char *name, const char *value)
+{
+    if (value) {
+        ak_buf_add_str(out, ak_str_of(name));
+        ak_url_put(out, ak_str_of(value));
+    }
+}
+
 static enum ak_rc fetch(struct ak_remote *remote, const struct options *o, const char *collection,
                         struct out *out, struct ak_err *err)
 {
-    char rest[256];
+    struct ak_buf rest;
     struct ak_buf body;
-    (void)snprintf(rest, sizeof rest, "/export?format=%.16s%s%.32s%s%.32s", o->format,
-                   o->compression ? "&compression=" : "", o->compression ? o->compression : "",
-                   o->encoding ? "&encoding=" : "", o->encoding ? o->encoding : "");
+    ak_buf_init(&rest, 0);
+    put_param(&rest, "/export?format=", o->format);
+    put_param(&rest, "&compression=", o->compression);
+    put_param(&rest, "&encoding=", o->encoding);
     const struct ak_request request = {
         .method = "GET",
-        .path = ak_remote_path(remote, ak_str_of(collection), rest),
+        .path = ak_remote_path(remote, ak_str_of(collection), ak_buf_cstr(&rest)),
         .timeout_ms = 600000, /* a checkpoint may come first */
         .sink = write_out,
         .ctx = out,
@@ -71,6 +80,7 @@ static enum ak_rc fetch(struct ak_remote *remote, const struct options *o, const
     enum ak_rc rc = ak_client_call(ak_remote_client(remote), &request, &body, err);
     ak_progress_end(&out->bar);
     ak_buf_release(&body);
+    ak_buf_release(&rest);
     return rc;
 }
 

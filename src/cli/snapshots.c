@@ -269,7 +269,7 @@ static enum ak_rc restore(struct ak_remote *remote, const struct options *o,
     struct ak_buf body;
     struct ak_str answer;
     struct facts f;
-    bool rebuilt = false;
+    bool rebuilt = false; /* told by the collection, or by the job */
     if (!o->into && !o->yes) {
         return ak_fail(
             err, AK_INVALID,
@@ -285,6 +285,7 @@ static enum ak_rc restore(struct ak_remote *remote, const struct options *o,
                                    &answer, err);
     ak_buf_release(&body);
     rc = rc == AK_OK ? parse(answer, &f, err) : rc;
+    rebuilt = rc == AK_OK && f.rebuilt;
     if (rc == AK_OK && f.kind[0]) {
         rc = follow(remote, "% restored", &f, err);
         rebuilt = f.rebuilt;
@@ -384,16 +385,18 @@ static enum ak_rc verify(struct ak_remote *remote, const struct options *o,
     return rc;
 }
 
-static enum ak_rc delete (struct ak_remote *remote, const struct options *o,
-                          struct ak_str collection, const char *rest, struct ak_err *err) {
-    if (!o->yes){
-        return ak_fail(err, AK_INVALID, "this removes the snapshot for good: say --yes to do it");}
-enum ak_rc rc =
-    ak_remote_call(remote, "DELETE", ak_remote_path(remote, collection, rest), NULL, NULL, err);
-if (rc == AK_OK) {
-    (void)printf(o->json ? "{\"deleted\":true}\n" : "deleted\n");
-}
-return rc;
+static enum ak_rc discard(struct ak_remote *remote, const struct options *o,
+                          struct ak_str collection, const char *rest, struct ak_err *err)
+{
+    if (!o->yes) {
+        return ak_fail(err, AK_INVALID, "this removes the snapshot for good: say --yes to do it");
+    }
+    enum ak_rc rc =
+        ak_remote_call(remote, "DELETE", ak_remote_path(remote, collection, rest), NULL, NULL, err);
+    if (rc == AK_OK) {
+        (void)printf(o->json ? "{\"deleted\":true}\n" : "deleted\n");
+    }
+    return rc;
 }
 
 static enum ak_rc run(struct ak_remote *remote, const struct options *o, const struct ak_args *args,
@@ -418,7 +421,7 @@ static enum ak_rc run(struct ak_remote *remote, const struct options *o, const s
         return verify(remote, o, collection, rest, err);
     }
     if (strcmp(verb, "delete") == 0) {
-        return delete (remote, o, collection, rest, err);
+        return discard(remote, o, collection, rest, err);
     }
     struct ak_str answer;
     enum ak_rc rc =
@@ -440,6 +443,10 @@ static enum ak_rc check_words(const struct ak_args *args, struct ak_err *err)
                        "`akidb snapshots %s`: allowed are create, list, show, restore, verify, "
                        "delete",
                        verb);
+    }
+    if (args->word_count > need) {
+        return ak_fail(err, AK_INVALID, "`akidb snapshots %s` takes no '%.60s'", verb,
+                       args->words[need]);
     }
     if (args->word_count < need) {
         return ak_fail(err, AK_INVALID, "`akidb snapshots %s` needs %s", verb,

@@ -8,8 +8,7 @@
 #include "rest/rest_priv.h"
 #include <string.h>
 
-struct export
-{
+struct outgoing {
     struct ak_export_op op;
     struct ak_call *call; /* valid until the response is refused or ended */
     struct ak_http_request *request;
@@ -18,9 +17,9 @@ struct export
     char name[];
 };
 
-static struct export *export_of(struct ak_export_op *op)
+static struct outgoing *outgoing_of(struct ak_export_op *op)
 {
-    return (struct export *)(void *)op; /* its first member */
+    return (struct outgoing *)(void *)op; /* its first member */
 }
 
 static const char *type_of(enum ak_export_format format)
@@ -30,11 +29,11 @@ static const char *type_of(enum ak_export_format format)
 
 static enum ak_rc begin(struct ak_export_op *op)
 {
-    struct export *export = export_of(op);
+    struct outgoing *outgoing = outgoing_of(op);
     char headers[AK_REST_HEADERS_MAX];
-    if (!ak_http_begin(export->request, 200, type_of(op->format),
-                       ak_reply_headers(export->request, NULL, headers))) {
-        export->is_refused = true;
+    if (!ak_http_begin(outgoing->request, 200, type_of(op->format),
+                       ak_reply_headers(outgoing->request, NULL, headers))) {
+        outgoing->is_refused = true;
         return ak_fail(&op->op.err, AK_UNAVAILABLE, "the response could not be begun");
     }
     return AK_OK;
@@ -42,27 +41,27 @@ static enum ak_rc begin(struct ak_export_op *op)
 
 static enum ak_rc sink(struct ak_export_op *op, const void *p, size_t len, struct ak_err *err)
 {
-    return ak_http_send(export_of(op)->request, p, len, err);
+    return ak_http_send(outgoing_of(op)->request, p, len, err);
 }
 
 static bool is_gone(struct ak_export_op *op)
 {
-    return ak_http_is_gone(export_of(op)->request);
+    return ak_http_is_gone(outgoing_of(op)->request);
 }
 
 static void done(struct ak_op *op, enum ak_rc rc)
 {
-    struct export *export = (struct export *)(void *)op;
-    if (export->op.begun) {
-        if (rc != AK_OK && !is_gone(&export->op)) {
-            ak_log_error(export->log, "rest", "export of '%s' broken off: %s", export->name,
+    struct outgoing *outgoing = (struct outgoing *)(void *)op;
+    if (outgoing->op.begun) {
+        if (rc != AK_OK && !is_gone(&outgoing->op)) {
+            ak_log_error(outgoing->log, "rest", "export of '%s' broken off: %s", outgoing->name,
                          op->err.text);
         }
-        ak_http_end(export->request, rc);
-    } else if (!export->is_refused) {
-        ak_reply_error(export->call, rc, op->err.text);
+        ak_http_end(outgoing->request, rc);
+    } else if (!outgoing->is_refused) {
+        ak_reply_error(outgoing->call, rc, op->err.text);
     }
-    ak_free(export);
+    ak_free(outgoing);
 }
 
 static bool read_params(struct ak_call *call, enum ak_export_format *format,
@@ -117,24 +116,24 @@ void ak_rest_export(struct ak_call *call)
         answer_head(call, format);
         return;
     }
-    struct export *export = ak_try_zalloc(sizeof *export + name.len + 1);
-    if (!export) {
+    struct outgoing *outgoing = ak_try_zalloc(sizeof *outgoing + name.len + 1);
+    if (!outgoing) {
         ak_reply_error(call, AK_NOMEM, NULL);
         return;
     }
-    memcpy(export->name, name.p, name.len);
-    export->call = call;
-    export->request = call->request;
-    export->log = call->rest->log;
-    export->op = (struct ak_export_op){
+    memcpy(outgoing->name, name.p, name.len);
+    outgoing->call = call;
+    outgoing->request = call->request;
+    outgoing->log = call->rest->log;
+    outgoing->op = (struct ak_export_op){
         .op = {.done = done},
-        .collection = {export->name, name.len},
+        .collection = {outgoing->name, name.len},
         .format = format,
         .options = options,
         .begin = begin,
         .sink = sink,
         .is_gone = is_gone,
     };
-    export->op.options.format = AK_SNAPSHOT_PARQUET;
-    ak_service_export(call->service, &export->op);
+    outgoing->op.options.format = AK_SNAPSHOT_PARQUET;
+    ak_service_export(call->service, &outgoing->op);
 }

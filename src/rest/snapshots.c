@@ -295,6 +295,9 @@ static void restored(struct ak_op *base, enum ak_rc rc)
     }
     ak_buf_init(&body, 0);
     ak_put_collection(&body, &call->u.snapshot.restored);
+    body.len -= body.len > 0; /* the brace: one member more than collections have */
+    put_bool(&body, "rebuilt", call->u.snapshot.job.rebuilt);
+    ak_buf_add_char(&body, '}');
     ak_reply(call, 201, &body);
 }
 

@@ -72,7 +72,11 @@ static void run_step(struct ak_op *base)
     struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
     struct ak_archive *archive = NULL;
     enum ak_rc rc = archive_of(base, &archive);
-    ak_op_done(base, rc == AK_OK ? op->step(op, archive) : rc);
+    rc = rc == AK_OK ? op->step(op, archive) : rc;
+    if (rc == AK_TIMEOUT) { /* of the store; as it is it would say that the client was slow */
+        rc = ak_wrap(&base->err, AK_UNAVAILABLE, "the store does not answer");
+    }
+    ak_op_done(base, rc);
 }
 
 static void start(struct ak_service *service, struct ak_snapshot_op *op,
@@ -155,17 +159,18 @@ void ak_service_snapshot_verify(struct ak_service *service, struct ak_snapshot_o
     start(service, op, verify);
 }
 
-static enum ak_rc delete (struct ak_snapshot_op *op, struct ak_archive *archive) {
+static enum ak_rc discard(struct ak_snapshot_op *op, struct ak_archive *archive)
+{
     enum ak_rc rc = get(op, archive);
-    /* One whose metadata is damaged can be deleted all the same. */
-    return rc == AK_OK || rc == AK_CORRUPT
-        ? ak_archive_delete(archive, op->collection, &op->snapshot, &op->op.err)
-        : rc;
+    /* One whose metadata is damaged, or of a newer version, can be deleted all the same. */
+    return rc == AK_OK || rc == AK_CORRUPT || rc == AK_UNSUPPORTED
+               ? ak_archive_delete(archive, op->collection, &op->snapshot, &op->op.err)
+               : rc;
 }
 
 void ak_service_snapshot_delete(struct ak_service *service, struct ak_snapshot_op *op)
 {
-    start(service, op, delete);
+    start(service, op, discard);
 }
 
 /* --- Jobs: rows of the catalog --- */

@@ -7,6 +7,7 @@
         proxy.fail(times=2, status=500)       # the next two requests are answered by 500
         … talk to 127.0.0.1:proxy.port …
         proxy.cuts, proxy.failures            # how many happened
+        proxy.connections, proxy.requests     # how many came: heads of requests, also on kept-alive connections
 
 A cut counts from the first byte of its connection, in one direction, and ends both with a reset or a
 close, by turns. Every connection draws its own place from the seeded generator.
@@ -29,6 +30,7 @@ class Proxy:
         self.cuts = 0
         self.failures = 0
         self.connections = 0
+        self.requests = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.listener.getsockname()[1]
         self.closing = False
@@ -82,10 +84,9 @@ class Proxy:
                     return
                 data += more
             head, body = data.split(b"\r\n\r\n", 1)
-            length = 0
-            for line in head.split(b"\r\n"):
-                if line.lower().startswith(b"content-length:"):
-                    length = int(line.split(b":")[1])
+            length = body_length(head)
+            with self.lock:
+                self.requests += 1
             while len(body) < length:
                 more = client.recv(CHUNK)
                 if not more:
@@ -113,9 +114,40 @@ class Proxy:
         pair.pump(server, client, "down")
 
 
+def body_length(head):
+    """Bytes after the head of a request. S3 takes no chunked transfer coding, so a body has its length there."""
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            return int(line.split(b":")[1])
+    return 0
+
+
+class Requests:
+    """Counts the requests in what goes up one connection."""
+
+    def __init__(self):
+        self.head = b""
+        self.left = 0  # bytes of the body to come
+
+    def take(self, data):
+        """How many heads these bytes end."""
+        count = 0
+        while data:
+            passed = min(self.left, len(data))
+            self.left -= passed
+            self.head += data[passed:]
+            data = b""
+            if b"\r\n\r\n" in self.head:
+                head, data = self.head.split(b"\r\n\r\n", 1)
+                self.left, self.head = body_length(head), b""
+                count += 1
+        return count
+
+
 class Pair:
     def __init__(self, proxy, client, server):
         self.proxy, self.client, self.server = proxy, client, server
+        self.requests = Requests()
         self.broken = False
         self.limits = {}
 
@@ -153,6 +185,10 @@ class Pair:
                 data = source.recv(CHUNK)
                 if not data:
                     break
+                if way == "up":
+                    begun = self.requests.take(data)
+                    with self.proxy.lock:
+                        self.proxy.requests += begun
                 place = self.limit(way)
                 if place is not None and passed + len(data) > place:
                     sink.sendall(data[:place - passed])

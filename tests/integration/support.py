@@ -257,6 +257,15 @@ class MockS3:
         )
 
 
+def command(*words, code=0, environment=None, **more):
+    """stdout of an akidb command that sees no AKIDB_ variables but these; its exit code must be `code`."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("AKIDB_") or k == "AKIDB_BIN"}
+    env.update(environment or {})
+    done = subprocess.run([binary(), *words], capture_output=True, text=True, timeout=300, env=env, **more)
+    equal(done.returncode, code, f"{' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
 def raw(port, data, half_close=True):
     """Send bytes as they are; everything that comes back until the server closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:

@@ -14,7 +14,8 @@ import support
 from support import equal
 
 DATA = support.ROOT / "examples" / "data"
-COMMANDS = ["serve", "import", "search", "collections", "parquet", "tiers", "bench", "version", "help"]
+COMMANDS = ["serve", "import", "export", "snapshots", "search", "collections", "parquet", "tiers", "bench", "mock-s3",
+            "version", "help"]
 
 
 class Work:
@@ -79,8 +80,8 @@ def three_documents():
 def test_without_words_the_commands_are_listed():
     with Work() as work:
         text = work.run()
-        for command in COMMANDS:
-            assert re.search(rf"^  {command} ", text, re.M), f"{command} is not in {text}"
+        listed = text[text.index("\nCommands:\n"):text.index("\nFirst steps:\n")]
+        equal(re.findall(r"^  (\S+) +\S", listed, re.M), COMMANDS, "the commands")
         equal(work.run("help"), text)
         equal(work.run("--help"), text)
 
@@ -157,6 +158,41 @@ def test_a_bad_configuration_stops_the_start_with_code_2_and_its_place():
               "--log-level: log.level is \"loud\"; allowed are debug, info, warn, error")
         assert "other.toml" in work.run("serve", "--config", "other.toml", code=3)
         assert "listen address" in work.run("serve", "--listen", "nowhere", "--log-level", "error", code=2)
+
+
+def test_the_guide_of_s3_names_keys_and_defaults_that_there_are():
+    with Work() as work:
+        told = dict(re.findall(r"^  s3\.(\w+) .*\n +default ([^;]*);", work.run("help", "config"), re.M))
+    guide = (support.ROOT / "docs" / "S3-CONFIGURATION-GUIDE.md").read_text()
+    section = re.search(r"^## Speed and time\n(.*?)^## ", guide, re.M | re.S).group(1)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `")]
+    assert len(rows) >= 4, section
+    for key, default, _ in rows:
+        name = key.strip("`")
+        assert name in told, f"the guide names {name}; the keys of s3 are {sorted(told)}"
+        equal(default.replace(" ", ""), told[name], f"the default of s3.{name} in the guide")
+
+
+def test_true_and_false_are_words_of_the_file_where_a_key_takes_them():
+    with Work() as work:
+        for i, value in enumerate(("true", "false", '"true"', '"false"')):
+            work.write("akidb.toml", f"[s3]\nvirtual_host = {value}\n")
+            work.run("collections", "create", f"c{i}", "-d", "4", "--data", "db")
+        equal(len(work.json("collections", "--data", "db")["collections"]), 4)
+        work.write("akidb.toml", "[s3]\nvirtual_host = 1\n")
+        told = work.run("serve", code=2)
+        assert told.startswith("akidb.toml:2: s3.virtual_host is "), told
+        work.write("akidb.toml", "[wal]\ndurability = true\n")
+        equal(work.run("serve", code=2), "akidb.toml:2: wal.durability is \"true\"; allowed are sync, interval, async")
+        work.write("akidb.toml", "[s3]\nbucket = true\n")
+        told = work.run("serve", code=2)
+        assert told.startswith("akidb.toml:2: s3.bucket is ") and "text in quotes" in told, told
+    with support.Server() as server:
+        server.stop()
+        path = os.path.join(server.data, "akidb.toml")
+        pathlib.Path(path).write_text("[s3]\nvirtual_host = true\n")
+        server.arguments = ["--config", path]
+        server.start()
 
 
 # --- A data folder, without a server ---

@@ -240,11 +240,17 @@ def test_kill_9_loses_no_answered_put_and_leaves_nothing_half():
             worker.start()
         goal = len(answered) + 5 if cycle == 0 else 0
         end = time.monotonic() + 30
-        while (len(answered) < goal or sum(t >= (cycle + 1) * 1000000 + 20 for t in list(answered.values())) < 8) and time.monotonic() < end:
+
+        def enough():
+            with lock:
+                return len(answered) >= goal and sum(t >= (cycle + 1) * 1000000 + 20 for t in answered.values()) >= 8
+
+        while not enough() and time.monotonic() < end:
             time.sleep(0.01)
         server.kill()
         for worker in workers:
             worker.join()
+        assert enough(), f"round {cycle}: too few puts were answered in half a minute: {answered}"
     shutil.rmtree(folder)
 
 

@@ -120,11 +120,11 @@ def test_a_403_fails_at_once_and_says_what_to_check():
         with Proxy(server.port, SEED) as proxy:
             for setting, advice in (("secret_access_key", "check secret_access_key"),
                                     ("access_key_id", "check access_key_id")):
-                before = proxy.connections
+                before = proxy.requests
                 refused = tool(server, "list", "", port=proxy.port, check=False, **{setting: "wrong"})
                 assert refused.returncode == 1 and refused.stderr.startswith("FORBIDDEN"), refused.stderr
                 assert "403" in refused.stderr and advice in refused.stderr, refused.stderr
-                assert proxy.connections == before + 1, "it was tried again"
+                assert proxy.requests == before + 1, f"it was tried again: {proxy.requests - before} requests"
 
 
 def cut_until(server, way, step):

@@ -17,7 +17,7 @@ import pyarrow
 import pyarrow.parquet
 
 import support
-from support import NDJSON, equal
+from support import NDJSON, command, equal
 
 PARQUET = "application/vnd.apache.parquet"
 DIMENSION = 24
@@ -164,6 +164,38 @@ def test_one_damaged_byte_is_found_and_not_restored():
         client.close()
 
 
+def test_a_missing_or_damaged_image_is_built_anew_and_that_is_said():
+    with support.Server() as server:
+        client = server.client()
+        lines = fill(client)
+        made = create(client)
+        url = ["--url", f"http://127.0.0.1:{server.port}"]
+        path = f"/collections/docs/snapshots/{made['id']}/restore?wait=true"
+        image = objects_of(server) / next(one["key"] for one in made["objects"] if one["key"].endswith(".akx"))
+        damaged = bytearray(image.read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+
+        def restored(into, rebuilt):
+            answer = client.post(path, {"into": into})
+            equal((answer.status, answer.json()["rebuilt"], answer.json()["documents"]), (201, rebuilt, ROWS), answer.text())
+            jobs = [job for job in client.get("/jobs").json()["jobs"] if job["collection_id"] == answer.json()["id"]]
+            equal([(job["kind"], job["state"], job["rebuilt"]) for job in jobs], [("restore", "done", rebuilt)], into)
+            check_table(table_of(client, into), lines)
+            told = command("snapshots", "restore", "docs", made["id"], "--into", f"{into}-too", *url)
+            equal("built anew" in told, rebuilt, told)
+            check_table(table_of(client, f"{into}-too"), lines)
+
+        restored("mapped", False)
+        image.write_bytes(damaged)
+        restored("damaged", True)
+        image.unlink()
+        restored("missing", True)
+        found = client.post("/collections/missing/search", {"vector": lines[5]["vector"], "k": 1}).json()["results"]
+        equal(found[0]["external_id"], "e5")
+        assert "rebuilt" not in client.get("/collections/missing").json(), "rebuilt outside the answer to a restore"
+        client.close()
+
+
 def test_a_deleted_snapshot_leaves_no_object():
     with support.Server() as server:
         client = server.client()
@@ -228,13 +260,6 @@ def settle(client):
         time.sleep(0.02)
 
 
-def command(*words, code=0, **more):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AKIDB_") or k == "AKIDB_BIN"}
-    done = subprocess.run([support.binary(), *words], capture_output=True, text=True, timeout=300, env=environment, **more)
-    equal(done.returncode, code, f"{' '.join(words)}: {done.stderr}")
-    return done.stdout
-
-
 def commands(where, folder):
     name = ["docs", *where]
     made = json.loads(command("snapshots", "create", *name, "--json"))
@@ -270,6 +295,53 @@ def test_the_commands_work_on_a_server_and_on_its_folder():
         server.start()
 
 
+def test_snapshots_come_by_themselves_and_only_the_newest_are_kept():
+    with tempfile.TemporaryDirectory() as folder:
+        keys = {"AKIDB_SNAPSHOTS_INTERVAL": "1s", "AKIDB_SNAPSHOTS_RETAIN_COUNT": "2", "AKIDB_OBJECTS_DIR": folder}
+        with support.Server(environment=keys) as server:
+            client = server.client()
+            lines = fill(client, rows=100)
+            below = pathlib.Path(folder) / "snapshots" / client.get("/collections/docs").json()["id"]
+            seen = set()
+            written = len(lines)
+            end = time.monotonic() + 60
+
+            def there():
+                """Ids of the snapshots in the folder, oldest first: their names are in the order of time."""
+                found = sorted(path.name.split(".")[0] for path in below.glob("*.metadata.json"))
+                seen.update(found)
+                return found
+
+            while len(seen) < 4 or min(seen) in there():
+                assert time.monotonic() < end, f"{len(seen)} snapshots in a minute, {there()} are there"
+                line = json.dumps(lines[0] | {"external_id": f"more{written}"})
+                equal(client.post("/collections/docs/import", line, content_type=NDJSON).status, 200, "import")
+                written += 1
+                time.sleep(0.02)
+                there()
+            while True:  # the last changes are kept too, and then exactly two are left
+                listed = client.get("/collections/docs/snapshots").json()["snapshots"]
+                left = sorted(path.name for path in below.iterdir())
+                if len(listed) == 2 and listed[0]["vector_count"] == written and len(left) == 6:
+                    break
+                assert time.monotonic() < end, f"{written} documents, {left} are there, listed are {listed}"
+                time.sleep(0.02)
+            equal([one["id"] for one in reversed(listed)], there())
+            parts = (".akx", ".metadata.json", ".parquet")
+            equal(left, sorted(one["id"] + part for one in listed for part in parts), "objects")
+            assert not objects_of(server).exists(), "objects outside objects.dir"
+            for one in listed:
+                equal(client.post(f"/collections/docs/snapshots/{one['id']}/verify").status, 200, one["id"])
+            equal(client.get(f"/collections/docs/snapshots/{min(seen)}").status, 404, "the oldest")
+            fill(client, "other", rows=10)
+            while len(client.get("/collections/other/snapshots").json()["snapshots"]) < 2:
+                assert time.monotonic() < end, "no second snapshot of the other collection"
+                client.post("/collections/other/import", json.dumps(lines[0]), content_type=NDJSON)
+                time.sleep(0.02)
+            equal(client.get("/collections/docs/snapshots").json()["snapshots"], listed, "while nothing was written")
+            client.close()
+
+
 def test_half_a_configuration_of_s3_is_refused_and_no_secret_is_shown():
     for environment, part in (({"AKIDB_S3_ENDPOINT": "http://127.0.0.1:9"}, "AKIDB_S3_BUCKET"),
                               ({"AKIDB_OBJECTS_STORE": "s3"}, "AKIDB_S3_BUCKET"),
@@ -283,7 +355,7 @@ def test_half_a_configuration_of_s3_is_refused_and_no_secret_is_shown():
 
 def test_the_server_starts_while_the_bucket_is_away():
     away = {"AKIDB_S3_BUCKET": "b", "AKIDB_S3_ENDPOINT": "http://127.0.0.1:9", "AKIDB_S3_ACCESS_KEY_ID": "id",
-            "AKIDB_S3_SECRET_ACCESS_KEY": "hush-hush", "AKIDB_S3_DEADLINE": "1s", "AKIDB_S3_RETRIES": "0"}
+            "AKIDB_S3_SECRET_ACCESS_KEY": "hush-hush", "AKIDB_S3_DEADLINE": "1s", "AKIDB_S3_RETRIES": "1"}
     with support.Server(environment=away) as server:
         client = server.client()
         fill(client, rows=10)

@@ -1,10 +1,14 @@
 /* cli_client_test.c — response heads, URLs, tables, latencies: what the commands read and print. */
 #include "base/mem.h"
+#include "base/sync.h"
 #include "cli/bench.h"
 #include "cli/client.h"
 #include "cli/output.h"
 #include "support/test.h"
+#include <arpa/inet.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 TEST(cli_head, a_whole_head_gives_status_length_and_connection)
 {
@@ -70,6 +74,86 @@ TEST(cli_url, a_segment_is_percent_encoded)
     ak_url_put(&out, AK_STR("a b/ü?~-"));
     CHECK_STR(ak_buf_cstr(&out), "a%20b%2F%C3%BC%3F~-");
     ak_buf_release(&out);
+}
+
+/* --- Answers as proxies make them --- */
+
+struct answering {
+    int listener;
+    const char *answer;
+};
+
+static void answer_one(void *arg)
+{
+    const struct answering *server = arg;
+    char in[4096];
+    size_t len = 0;
+    int fd = accept(server->listener, NULL, NULL);
+    CHECK(fd >= 0);
+    while (!memmem(in, len, "\r\n\r\n", 4)) {
+        ssize_t got = recv(fd, in + len, sizeof in - len, 0);
+        CHECK(got > 0);
+        len += (size_t)got;
+    }
+    CHECK(send(fd, server->answer, strlen(server->answer), MSG_NOSIGNAL) > 0);
+    (void)close(fd);
+}
+
+static enum ak_rc to_buffer(void *ctx, const void *p, size_t len, struct ak_err *err)
+{
+    (void)err;
+    ak_buf_add(ctx, p, len);
+    return AK_OK;
+}
+
+static struct ak_err err;
+
+/* What a request with a sink comes to when it is answered so; `sunk` gets what the sink got. */
+static enum ak_rc ask(const char *answer, struct ak_buf *sunk)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof address;
+    struct answering server = {.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+                               .answer = answer};
+    struct ak_thread thread = {0};
+    struct ak_client *client = NULL;
+    struct ak_buf body;
+    char url[64];
+    CHECK(bind(server.listener, (const struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(listen(server.listener, 1) == 0);
+    CHECK(getsockname(server.listener, (struct sockaddr *)&address, &size) == 0);
+    CHECK_OK(ak_thread_start(&thread, "answer", answer_one, &server, &err));
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u", ntohs(address.sin_port));
+    CHECK_OK(ak_client_open(url, &client, &err));
+    ak_buf_init(&body, 0);
+    ak_buf_clear(sunk);
+    const struct ak_request request = {
+        .method = "GET", .path = "/", .sink = to_buffer, .ctx = sunk};
+    enum ak_rc rc = ak_client_call(client, &request, &body, &err);
+    ak_thread_join(&thread);
+    ak_client_close(client);
+    ak_buf_release(&body);
+    (void)close(server.listener);
+    return rc;
+}
+
+TEST(cli_client, a_sink_gets_a_whole_body_however_it_is_framed_or_it_is_a_failure)
+{
+    struct ak_buf sunk;
+    ak_buf_init(&sunk, 0);
+    CHECK_OK(
+        ask("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &sunk));
+    CHECK_STR(ak_buf_cstr(&sunk), "abc");
+    CHECK_OK(ask("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", &sunk));
+    CHECK_STR(ak_buf_cstr(&sunk), "hello");
+    CHECK_RC(AK_UNAVAILABLE, ask("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello", &sunk));
+    CHECK_RC(AK_UNAVAILABLE, ask("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello", &sunk));
+    CHECK(strstr(err.text, "whole"));
+    CHECK_RC(AK_NOT_FOUND, ask("HTTP/1.1 404 Not Found\r\nContent-Length: 44\r\n\r\n"
+                               "{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"x\"}}",
+                               &sunk));
+    CHECK_INT(sunk.len, 0);
+    ak_buf_release(&sunk);
 }
 
 TEST(cli_output, numbers_are_written_for_people)

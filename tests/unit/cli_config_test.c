@@ -124,6 +124,11 @@ TEST(cli_config, a_file_sets_what_it_names_and_leaves_the_rest)
     CHECK_OK(read_toml("wal.durability = \"interval\"\n", &err));
     CHECK_INT(config.wal_durability, 1);
     CHECK_OK(read_toml("", &err));
+    CHECK_INT(config.s3_virtual_host, 0);
+    CHECK_OK(read_toml("[s3]\nvirtual_host = true\n", &err));
+    CHECK_INT(config.s3_virtual_host, 1);
+    CHECK_OK(read_toml("s3.virtual_host = \"true\"\n", &err));
+    CHECK_INT(config.s3_virtual_host, 1);
 }
 
 TEST(cli_config, a_wrong_value_names_file_line_key_and_what_is_allowed)

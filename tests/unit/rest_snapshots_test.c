@@ -196,6 +196,7 @@ TEST(snapshots, a_server_that_stops_does_not_wait_for_jobs)
 TEST(snapshots, a_store_that_is_away_is_a_503_and_one_that_refuses_a_403)
 {
     const struct ak_objstore_fault_rule away = {.fault = AK_OBJSTORE_FAULT_ERROR_500, .nth = -1};
+    const struct ak_objstore_fault_rule silent = {.fault = AK_OBJSTORE_FAULT_TIMEOUT, .nth = -1};
     const struct ak_objstore_fault_rule denied = {.fault = AK_OBJSTORE_FAULT_DENIED_403, .nth = -1};
     const struct ak_objstore_fault_rule none = {.nth = -1};
     start_archive();
@@ -203,6 +204,9 @@ TEST(snapshots, a_store_that_is_away_is_a_503_and_one_that_refuses_a_403)
     create();
     ak_objstore_fault_set(store, &away);
     CHECK_INT(call("POST", "/collections/c/snapshots?wait=true", ""), 503);
+    CHECK_INT(call("GET", snapshot_path(""), ""), 503);
+    CHECK(ak_test_response_has(&app.last, "Retry-After: 1"));
+    ak_objstore_fault_set(store, &silent); /* a 408 would say that the client was slow */
     CHECK_INT(call("GET", snapshot_path(""), ""), 503);
     CHECK(ak_test_response_has(&app.last, "Retry-After: 1"));
     ak_objstore_fault_set(store, &denied);
