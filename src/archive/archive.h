@@ -78,7 +78,7 @@ AK_MUST enum ak_rc ak_archive_run_due(struct ak_archive *archive, struct ak_err 
 /* `collection` below is a name or an id; the snapshots of a dropped one are found by its id. */
 
 /* Start a snapshot. options NULL: the archive's. *snapshot is its id. AK_NOT_FOUND; AK_INVALID: the
- * collection is empty. */
+ * collection is empty; AK_UNAVAILABLE: the store is known to be away. */
 AK_MUST enum ak_rc ak_archive_create(struct ak_archive *archive, struct ak_str collection,
                                      const struct ak_snapshot_options *options, struct ak_uuid *job,
                                      struct ak_uuid *snapshot, struct ak_err *err);

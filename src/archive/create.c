@@ -198,12 +198,17 @@ enum ak_rc ak_archive_create(struct ak_archive *archive, struct ak_str collectio
 {
     struct ak_arena arena;
     struct ak_collection_summary summary;
+    uint32_t away_ms = ak_objstore_away_ms(archive->store);
     ak_arena_init(&arena, 0);
     enum ak_rc rc = ak_engine_describe(archive->engine, collection, &arena, &summary, err);
     struct ak_uuid id = rc == AK_OK ? summary.info.id : (struct ak_uuid){{0}};
     if (rc == AK_OK && summary.documents == 0) {
         rc = ak_fail(err, AK_INVALID, "collection '%.*s' is empty: there is nothing to keep",
                      AK_STR_ARG(collection));
+    } else if (rc == AK_OK && away_ms) { /* rather now than by a job that fails after minutes */
+        rc = ak_fail(err, AK_UNAVAILABLE, "%s is away: no snapshot can be stored, try again later",
+                     ak_objstore_name(archive->store));
+        ak_err_set_retry_after(err, away_ms);
     }
     ak_arena_release(&arena);
     return rc == AK_OK ? ak_archive_begin_create(archive, &id, options, false, job, snapshot, err)

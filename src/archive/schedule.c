@@ -198,11 +198,13 @@ static enum ak_rc look_at_all(struct ak_archive *archive, struct look *look, str
 enum ak_rc ak_archive_run_due(struct ak_archive *archive, struct ak_err *err)
 {
     ak_mutex_lock(&archive->due_lock);
-    struct look look = {.now_us = ak_now_us(archive->clock), .room = room_for(archive)};
+    bool is_away = ak_objstore_away_ms(archive->store) != 0; /* nothing is begun meanwhile */
+    struct look look = {.now_us = ak_now_us(archive->clock),
+                        .room = is_away ? 0 : room_for(archive)};
     enum ak_rc rc = look_at_all(archive, &look, err);
     if (rc == AK_OK) {
         ak_series_set(archive->m_stale, (double)look.stale);
-        rc = retain_by_age(archive, look.now_us, err);
+        rc = is_away ? AK_OK : retain_by_age(archive, look.now_us, err);
     }
     if (rc == AK_OK) {
         rc = ak_catalog_jobs_prune(archive->catalog, look.now_us - DAY_US, err);

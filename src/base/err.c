@@ -32,6 +32,7 @@ enum ak_rc ak_fail_v(struct ak_err *err, enum ak_rc rc, const char *fmt, va_list
     AK_ASSERT(rc != AK_OK);
     if (err) {
         err->rc = rc;
+        err->retry_after_ms = 0;
         (void)vsnprintf(err->text, sizeof err->text, fmt, ap);
     }
     return rc;
@@ -97,21 +98,31 @@ enum ak_rc ak_wrap(struct ak_err *err, enum ak_rc rc, const char *fmt, ...)
 {
     if (err) {
         char inner[AK_ERR_TEXT_MAX];
+        uint32_t retry_after_ms = err->retry_after_ms;
         memcpy(inner, err->text, sizeof inner);
         va_list ap;
         va_start(ap, fmt);
         ak_fail_v(err, rc, fmt, ap);
         va_end(ap);
+        err->retry_after_ms = retry_after_ms;
         size_t used = strlen(err->text);
         (void)snprintf(err->text + used, sizeof err->text - used, ": %s", inner);
     }
     return rc;
 }
 
+void ak_err_set_retry_after(struct ak_err *err, uint32_t ms)
+{
+    if (err) {
+        err->retry_after_ms = ms;
+    }
+}
+
 void ak_err_clear(struct ak_err *err)
 {
     if (err) {
         err->rc = AK_OK;
+        err->retry_after_ms = 0;
         err->text[0] = '\0';
     }
 }

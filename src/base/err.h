@@ -10,6 +10,7 @@
 #pragma once
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define AK_MUST __attribute__((warn_unused_result))
 #define AK_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -24,6 +25,7 @@ enum ak_rc {
 
 struct ak_err {
     enum ak_rc rc;
+    uint32_t retry_after_ms;    /* when another try may help, as far as is known; 0: it is not */
     char text[AK_ERR_TEXT_MAX]; /* NUL-terminated, cut when longer */
 };
 
@@ -37,6 +39,9 @@ enum ak_rc ak_fail_errno(struct ak_err *err, int errnum, const char *fmt, ...) A
 
 /* Put "what: " before the message that `err` holds; returns `rc`. Once per module border. */
 enum ak_rc ak_wrap(struct ak_err *err, enum ak_rc rc, const char *fmt, ...) AK_PRINTF(3, 4);
+
+/* Of a failure that was stored by ak_fail; ak_wrap keeps it. */
+void ak_err_set_retry_after(struct ak_err *err, uint32_t ms);
 
 void ak_err_clear(struct ak_err *err);
 

@@ -1,6 +1,7 @@
 /* serve_shared.c — configuration to options of engine, store and archive, and the PORT file. */
 #include "base/file.h"
 #include "cli/serve.h"
+#include "objstore/objstore_guard.h"
 #include "objstore/s3.h"
 #include <stdio.h>
 
@@ -167,7 +168,20 @@ static enum ak_rc open_s3(const struct ak_config *config, bool lazy, struct ak_l
         .log = log,
         .metrics = metrics,
     };
-    return ak_objstore_open_s3(&options, lazy, store, err);
+    struct ak_objstore *bare = NULL;
+    enum ak_rc rc = ak_objstore_open_s3(&options, lazy, &bare, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    const struct ak_objstore_guard_options guard = {
+        .service = "s3",
+        .breaker = {.failures_max = (uint32_t)config->s3_breaker_failures,
+                    .open_ms = (uint32_t)config->s3_breaker_pause,
+                    .open_ms_max = (uint32_t)config->s3_breaker_pause_max},
+        .log = log,
+        .metrics = metrics,
+    };
+    return ak_objstore_open_guard(bare, &guard, store, err);
 }
 
 enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, bool lazy,

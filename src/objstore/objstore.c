@@ -41,6 +41,11 @@ const char *ak_objstore_name(const struct ak_objstore *store)
     return store->name;
 }
 
+uint32_t ak_objstore_away_ms(struct ak_objstore *store)
+{
+    return store->ops->away_ms ? store->ops->away_ms(store) : 0;
+}
+
 /* --- Checks --- */
 
 struct ak_str ak_objstore_shown(struct ak_str key)

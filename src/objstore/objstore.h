@@ -41,6 +41,11 @@ struct ak_objstore_put_options { /* all zero is the default */
     const char *content_type;    /* NULL: application/octet-stream */
 };
 
+/* Is the store known to be away (objstore_guard.h)? 0: it is not, or nobody watches it; else
+ * milliseconds until it is asked again, for a Retry-After. Never waits, asks nobody: for who would
+ * rather not begin what cannot end. Any call made meanwhile fails at once with AK_UNAVAILABLE. */
+uint32_t ak_objstore_away_ms(struct ak_objstore *store);
+
 /* --- Whole objects --- */
 
 /* Append the object's bytes to `out`, which stays the caller's; AK_TOO_BIG past out->max.

@@ -3,8 +3,8 @@
  * A store embeds `struct ak_objstore` first and fills one table of operations. objstore.c checks
  * every argument before it gets here (key, options, limit), puts "store: verb 'key'" before the
  * message of a failure, and restores `out` after a failed get: an operation does neither. No
- * operation but link_file may be NULL; those at the end have an implementation by the others, to be
- * named in the table by a store that has nothing better.
+ * operation but link_file and those that say so may be NULL; others have an implementation by the
+ * rest, to be named in the table by a store that has nothing better.
  *
  * Threads: operations are called from any thread, several at once; a writer by one at a time.
  */
@@ -42,6 +42,13 @@ struct ak_objstore_ops {
     enum ak_rc (*create)(struct ak_objstore *store, struct ak_str key,
                          const struct ak_objstore_put_options *options,
                          struct ak_objstore_writer **writer, struct ak_err *err);
+    /* One request that shows whether the store answers at all, without retries and in a few
+     * seconds; AK_UNAVAILABLE or AK_TIMEOUT: it does not. NULL: a listing is asked for. */
+    enum ak_rc (*ask)(struct ak_objstore *store, struct ak_err *err);
+    /* It was found to be away, or to be back: calls under way need not be tried again. May be NULL,
+     * must not block. */
+    void (*set_away)(struct ak_objstore *store, bool away);
+    uint32_t (*away_ms)(struct ak_objstore *store); /* NULL: 0 */
     void (*close)(struct ak_objstore *store); /* frees the store; its name is freed afterwards */
 };
 

@@ -89,6 +89,29 @@ static enum ak_rc s3_put_file(struct ak_objstore *base, struct ak_str key, struc
     return rc;
 }
 
+/* --- Is it there? --- */
+
+/* Any answer will do, but none that says to come back later. */
+static enum ak_rc s3_ask(struct ak_objstore *base, struct ak_err *err)
+{
+    struct s3_store *store = (struct s3_store *)base;
+    struct ak_retry_policy once = store->policy;
+    struct s3_series series;
+    const struct s3_call call = {.operation = "ask", .method = "HEAD"};
+    once.retries_max = 0;
+    once.deadline_ms = LAZY_DEADLINE_MS;
+    ak_s3_series_start(store, &series);
+    ak_retry_start(&series.retry, &once, NULL);
+    enum ak_rc rc = ak_s3_try(store, &call, &series, err);
+    ak_s3_series_release(&series);
+    return rc;
+}
+
+static void s3_set_away(struct ak_objstore *base, bool away)
+{
+    atomic_store_explicit(&((struct s3_store *)base)->is_away, away, memory_order_relaxed);
+}
+
 /* --- Closing --- */
 
 static void s3_close(struct ak_objstore *base)
@@ -115,6 +138,8 @@ static const struct ak_objstore_ops s3_ops = {.get = ak_s3_get,
                                               .get_file = ak_s3_get_file,
                                               .put_file = s3_put_file,
                                               .create = ak_s3_create,
+                                              .ask = s3_ask,
+                                              .set_away = s3_set_away,
                                               .close = s3_close};
 
 /* --- Opening --- */

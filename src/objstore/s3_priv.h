@@ -75,6 +75,7 @@ struct s3_store {
     _Atomic(struct s3_place *) place;
     _Atomic int64_t skew_us; /* the server's clock less ours; 0 until one complained */
     _Atomic int conditional; /* enum s3_conditional */
+    _Atomic bool is_away;    /* known by the guard: no call is tried again */
 };
 
 /* What the tests put in place of the network, the clock's sleep and the environment. */

@@ -507,6 +507,12 @@ bool ak_s3_again(struct s3_store *store, const struct s3_call *call, struct s3_s
                  struct ak_err *err)
 {
     char text[96];
+    bool is_failure =
+        series->meaning.kind == AK_RETRY_TRANSIENT || series->meaning.kind == AK_RETRY_THROTTLED;
+    /* Relaxed: it orders nothing, and a try too many does no harm. */
+    if (is_failure && atomic_load_explicit(&store->is_away, memory_order_relaxed)) {
+        return false;
+    }
     if (ak_retry_again(&series->retry, series->meaning.kind, series->after_ms)) {
         const struct ak_str label = ak_str_of(call->operation);
         ak_series_add(ak_metrics_series(store->metrics, AK_METRIC_RETRIES, &label, 1), 1);

@@ -88,7 +88,7 @@ static void create_done(struct ak_op *op, enum ak_rc rc)
     struct ak_call *call = AK_CALL_OF(u.create.op, op);
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
         return;
     }
     ak_buf_init(&body, 0);
@@ -111,7 +111,7 @@ void ak_rest_collection_create(struct ak_call *call)
         rc = ak_collection_info_check(&create->spec, &call->err);
     }
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, call->err.text);
+        ak_reply_failure(call, rc, &call->err);
         return;
     }
     create->op.done = create_done;
@@ -128,7 +128,7 @@ static void list_done(struct ak_op *op, enum ak_rc rc)
     const struct ak_list_op *list = &call->u.list;
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
         return;
     }
     ak_buf_init(&body, AK_RESPONSE_MAX);
@@ -182,7 +182,7 @@ void ak_rest_collection_get(struct ak_call *call)
     enum ak_rc rc =
         ak_service_describe(call->service, call->args[0], call->arena, &summary, &call->err);
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, call->err.text);
+        ak_reply_failure(call, rc, &call->err);
         return;
     }
     ak_buf_init(&body, 0);
@@ -196,7 +196,7 @@ static void drop_done(struct ak_op *op, enum ak_rc rc)
     if (rc == AK_OK) {
         ak_reply_empty(call);
     } else {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
     }
 }
 

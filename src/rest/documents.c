@@ -25,7 +25,7 @@ static bool close_reader(struct ak_call *call, struct ak_json *in)
     enum ak_rc rc = ak_json_finish(in, &call->err);
     ak_json_release(in);
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, call->err.text);
+        ak_reply_failure(call, rc, &call->err);
     }
     return rc == AK_OK;
 }
@@ -149,7 +149,7 @@ static void upsert_done(struct ak_op *op, enum ak_rc rc)
         ak_reply(call, call->is_single ? 201 : 200, &call->body);
     } else {
         ak_buf_release(&call->body);
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
     }
 }
 
@@ -183,7 +183,7 @@ static void fetch_done(struct ak_op *op, enum ak_rc rc)
     struct ak_call *call = AK_CALL_OF(u.fetch.op, op);
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
         return;
     }
     ak_buf_init(&body, AK_RESPONSE_MAX);
@@ -213,7 +213,7 @@ static void vector_delete_done(struct ak_op *op, enum ak_rc rc)
     if (rc == AK_OK) {
         ak_reply_empty(call);
     } else {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
     }
 }
 
@@ -298,7 +298,7 @@ static void vectors_delete_done(struct ak_op *op, enum ak_rc rc)
     struct ak_call *call = AK_CALL_OF(u.del.op, op);
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
         return;
     }
     ak_buf_init(&body, 0);
@@ -355,7 +355,7 @@ static void scroll_done(struct ak_op *op, enum ak_rc rc)
     const struct ak_scroll_op *scroll = &call->u.scroll;
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
         return;
     }
     uint32_t dimension = ak_collection_info(call->collection)->dimension;
@@ -417,7 +417,7 @@ static void count_done(struct ak_op *op, enum ak_rc rc)
     struct ak_call *call = AK_CALL_OF(u.count.op, op);
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
         return;
     }
     ak_buf_init(&body, 0);

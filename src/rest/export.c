@@ -59,7 +59,7 @@ static void done(struct ak_op *op, enum ak_rc rc)
         }
         ak_http_end(outgoing->request, rc);
     } else if (!outgoing->is_refused) {
-        ak_reply_error(outgoing->call, rc, op->err.text);
+        ak_reply_failure(outgoing->call, rc, &op->err);
     }
     ak_free(outgoing);
 }
@@ -96,7 +96,7 @@ static void answer_head(struct ak_call *call, enum ak_export_format format)
     enum ak_rc rc =
         ak_service_describe(call->service, call->args[0], call->arena, &summary, &call->err);
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, call->err.text);
+        ak_reply_failure(call, rc, &call->err);
     } else if (ak_http_begin(call->request, 200, type_of(format),
                              ak_reply_headers(call->request, NULL, headers))) {
         ak_http_end(call->request, AK_OK);

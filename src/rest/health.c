@@ -53,7 +53,7 @@ static void render(struct ak_op *op)
 
 static void render_failed(struct ak_op *op, enum ak_rc rc)
 {
-    ak_reply_error(AK_CALL_OF(op, op), rc, op->err.text);
+    ak_reply_failure(AK_CALL_OF(op, op), rc, &op->err);
 }
 
 void ak_rest_metrics(struct ak_call *call)

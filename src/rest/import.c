@@ -387,7 +387,7 @@ void ak_import_start(struct ak_call *call, bool is_parquet)
     struct ak_str name = call->args[0];
     enum ak_rc rc = ak_service_describe(call->service, name, call->arena, &summary, &call->err);
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, call->err.text);
+        ak_reply_failure(call, rc, &call->err);
         return;
     }
     struct ak_upload *upload = ak_try_zalloc(sizeof *upload + name.len);

@@ -70,9 +70,11 @@ void ak_reply_empty(struct ak_call *call)
     ak_reply_typed(call, 204, NULL, NULL, NULL);
 }
 
+/* `after_ms`: when another try may help; 0: soon. */
 static void reply_error(struct ak_call *call, int status, enum ak_rc rc, const char *message,
-                        const char *headers)
+                        uint32_t after_ms, const char *headers)
 {
+    char retry_after[40];
     struct ak_buf body;
     if (status == 500) {
         ak_log_error(call->rest->log, "rest", "%s: %s",
@@ -85,7 +87,9 @@ static void reply_error(struct ak_call *call, int status, enum ak_rc rc, const c
     ak_json_put_string(&body, ak_str_of(message));
     ak_buf_add_str(&body, AK_STR("}}"));
     if (status == 503 || status == 429) {
-        headers = "Retry-After: 1\r\n";
+        (void)snprintf(retry_after, sizeof retry_after, "Retry-After: %u\r\n",
+                       after_ms > 1000 ? (after_ms - 1) / 1000 + 1 : 1);
+        headers = retry_after;
     }
     ak_reply_typed(call, status, AK_HTTP_JSON, &body, headers);
 }
@@ -97,7 +101,13 @@ void ak_reply_error(struct ak_call *call, enum ak_rc rc, const char *message)
 
 void ak_reply_error_as(struct ak_call *call, int status, enum ak_rc rc, const char *message)
 {
-    reply_error(call, status, rc, message && message[0] ? message : ak_rc_text(rc), NULL);
+    reply_error(call, status, rc, message && message[0] ? message : ak_rc_text(rc), 0, NULL);
+}
+
+void ak_reply_failure(struct ak_call *call, enum ak_rc rc, const struct ak_err *err)
+{
+    reply_error(call, ak_rc_http_status(rc), rc, err->text[0] ? err->text : ak_rc_text(rc),
+                err->retry_after_ms, NULL);
 }
 
 void ak_reply_method(struct ak_call *call, unsigned allowed)
@@ -116,7 +126,7 @@ void ak_reply_method(struct ak_call *call, unsigned allowed)
     }
     (void)snprintf(message, sizeof message, "this path has %s", headers + start);
     (void)snprintf(headers + len, sizeof headers - len, "\r\n");
-    reply_error(call, ak_rc_http_status(AK_METHOD), AK_METHOD, message, headers);
+    reply_error(call, ak_rc_http_status(AK_METHOD), AK_METHOD, message, 0, headers);
 }
 
 /* --- Pieces --- */

@@ -166,7 +166,7 @@ static void go_on(struct ak_op *op);
 static void busy(struct ak_op *op, enum ak_rc rc)
 {
     struct ak_call *call = AK_CALL_OF(op, op);
-    ak_reply_error(call, rc, op->err.text);
+    ak_reply_failure(call, rc, &op->err);
 }
 
 static void to_worker(struct ak_call *call)
@@ -183,7 +183,7 @@ static void go_on(struct ak_op *op)
         enum ak_rc rc = ak_service_use(call->service, call->args[0], op->may_block, call->arena,
                                        &call->collection, &call->err);
         if (rc != AK_OK) {
-            ak_reply_error(call, rc, call->err.text);
+            ak_reply_failure(call, rc, &call->err);
             return;
         }
         if (!call->collection) {

@@ -119,6 +119,8 @@ void ak_reply_typed(struct ak_call *call, int status, const char *type, struct a
                     const char *more_headers);
 void ak_reply_empty(struct ak_call *call); /* 204 */
 void ak_reply_error(struct ak_call *call, enum ak_rc rc, const char *message);
+/* What an operation failed with; a 503's Retry-After is the one that `err` knows. */
+void ak_reply_failure(struct ak_call *call, enum ak_rc rc, const struct ak_err *err);
 /* The same with another status than the code's. */
 void ak_reply_error_as(struct ak_call *call, int status, enum ak_rc rc, const char *message);
 /* X-Request-Id, when the request has one, and `more` (may be NULL): what every response carries.

@@ -94,7 +94,7 @@ static bool end_of_body(struct ak_call *call, struct ak_json *in, const struct a
         rc = check_answer(call, searches, count);
     }
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, call->err.text);
+        ak_reply_failure(call, rc, &call->err);
     }
     return rc == AK_OK;
 }
@@ -137,7 +137,7 @@ static void search_done(struct ak_op *op, enum ak_rc rc)
     const struct ak_search_result *result = &call->u.search.result;
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
         return;
     }
     ak_buf_init(&body, AK_RESPONSE_MAX);
@@ -221,7 +221,7 @@ static void batch_done(struct ak_op *op, enum ak_rc rc)
     struct ak_call *call = batch->call;
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->err.text);
+        ak_reply_failure(call, rc, &op->err);
         return;
     }
     uint32_t dimension = ak_collection_info(call->collection)->dimension;

@@ -241,7 +241,7 @@ static bool read_body(struct ak_call *call, enum body body, struct ak_snapshot_o
     enum ak_rc rc = ak_json_finish(&in, &call->err);
     ak_json_release(&in);
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, call->err.text);
+        ak_reply_failure(call, rc, &call->err);
     }
     return rc == AK_OK;
 }
@@ -254,7 +254,7 @@ static bool has_ended(struct ak_call *call, enum ak_rc rc)
     const struct ak_snapshot_op *op = &call->u.snapshot;
     bool is_over = op->is_over; /* a reply may free the call */
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, op->op.err.text);
+        ak_reply_failure(call, rc, &op->op.err);
     } else if (!is_over) {
         reply_job(call, &op->job);
     }
@@ -319,7 +319,7 @@ static void listed(struct ak_op *base, enum ak_rc rc)
     const struct ak_snapshot_op *op = &call->u.snapshot;
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, base->err.text);
+        ak_reply_failure(call, rc, &base->err);
         return;
     }
     size_t limit = op->filter.limit - 1; /* one more was asked for, to know whether there is */
@@ -382,7 +382,7 @@ static void got(struct ak_op *base, enum ak_rc rc)
     struct ak_call *call = AK_CALL_OF(u.snapshot.op, base);
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, base->err.text);
+        ak_reply_failure(call, rc, &base->err);
         return;
     }
     ak_buf_init(&body, 0);
@@ -404,7 +404,7 @@ static void deleted(struct ak_op *base, enum ak_rc rc)
     if (rc == AK_OK) {
         ak_reply_empty(call);
     } else {
-        ak_reply_error(call, rc, base->err.text);
+        ak_reply_failure(call, rc, &base->err);
     }
 }
 
@@ -428,7 +428,7 @@ static void verified(struct ak_op *base, enum ak_rc rc)
         return;
     }
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, base->err.text);
+        ak_reply_failure(call, rc, &base->err);
         return;
     }
     ak_buf_init(&body, 0);
@@ -457,7 +457,7 @@ static void got_job(struct ak_op *base, enum ak_rc rc)
     struct ak_call *call = AK_CALL_OF(u.job.op, base);
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, base->err.text);
+        ak_reply_failure(call, rc, &base->err);
         return;
     }
     ak_buf_init(&body, 0);
@@ -481,7 +481,7 @@ static void listed_jobs(struct ak_op *base, enum ak_rc rc)
     const struct ak_job_op *op = &call->u.job;
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_error(call, rc, base->err.text);
+        ak_reply_failure(call, rc, &base->err);
         return;
     }
     ak_buf_init(&body, AK_RESPONSE_MAX);

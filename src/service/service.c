@@ -43,8 +43,7 @@ void ak_op_begin(struct ak_service *service, struct ak_op *op)
 {
     op->service = service;
     op->began_ns = ak_mono_ns(service->clock);
-    op->err.rc = AK_OK;
-    op->err.text[0] = '\0';
+    ak_err_clear(&op->err);
     enter(service);
 }
 
