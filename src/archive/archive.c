@@ -17,6 +17,7 @@ static void open_series(struct ak_archive *archive)
     archive->m_failed = ak_metrics_series(metrics, AK_METRIC_SNAPSHOTS, &failed, 1);
     archive->m_last = ak_metrics_series(metrics, AK_METRIC_SNAPSHOT_LAST, NULL, 0);
     archive->m_stale = ak_metrics_series(metrics, AK_METRIC_SNAPSHOT_STALE, NULL, 0);
+    archive->m_damaged = ak_metrics_series(metrics, AK_METRIC_SNAPSHOTS_DAMAGED, NULL, 0);
     archive->m_running = ak_metrics_series(metrics, AK_METRIC_JOBS_RUNNING, NULL, 0);
 }
 
@@ -118,7 +119,10 @@ static enum ak_rc present(struct ak_archive *archive, const struct ak_catalog_jo
         .state = is_running                          ? AK_JOB_RUNNING
                  : row->state == AK_CATALOG_JOB_DONE ? AK_JOB_DONE
                                                      : AK_JOB_FAILED,
-        .progress = is_running ? 0 : 1,
+        .progress = row->state == AK_CATALOG_JOB_FAILED
+                        ? (double)atomic_load(&read.progress_ppm) / 1e6
+                    : is_running ? 0
+                                 : 1,
         .collection = read.kind == AK_JOB_RESTORE ? row->target : row->collection,
         .snapshot = row->snapshot,
         .created_us = row->created_us,
@@ -271,17 +275,28 @@ static bool is_wanted(const struct ak_snapshot_meta *meta, const struct ak_archi
            (!filter->format || meta->format == *filter->format);
 }
 
+void ak_archive_note_damages(struct ak_archive *archive, const struct ak_snapshot_damages *damages)
+{
+    ak_series_add(archive->m_damaged, damages->count);
+    for (size_t i = 0; i < damages->count; i++) {
+        ak_log_warn(archive->log, "archive", "%.*s: %.*s", AK_STR_ARG(damages->items[i].key),
+                    AK_STR_ARG(damages->items[i].why));
+    }
+}
+
 enum ak_rc ak_archive_list(struct ak_archive *archive, struct ak_str collection,
                            const struct ak_archive_list *filter, struct ak_arena *arena,
-                           struct ak_snapshot_meta **list, size_t *count, struct ak_err *err)
+                           struct ak_snapshot_meta **list, size_t *count,
+                           struct ak_snapshot_damages *damages, struct ak_err *err)
 {
     struct ak_uuid id;
     struct ak_snapshot_meta *all = NULL;
+    struct ak_snapshot_damages bad = {.count = 0};
     size_t n = 0;
     size_t kept = 0;
     enum ak_rc rc = ak_archive_resolve(archive, collection, &id, NULL, err);
     if (rc == AK_OK) {
-        rc = ak_snapshot_list(archive->store, &id, arena, &all, &n, err);
+        rc = ak_snapshot_list(archive->store, &id, arena, &all, &n, &bad, err);
     }
     if (rc != AK_OK) {
         return rc;
@@ -291,7 +306,11 @@ enum ak_rc ak_archive_list(struct ak_archive *archive, struct ak_str collection,
             all[kept++] = all[i];
         }
     }
+    ak_archive_note_damages(archive, &bad);
     *list = all;
     *count = kept;
+    if (damages) {
+        *damages = bad;
+    }
     return AK_OK;
 }

@@ -48,7 +48,8 @@ struct ak_job {
     struct ak_uuid id;
     enum ak_job_kind kind;
     enum ak_job_state state;
-    double progress;           /* 0..1; of a finished one 1 */
+    double progress; /* 0..1; of one that is done 1; of a failed one how far it came, as far as is
+                        known */
     struct ak_uuid collection; /* of a restore: the one restored into, once it exists */
     struct ak_uuid snapshot;
     int64_t created_us, finished_us; /* finished_us 0 while it runs */
@@ -103,7 +104,9 @@ struct ak_archive_list {
     const enum ak_snapshot_format *format;
     size_t limit; /* 0: all */
 };
+/* filter may be NULL. damages (may be NULL): all whose metadata cannot be read, whatever the filter
+ * says, for nothing is known of them but the key. */
 AK_MUST enum ak_rc ak_archive_list(struct ak_archive *archive, struct ak_str collection,
                                    const struct ak_archive_list *filter, struct ak_arena *arena,
                                    struct ak_snapshot_meta **list, size_t *count,
-                                   struct ak_err *err);
+                                   struct ak_snapshot_damages *damages, struct ak_err *err);

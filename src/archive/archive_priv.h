@@ -20,6 +20,8 @@ enum archive_step {
     STEP_COMMITTED = 3, /* restore: the image is the collection's state */
 };
 
+#define AK_PROGRESS_UPLOADED_PPM 950000 /* of a snapshot: all but its metadata is stored */
+
 enum job_state {
     JOB_QUEUED, /* for a thread, not before not_before_ns */
     JOB_RUNNING,
@@ -84,7 +86,7 @@ struct ak_archive {
     uint32_t attempt_count, attempt_cap;
     int64_t next_look_us;
 
-    struct ak_series *m_seconds, *m_ok, *m_failed, *m_last, *m_stale, *m_running;
+    struct ak_series *m_seconds, *m_ok, *m_failed, *m_last, *m_stale, *m_running, *m_damaged;
 };
 
 /* --- jobs.c --- */
@@ -140,6 +142,9 @@ AK_MUST enum ak_rc ak_archive_begin_create(struct ak_archive *archive,
 AK_MUST enum ak_rc ak_archive_remove_one(struct ak_archive *archive,
                                          const struct ak_uuid *collection,
                                          const struct ak_uuid *snapshot, struct ak_err *err);
+
+/* Metadata that a listing could not read: counted and logged. */
+void ak_archive_note_damages(struct ak_archive *archive, const struct ak_snapshot_damages *damages);
 
 /* --- schedule.c --- */
 

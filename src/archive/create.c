@@ -25,7 +25,7 @@ struct telling {
 static bool tell(void *ctx, double fraction)
 {
     struct telling *telling = ctx;
-    atomic_store(&telling->job->progress_ppm, (uint32_t)(fraction * 950000));
+    atomic_store(&telling->job->progress_ppm, (uint32_t)(fraction * AK_PROGRESS_UPLOADED_PPM));
     return !atomic_load(&telling->archive->stops);
 }
 

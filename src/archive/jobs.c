@@ -183,6 +183,8 @@ enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archiv
         (void)snprintf(job->rc_text, sizeof job->rc_text, "%s", rc == AK_OK ? "" : err->text);
         job->row.error = ak_str_of(job->rc_text);
         if (rc != AK_OK) {
+            (void)!ak_archive_payload_write(job,
+                                            NULL); /* without it nobody knows how far it came */
             ak_log_warn(archive->log, "archive", "%s failed: %s", ak_job_kind_name(job->kind),
                         job->rc_text);
         }

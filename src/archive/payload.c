@@ -5,6 +5,9 @@
  *     restore          {"into","rebuilt"}
  *     snapshot_delete  {}
  *
+ * and of a job that has failed "progress_ppm", how far it came. Nothing is written over the
+ * metadata: a snapshot that has any has all its objects stored.
+ *
  * Unknown fields are ignored, so that an older program can take over a newer one's rows.
  */
 #include "archive/archive_priv.h"
@@ -15,9 +18,17 @@ static void put_bool(struct ak_buf *out, const char *key, bool value)
     ak_buf_add_fmt(out, ",\"%s\":%s", key, value ? "true" : "false");
 }
 
+static bool has_metadata(const struct archive_job *job)
+{
+    return job->kind == AK_JOB_SNAPSHOT && job->row.step == STEP_UPLOADED;
+}
+
 enum ak_rc ak_archive_payload_write(struct archive_job *job, struct ak_err *err)
 {
     struct ak_buf out;
+    if (has_metadata(job)) {
+        return AK_OK;
+    }
     ak_buf_init(&out, 0);
     if (job->kind == AK_JOB_SNAPSHOT) {
         const struct ak_snapshot_options *options = &job->options;
@@ -33,6 +44,10 @@ enum ak_rc ak_archive_payload_write(struct archive_job *job, struct ak_err *err)
         put_bool(&out, "rebuilt", job->rebuilt);
     } else {
         ak_buf_add_char(&out, '{');
+    }
+    uint32_t progress_ppm = atomic_load(&job->progress_ppm);
+    if (job->row.state == AK_CATALOG_JOB_FAILED && progress_ppm) {
+        ak_buf_add_fmt(&out, "%s\"progress_ppm\":%u", out.len > 1 ? "," : "", progress_ppm);
     }
     ak_buf_add_char(&out, '}');
     enum ak_rc rc = ak_buf_check(&out, err);
@@ -77,6 +92,9 @@ static void read_field(struct ak_json *in, struct ak_str key, struct archive_job
         }
     } else if (ak_str_eq(key, AK_STR("rebuilt"))) {
         (void)ak_json_bool(in, &job->rebuilt);
+    } else if (ak_str_eq(key, AK_STR("progress_ppm"))) {
+        (void)ak_json_u64(in, 0, 1000000, &number);
+        atomic_store(&job->progress_ppm, (uint32_t)number);
     } else {
         (void)ak_json_skip(in, NULL);
     }
@@ -86,8 +104,9 @@ enum ak_rc ak_archive_payload_read(struct archive_job *job, struct ak_err *err)
 {
     struct ak_json in;
     struct ak_str key;
-    if (job->kind == AK_JOB_SNAPSHOT && job->row.step == STEP_UPLOADED) {
-        return AK_OK; /* the metadata: read when it is put */
+    if (has_metadata(job)) {
+        atomic_store(&job->progress_ppm, AK_PROGRESS_UPLOADED_PPM);
+        return AK_OK; /* it is read when it is put */
     }
     ak_json_init(&in, job->row.payload);
     (void)ak_json_object(&in);

@@ -5,8 +5,10 @@
  * scheduled snapshots are in the list of jobs at a time; the others wait for the next look. After
  * a failure the same collection waits for a quarter of the interval, at least a minute.
  *
- * Retention by count asks the store after each snapshot; by age it goes by what is known here. The
- * newest snapshot of a collection always stays.
+ * Retention by count asks the store after each snapshot; by age it goes by what is known here, and
+ * asks the store before it lets one go. The newest snapshot of a collection always stays. One whose
+ * metadata cannot be read does not count, for nothing can be restored from it, and is never removed
+ * by retention: its objects may be whole, and somebody may want to look at them.
  */
 #include "archive/archive_priv.h"
 #include "base/mem.h"
@@ -35,12 +37,15 @@ void ak_archive_retain(struct ak_archive *archive, const struct ak_uuid *collect
     struct ak_arena arena;
     struct ak_err err;
     struct ak_snapshot_meta *list = NULL;
+    struct ak_snapshot_damages damages = {.count = 0};
     size_t count = 0;
     if (!archive->options.retain_count) {
         return;
     }
     ak_arena_init(&arena, 0);
-    enum ak_rc rc = ak_snapshot_list(archive->store, collection, &arena, &list, &count, &err);
+    enum ak_rc rc =
+        ak_snapshot_list(archive->store, collection, &arena, &list, &count, &damages, &err);
+    ak_archive_note_damages(archive, &damages);
     if (rc != AK_OK) {
         ak_log_warn(archive->log, "archive", "old snapshots stay for now: %s", err.text);
     }
@@ -50,18 +55,58 @@ void ak_archive_retain(struct ak_archive *archive, const struct ak_uuid *collect
     ak_arena_release(&arena);
 }
 
+/* Can a snapshot be restored, as far as its metadata tells? */
+static enum ak_rc look_at_one(struct ak_archive *archive, const struct ak_uuid *collection,
+                              const struct ak_uuid *snapshot)
+{
+    struct ak_arena arena;
+    struct ak_snapshot_meta meta;
+    struct ak_err err;
+    ak_arena_init(&arena, 0);
+    enum ak_rc rc = ak_snapshot_get(archive->store, collection, snapshot, &arena, &meta, &err);
+    if (rc != AK_OK && rc != AK_NOT_FOUND) {
+        ak_log_warn(archive->log, "archive", "an old snapshot stays for now: %s", err.text);
+    }
+    ak_arena_release(&arena);
+    return rc;
+}
+
+/* An old one may go when it can be read itself, or is gone, and so can the newest that is known. */
+static bool may_go(struct ak_archive *archive, const struct ak_catalog_snapshot *old)
+{
+    struct ak_catalog_snapshot newest;
+    struct ak_err err;
+    enum ak_rc rc = look_at_one(archive, &old->collection, &old->id);
+    if (rc == AK_NOT_FOUND) {
+        return true; /* what is left of it, and what is known of it here */
+    }
+    return rc == AK_OK &&
+           ak_catalog_snapshot_newest(archive->catalog, &old->collection, &newest, &err) == AK_OK &&
+           look_at_one(archive, &newest.collection, &newest.id) == AK_OK;
+}
+
 static enum ak_rc retain_by_age(struct ak_archive *archive, int64_t now_us, struct ak_err *err)
 {
     struct ak_catalog_snapshot old[OLD_BATCH];
-    size_t count = 0;
+    struct ak_uuid after = {{0}};
+    size_t count = OLD_BATCH;
+    size_t removed = 0;
+    enum ak_rc rc = AK_OK;
     uint64_t age_s = archive->options.retain_age_s;
     if (!age_s || age_s > (uint64_t)now_us / 1000000) {
         return AK_OK;
     }
-    enum ak_rc rc = ak_catalog_snapshots_older(archive->catalog, now_us - (int64_t)age_s * 1000000,
-                                               old, OLD_BATCH, &count, err);
-    for (size_t i = 0; rc == AK_OK && i < count; i++) {
-        remove_old(archive, &old[i].collection, &old[i].id);
+    while (rc == AK_OK && count == OLD_BATCH && removed < OLD_BATCH &&
+           !atomic_load(&archive->stops)) {
+        rc = ak_catalog_snapshots_older(archive->catalog, now_us - (int64_t)age_s * 1000000, &after,
+                                        old, OLD_BATCH, &count, err);
+        for (size_t i = 0; rc == AK_OK && i < count; i++) {
+            after = old[i].id;
+            if (may_go(archive, &old[i])) {
+                remove_old(archive, &old[i].collection, &old[i].id);
+                removed++;
+            }
+        }
     }
     return rc;
 }

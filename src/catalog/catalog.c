@@ -74,8 +74,8 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_SNAPSHOT_LAST] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots"
                           " ORDER BY created_us DESC LIMIT 1",
     [SQL_SNAPSHOTS_OLDER] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots s"
-                            " WHERE created_us<?1 AND uuid<(SELECT max(uuid) FROM snapshots n"
-                            " WHERE n.collection=s.collection) ORDER BY created_us LIMIT ?2",
+                            " WHERE created_us<?1 AND uuid>?3 AND uuid<(SELECT max(uuid) FROM"
+                            " snapshots n WHERE n.collection=s.collection) ORDER BY uuid LIMIT ?2",
 };
 
 static enum ak_rc code_of(int sqlite_rc)

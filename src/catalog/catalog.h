@@ -141,8 +141,9 @@ AK_MUST enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog,
                                               struct ak_catalog_snapshot *snapshot,
                                               struct ak_err *err);
 /* Up to `cap` snapshots that are known, were created before that time, and are not the newest of
- * their collection. */
+ * their collection; in the order of their ids, and after `after` (all zero: from the start). */
 AK_MUST enum ak_rc ak_catalog_snapshots_older(struct ak_catalog *catalog, int64_t before_us,
+                                              const struct ak_uuid *after,
                                               struct ak_catalog_snapshot *snapshots, size_t cap,
                                               size_t *count, struct ak_err *err);
 /* SQLite's own integrity check: AK_CORRUPT with its first finding. */

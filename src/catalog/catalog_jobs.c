@@ -280,6 +280,7 @@ enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog, const struct a
 }
 
 enum ak_rc ak_catalog_snapshots_older(struct ak_catalog *catalog, int64_t before_us,
+                                      const struct ak_uuid *after,
                                       struct ak_catalog_snapshot *snapshots, size_t cap,
                                       size_t *count, struct ak_err *err)
 {
@@ -289,6 +290,7 @@ enum ak_rc ak_catalog_snapshots_older(struct ak_catalog *catalog, int64_t before
     sqlite3_stmt *stmt = begin_read(catalog, SQL_SNAPSHOTS_OLDER);
     bind_u64(stmt, 1, (uint64_t)before_us);
     bind_u64(stmt, 2, cap);
+    bind_uuid(stmt, 3, after);
     while (code == AK_OK && *count < cap && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         code = read_snapshot(stmt, &snapshots[*count], err);
         *count += code == AK_OK;

@@ -90,6 +90,7 @@ static bool read_text_fact(struct ak_json *in, struct ak_str key, struct facts *
         {AK_STR("compression"), f->compression, sizeof f->compression},
         {AK_STR("encoding"), f->encoding, sizeof f->encoding},
         {AK_STR("name"), f->name, sizeof f->name},
+        {AK_STR("why"), f->error, sizeof f->error},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (ak_str_eq(key, texts[i].key)) {
@@ -316,6 +317,16 @@ static void put_row(struct ak_table *table, const struct facts *f)
     ak_table_cell_fmt(table, "%s, %s, %s", f->format, f->compression, f->encoding);
 }
 
+/* One whose metadata cannot be read: a row that says so, and why. */
+static void put_damage(struct ak_table *table, const struct facts *f)
+{
+    ak_table_cell(table, ak_str_of(f->id));
+    ak_table_cell(table, AK_STR("damaged"));
+    ak_table_cell(table, AK_STR("-"));
+    ak_table_cell(table, AK_STR("-"));
+    ak_table_cell(table, ak_str_of(f->error));
+}
+
 static enum ak_rc print_list(struct ak_str answer, struct ak_err *err)
 {
     static const struct ak_table_column columns[] = {
@@ -329,7 +340,8 @@ static enum ak_rc print_list(struct ak_str answer, struct ak_err *err)
     ak_json_init(&in, answer);
     ak_json_object(&in);
     while (ak_json_next_key(&in, &key)) {
-        if (!ak_str_eq(key, AK_STR("snapshots"))) {
+        bool is_damaged = ak_str_eq(key, AK_STR("damaged"));
+        if (!is_damaged && !ak_str_eq(key, AK_STR("snapshots"))) {
             (void)ak_json_skip(&in, NULL);
             continue;
         }
@@ -337,7 +349,7 @@ static enum ak_rc print_list(struct ak_str answer, struct ak_err *err)
         while (ak_json_next_element(&in)) {
             struct facts f;
             read_facts(&in, &f);
-            put_row(&table, &f);
+            (is_damaged ? put_damage : put_row)(&table, &f);
         }
     }
     enum ak_rc rc = ak_json_finish(&in, err);

@@ -313,6 +313,20 @@ void ak_rest_snapshot_restore(struct ak_call *call)
 
 /* --- GET …/snapshots --- */
 
+static void put_damages(struct ak_buf *out, const struct ak_snapshot_damages *damages)
+{
+    ak_buf_add_str(out, AK_STR(",\"damaged\":["));
+    for (size_t i = 0; i < damages->count; i++) {
+        ak_buf_add_str(out, i ? AK_STR(",{") : AK_STR("{"));
+        put_name(out, "id");
+        ak_put_uuid(out, &damages->items[i].id);
+        put_text(out, "key", damages->items[i].key);
+        put_text(out, "why", damages->items[i].why);
+        ak_buf_add_char(out, '}');
+    }
+    ak_buf_add_char(out, ']');
+}
+
 static void listed(struct ak_op *base, enum ak_rc rc)
 {
     struct ak_call *call = AK_CALL_OF(u.snapshot.op, base);
@@ -338,6 +352,7 @@ static void listed(struct ak_op *base, enum ak_rc rc)
     } else {
         ak_buf_add_str(&body, AK_STR("null"));
     }
+    put_damages(&body, &op->damages);
     ak_buf_add_char(&body, '}');
     ak_reply(call, 200, &body);
 }

@@ -216,6 +216,7 @@ struct ak_snapshot_op {
     struct ak_snapshot_report report; /* verify */
     struct ak_snapshot_meta *list;    /* newest first */
     size_t count;
+    struct ak_snapshot_damages damages; /* list: those whose metadata cannot be read */
 
     /* the service's */
     enum ak_rc (*step)(struct ak_snapshot_op *op, struct ak_archive *archive);

@@ -141,7 +141,7 @@ void ak_service_snapshot_get(struct ak_service *service, struct ak_snapshot_op *
 static enum ak_rc list(struct ak_snapshot_op *op, struct ak_archive *archive)
 {
     return ak_archive_list(archive, op->collection, &op->filter, op->op.arena, &op->list,
-                           &op->count, &op->op.err);
+                           &op->count, &op->damages, &op->op.err);
 }
 
 void ak_service_snapshot_list(struct ak_service *service, struct ak_snapshot_op *op)

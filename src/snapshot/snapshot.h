@@ -114,10 +114,22 @@ AK_MUST enum ak_rc ak_snapshot_commit(struct ak_objstore *store,
 AK_MUST enum ak_rc ak_snapshot_get(struct ak_objstore *store, const struct ak_uuid *collection,
                                    const struct ak_uuid *id, struct ak_arena *arena,
                                    struct ak_snapshot_meta *meta, struct ak_err *err);
-/* All snapshots of a collection, newest first. */
+/* A metadata object that cannot be read: damaged, of another snapshot, or of a newer version. */
+struct ak_snapshot_damage {
+    struct ak_uuid id; /* as its key has it */
+    struct ak_str key;
+    struct ak_str why;
+};
+struct ak_snapshot_damages {
+    struct ak_snapshot_damage *items;
+    size_t count;
+};
+/* All snapshots of a collection, newest first; and apart from them, newest first too, those whose
+ * metadata cannot be read (damages may be NULL): they are no reason to fail. */
 AK_MUST enum ak_rc ak_snapshot_list(struct ak_objstore *store, const struct ak_uuid *collection,
                                     struct ak_arena *arena, struct ak_snapshot_meta **list,
-                                    size_t *count, struct ak_err *err);
+                                    size_t *count, struct ak_snapshot_damages *damages,
+                                    struct ak_err *err);
 /* Metadata first, then the others; what is gone already is no error. */
 AK_MUST enum ak_rc ak_snapshot_remove(struct ak_objstore *store, const struct ak_uuid *collection,
                                       const struct ak_uuid *id, struct ak_err *err);

@@ -206,34 +206,75 @@ static int newest_first(const void *a, const void *b)
     return memcmp(y->id.b, x->id.b, sizeof x->id.b);
 }
 
-enum ak_rc ak_snapshot_list(struct ak_objstore *store, const struct ak_uuid *collection,
-                            struct ak_arena *arena, struct ak_snapshot_meta **list, size_t *count,
-                            struct ak_err *err)
+/* Those with a metadata object to the front, newest first; gives their count. */
+static size_t keep_committed(struct entries *entries)
 {
-    struct entries entries = {0};
-    struct ak_snapshot_meta *metas = NULL;
-    size_t found = 0;
     size_t n = 0;
-    enum ak_rc rc = list_entries(store, collection, &entries, err);
-    for (size_t i = 0; i < entries.count; i++) {
-        if (entries.items[i].part == AK_SNAPSHOT_PART_META) {
-            entries.items[n++] = entries.items[i];
+    for (size_t i = 0; i < entries->count; i++) {
+        if (entries->items[i].part == AK_SNAPSHOT_PART_META) {
+            entries->items[n++] = entries->items[i];
         }
     }
     if (n) {
-        qsort(entries.items, n, sizeof *entries.items, newest_first);
+        qsort(entries->items, n, sizeof *entries->items, newest_first);
     }
+    return n;
+}
+
+static enum ak_rc note_damage(const struct ak_uuid *collection, const struct ak_uuid *id,
+                              struct ak_arena *arena, struct ak_snapshot_damages *damages,
+                              const struct ak_err *why, struct ak_err *err)
+{
+    struct ak_snapshot_key key;
+    ak_snapshot_key_of(collection, id, AK_SNAPSHOT_PART_META, &key);
+    struct ak_snapshot_damage damage = {.id = *id,
+                                        .key = ak_arena_str(arena, ak_snapshot_key_str(&key)),
+                                        .why = ak_arena_str(arena, ak_str_of(why->text))};
+    if (!damage.key.p || !damage.why.p) {
+        return ak_fail(err, AK_NOMEM, "no memory for what is damaged");
+    }
+    damages->items[damages->count++] = damage;
+    return AK_OK;
+}
+
+/* One of the listed: whole, damaged, or gone since. */
+static enum ak_rc list_one(struct ak_objstore *store, const struct ak_uuid *collection,
+                           const struct ak_uuid *id, struct ak_arena *arena,
+                           struct ak_snapshot_meta *metas, size_t *found,
+                           struct ak_snapshot_damages *damages, struct ak_err *err)
+{
+    struct ak_err why;
+    enum ak_rc rc = ak_snapshot_get(store, collection, id, arena, &metas[*found], &why);
+    if (rc == AK_CORRUPT || rc == AK_UNSUPPORTED) {
+        return note_damage(collection, id, arena, damages, &why, err);
+    }
+    if (rc == AK_OK || rc == AK_NOT_FOUND) {
+        *found += rc == AK_OK;
+        return AK_OK;
+    }
+    if (err) {
+        *err = why;
+    }
+    return rc;
+}
+
+enum ak_rc ak_snapshot_list(struct ak_objstore *store, const struct ak_uuid *collection,
+                            struct ak_arena *arena, struct ak_snapshot_meta **list, size_t *count,
+                            struct ak_snapshot_damages *damages, struct ak_err *err)
+{
+    struct entries entries = {0};
+    struct ak_snapshot_meta *metas = NULL;
+    struct ak_snapshot_damages bad = {.count = 0};
+    size_t found = 0;
+    enum ak_rc rc = list_entries(store, collection, &entries, err);
+    size_t n = keep_committed(&entries);
     if (rc == AK_OK && n) {
         metas = ak_arena_alloc(arena, n * sizeof *metas);
-        rc = metas ? AK_OK : ak_fail(err, AK_NOMEM, "no memory for %zu snapshots", n);
+        bad.items = ak_arena_alloc(arena, n * sizeof *bad.items);
+        rc = metas && bad.items ? AK_OK : ak_fail(err, AK_NOMEM, "no memory for %zu snapshots", n);
     }
     for (size_t i = 0; i < n && rc == AK_OK; i++) {
-        rc = ak_snapshot_get(store, collection, &entries.items[i].id, arena, &metas[found], err);
-        if (rc == AK_NOT_FOUND) { /* removed since */
-            rc = AK_OK;
-        } else {
-            found++;
-        }
+        rc = list_one(store, collection, &entries.items[i].id, arena, metas, &found, &bad, err);
     }
     ak_free(entries.items);
     if (rc != AK_OK) {
@@ -241,6 +282,9 @@ enum ak_rc ak_snapshot_list(struct ak_objstore *store, const struct ak_uuid *col
     }
     *list = metas;
     *count = found;
+    if (damages) {
+        *damages = bad;
+    }
     return AK_OK;
 }
 

@@ -295,6 +295,26 @@ def test_the_commands_work_on_a_server_and_on_its_folder():
         server.start()
 
 
+def test_the_list_shows_one_with_damaged_metadata_as_such_and_the_others_as_ever():
+    with support.Server() as server:
+        client = server.client()
+        fill(client, rows=50)
+        bad, good = create(client), create(client)
+        (path,) = objects_of(server).glob(f"snapshots/*/{bad['id']}.metadata.json")
+        path.write_bytes(path.read_bytes()[:100])
+        answer = support.status(client.get("/collections/docs/snapshots"), 200).json()
+        equal(answer["snapshots"], [good], "those that are whole")
+        (shown,) = answer["damaged"]
+        equal((shown["id"], shown["key"]), (bad["id"], str(path.relative_to(objects_of(server)))), "the damaged one")
+        lines = command("snapshots", "list", "docs", "--url", f"http://127.0.0.1:{server.port}").splitlines()
+        assert good["id"] in lines[1] and lines[2].startswith(f"{bad['id']}  damaged "), lines
+        assert shown["why"][:40] in lines[2], lines
+        assert 'akidb_snapshots_damaged_total 2\n' in client.get("/metrics").text()
+        support.status(client.delete(f"/collections/docs/snapshots/{bad['id']}"), 204)
+        equal(support.status(client.get("/collections/docs/snapshots"), 200).json()["damaged"], [], "after it was deleted")
+        client.close()
+
+
 def test_snapshots_come_by_themselves_and_only_the_newest_are_kept():
     with tempfile.TemporaryDirectory() as folder:
         keys = {"AKIDB_SNAPSHOTS_INTERVAL": "1s", "AKIDB_SNAPSHOTS_RETAIN_COUNT": "2", "AKIDB_OBJECTS_DIR": folder}

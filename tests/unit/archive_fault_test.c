@@ -22,7 +22,8 @@ static void check_store(struct world *world)
     struct ak_snapshot_meta *list = NULL;
     size_t count = 0;
     ak_arena_init(&arena, 0);
-    CHECK_OK(ak_archive_list(world->archive, AK_STR("docs"), NULL, &arena, &list, &count, &err));
+    CHECK_OK(
+        ak_archive_list(world->archive, AK_STR("docs"), NULL, &arena, &list, &count, NULL, &err));
     size_t objects = 0;
     for (size_t i = 0; i < count; i++) {
         struct ak_snapshot_report report;
@@ -81,7 +82,7 @@ TEST(archive_fault, the_nth_call_of_a_snapshot_fails_and_it_is_whole_or_gone)
                     size_t count = 0;
                     ak_arena_init(&arena, 0);
                     CHECK_OK(ak_archive_list(world.archive, AK_STR("docs"), NULL, &arena, &list,
-                                             &count, &err));
+                                             &count, NULL, &err));
                     for (size_t i = 0; i < count; i++) {
                         CHECK_OK(
                             ak_archive_delete(world.archive, AK_STR("docs"), &list[i].id, &err));

@@ -88,7 +88,8 @@ static size_t check_all_whole(struct world *world)
     size_t count = 0;
     size_t objects = 0;
     ak_arena_init(&arena, 0);
-    CHECK_OK(ak_archive_list(world->archive, AK_STR("docs"), NULL, &arena, &list, &count, &err));
+    CHECK_OK(
+        ak_archive_list(world->archive, AK_STR("docs"), NULL, &arena, &list, &count, NULL, &err));
     for (size_t i = 0; i < count; i++) {
         struct ak_snapshot_report report;
         CHECK_OK(ak_archive_verify(world->archive, AK_STR("docs"), &list[i].id, &report, &err));
@@ -190,8 +191,8 @@ static _Noreturn void churn(const char *dir, uint64_t seed)
         size_t count = 0;
         (void)!ak_archive_create(world.archive, AK_STR("docs"), NULL, &job, &snapshot, &mine);
         ak_arena_init(&arena, 0);
-        if (ak_archive_list(world.archive, AK_STR("docs"), NULL, &arena, &list, &count, &mine) ==
-                AK_OK &&
+        if (ak_archive_list(world.archive, AK_STR("docs"), NULL, &arena, &list, &count, NULL,
+                            &mine) == AK_OK &&
             count) {
             const struct ak_uuid *one = &list[ak_rand_below(&rand, count)].id;
             (void)!ak_archive_restore(world.archive, AK_STR("docs"), one, AK_STR(""), &job, &mine);

@@ -163,21 +163,24 @@ TEST(archive, the_list_is_newest_first_and_filtered_and_outlives_its_collection)
         made[i] = world_snapshot(&world, "docs");
     }
     ak_arena_init(&arena, 0);
-    CHECK_OK(ak_archive_list(world.archive, AK_STR("docs"), NULL, &arena, &list, &count, &err));
+    CHECK_OK(
+        ak_archive_list(world.archive, AK_STR("docs"), NULL, &arena, &list, &count, NULL, &err));
     CHECK_INT(count, 3);
     for (int i = 0; i < 3; i++) {
         CHECK(ak_uuid_eq(&list[i].id, &made[2 - i]));
     }
     struct ak_archive_list filter = {.from_us = list[1].created_us, .limit = 1};
-    CHECK_OK(ak_archive_list(world.archive, AK_STR("docs"), &filter, &arena, &list, &count, &err));
+    CHECK_OK(
+        ak_archive_list(world.archive, AK_STR("docs"), &filter, &arena, &list, &count, NULL, &err));
     CHECK(count == 1 && ak_uuid_eq(&list[0].id, &made[2]));
     enum ak_snapshot_format parquet = AK_SNAPSHOT_PARQUET;
     filter = (struct ak_archive_list){.format = &parquet};
-    CHECK_OK(ak_archive_list(world.archive, AK_STR("docs"), &filter, &arena, &list, &count, &err));
+    CHECK_OK(
+        ak_archive_list(world.archive, AK_STR("docs"), &filter, &arena, &list, &count, NULL, &err));
     CHECK_INT(count, 0);
     CHECK_OK(ak_engine_drop(world.engine, AK_STR("docs"), &err));
-    CHECK_RC(AK_NOT_FOUND,
-             ak_archive_list(world.archive, AK_STR("docs"), NULL, &arena, &list, &count, &err));
+    CHECK_RC(AK_NOT_FOUND, ak_archive_list(world.archive, AK_STR("docs"), NULL, &arena, &list,
+                                           &count, NULL, &err));
     CHECK_INT(world_listed(&world, id), 3);
     CHECK_RC(AK_NOT_FOUND, world_restore(&world, id, &made[0], "", NULL));
     CHECK_OK(world_restore(&world, id, &made[0], "docs", NULL));
@@ -235,7 +238,7 @@ TEST(archive, snapshots_of_one_and_of_several_collections_run_beside_writes)
     struct ak_snapshot_meta *list = NULL;
     size_t count = 0;
     ak_arena_init(&arena, 0);
-    CHECK_OK(ak_archive_list(world.archive, AK_STR("a"), NULL, &arena, &list, &count, &err));
+    CHECK_OK(ak_archive_list(world.archive, AK_STR("a"), NULL, &arena, &list, &count, NULL, &err));
     for (size_t i = 0; i < count; i += 3) { /* each shows one moment: a prefix of the writes */
         char name[32];
         (void)snprintf(name, sizeof name, "copy%zu", i);
@@ -358,6 +361,114 @@ TEST(archive, the_schedule_keeps_what_has_changed_and_retention_lets_old_ones_go
     CHECK_INT(world_listed(&world, "a"), 1);
     CHECK_INT(world_listed(&world, "b"), 1); /* the newest stays, whatever its age */
     CHECK_INT(docs_version(world.engine, "a", 0), 9);
+    world_close(&world);
+}
+
+/* What somebody else's bytes make of a snapshot. */
+static void damage(struct world *world, const struct ak_uuid *snapshot)
+{
+    char key[200];
+    char id[2][AK_UUID_TEXT_LEN];
+    struct ak_arena arena;
+    struct ak_snapshot_meta meta;
+    ak_arena_init(&arena, 0);
+    CHECK_OK(ak_archive_get(world->archive, AK_STR("a"), snapshot, &arena, &meta, &err));
+    ak_uuid_format(&meta.collection.id, id[0]);
+    ak_uuid_format(snapshot, id[1]);
+    (void)snprintf(key, sizeof key, "snapshots/%.36s/%.36s.metadata.json", id[0], id[1]);
+    CHECK_OK(ak_objstore_put(world->under, ak_str_of(key), AK_STR("{\"x\":"), NULL, &err));
+    ak_arena_release(&arena);
+}
+
+static size_t damaged(struct world *world)
+{
+    struct ak_arena arena;
+    struct ak_snapshot_meta *list = NULL;
+    struct ak_snapshot_damages damages = {.count = 0};
+    size_t count = 0;
+    ak_arena_init(&arena, 0);
+    CHECK_OK(
+        ak_archive_list(world->archive, AK_STR("a"), NULL, &arena, &list, &count, &damages, &err));
+    ak_arena_release(&arena);
+    return damages.count;
+}
+
+TEST(archive, retention_goes_on_beside_a_damaged_snapshot_and_never_removes_it)
+{
+    struct world world;
+    struct ak_manual_clock clock;
+    struct ak_uuid made[6];
+    ak_manual_clock_init(&clock, (int64_t)1800000000 * 1000000);
+    struct ak_metrics *metrics = ak_metrics_open();
+    world_open(&world, ak_test_dir());
+    world.options.clock = &clock.clock;
+    world.options.metrics = metrics;
+    world.options.retain_count = 2;
+    world_stop(&world);
+    world_start(&world);
+    fill(&world, "a", 20, 1);
+    for (size_t i = 0; i < 5; i++) {
+        if (i == 2) {
+            damage(&world, &made[1]);
+        }
+        ak_manual_clock_advance(&clock, HOUR_US);
+        made[i] = world_snapshot(&world, "a");
+        CHECK_OK(ak_archive_settle(world.archive, WORLD_WAIT_MS, &err));
+    }
+    CHECK_INT(world_listed(&world, "a"), 2); /* the damaged one counts for nothing */
+    CHECK_INT(damaged(&world), 1);
+    CHECK(ak_series_value(ak_metrics_series(metrics, AK_METRIC_SNAPSHOTS_DAMAGED, NULL, 0)) > 0);
+    /* By age: when the newest is damaged, the last that is whole stays, however old. */
+    world_stop(&world);
+    world.options.retain_count = 0;
+    world.options.retain_age_s = 60;
+    world_start(&world);
+    damage(&world, &made[4]);
+    ak_manual_clock_advance(&clock, 10 * HOUR_US);
+    look(&world);
+    CHECK_INT(world_listed(&world, "a"), 1);
+    CHECK_INT(damaged(&world), 2);
+    made[5] = world_snapshot(&world, "a");
+    ak_manual_clock_advance(&clock, HOUR_US);
+    look(&world);
+    CHECK_INT(world_listed(&world, "a"), 1); /* the new one; the old one may go now */
+    CHECK_INT(damaged(&world), 2);
+    CHECK_OK(ak_archive_delete(world.archive, AK_STR("a"), &made[1], &err));
+    CHECK_OK(ak_archive_delete(world.archive, AK_STR("a"), &made[4], &err));
+    CHECK_INT(damaged(&world), 0);
+    CHECK_INT(world_objects(world.under), 3);
+    world_close(&world);
+    ak_metrics_close(metrics);
+}
+
+TEST(archive, a_failed_job_tells_how_far_it_came_also_after_a_restart)
+{
+    struct world world;
+    struct ak_arena arena;
+    struct ak_job job;
+    struct ak_uuid id;
+    struct ak_uuid snapshot;
+    world_open(&world, ak_test_dir());
+    fill(&world, "a", 20, 1);
+    const struct ak_objstore_fault_rule third = {
+        .fault = AK_OBJSTORE_FAULT_DENIED_403, .ops = AK_OBJSTORE_OP_PUT, .nth = 2, .sticky = true};
+    ak_objstore_fault_set(world.store, &third); /* when the rows have been written */
+    CHECK_OK(ak_archive_create(world.archive, AK_STR("a"), NULL, &id, &snapshot, &err));
+    CHECK_RC(AK_FORBIDDEN, ak_archive_wait(world.archive, &id, WORLD_WAIT_MS, &err));
+    CHECK_OK(ak_archive_settle(world.archive, WORLD_WAIT_MS, &err));
+    ak_arena_init(&arena, 0);
+    double before = -1;
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(ak_archive_job(world.archive, &id, &arena, &job, &err));
+        CHECK_INT(job.state, AK_JOB_FAILED);
+        CHECK(job.progress > 0 && job.progress < 1);
+        CHECK(i == 0 || job.progress == before);
+        before = job.progress;
+        world_heal(&world);
+        world_stop(&world);
+        world_start(&world);
+    }
+    ak_arena_release(&arena);
     world_close(&world);
 }
 

@@ -84,8 +84,8 @@ static inline size_t world_listed(struct world *world, const char *collection)
     struct ak_snapshot_meta *list = NULL;
     size_t count = 0;
     ak_arena_init(&arena, 0);
-    CHECK_OK(
-        ak_archive_list(world->archive, ak_str_of(collection), NULL, &arena, &list, &count, &err));
+    CHECK_OK(ak_archive_list(world->archive, ak_str_of(collection), NULL, &arena, &list, &count,
+                             NULL, &err));
     ak_arena_release(&arena);
     return count;
 }

@@ -140,6 +140,7 @@ TEST(catalog_jobs, snapshots_are_noted_and_forgotten_with_their_jobs)
     struct ak_catalog_snapshot old[8];
     struct ak_uuid collection = id_of(2, 1);
     struct ak_uuid other = id_of(2, 2);
+    const struct ak_uuid none = {{0}};
     size_t count = 0;
     CHECK_RC(AK_NOT_FOUND, ak_catalog_snapshot_newest(catalog, NULL, &newest, &err));
     for (unsigned n = 0; n < 4; n++) {
@@ -156,10 +157,13 @@ TEST(catalog_jobs, snapshots_are_noted_and_forgotten_with_their_jobs)
     CHECK(newest.created_us == 200 && newest.lsn == UINT64_MAX - 2 && newest.bytes == 2);
     CHECK_OK(ak_catalog_snapshot_newest(catalog, NULL, &newest, &err));
     CHECK(ak_uuid_eq(&newest.collection, &other));
-    CHECK_OK(ak_catalog_snapshots_older(catalog, 10000, old, 8, &count, &err));
+    CHECK_OK(ak_catalog_snapshots_older(catalog, 10000, &none, old, 8, &count, &err));
     CHECK_INT(count, 2); /* the newest of each stays */
     CHECK(old[0].created_us == 0 && old[1].created_us == 100);
-    CHECK_OK(ak_catalog_snapshots_older(catalog, 100, old, 8, &count, &err));
+    struct ak_uuid first = old[0].id;
+    CHECK_OK(ak_catalog_snapshots_older(catalog, 10000, &first, old, 8, &count, &err));
+    CHECK(count == 1 && old[0].created_us == 100);
+    CHECK_OK(ak_catalog_snapshots_older(catalog, 100, &none, old, 8, &count, &err));
     CHECK_INT(count, 1);
     struct ak_catalog_job job = job_of(9);
     struct ak_uuid gone = id_of(3, 2);

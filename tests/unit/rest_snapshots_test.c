@@ -103,7 +103,38 @@ TEST(snapshots, one_is_made_listed_shown_restored_and_deleted)
     CHECK_INT(call("DELETE", snapshot_path(""), ""), 204);
     CHECK_INT(call("DELETE", snapshot_path(""), ""), 404);
     CHECK_INT(call("GET", "/collections/c/snapshots", ""), 200);
-    CHECK_STR(body(), "{\"snapshots\":[],\"next\":null}");
+    CHECK_STR(body(), "{\"snapshots\":[],\"next\":null,\"damaged\":[]}");
+    stop_archive();
+}
+
+TEST(snapshots, a_damaged_one_is_listed_apart_and_can_be_deleted)
+{
+    struct ak_err err;
+    struct ak_arena arena;
+    struct ak_object *objects = NULL;
+    size_t count = 0;
+    start_archive();
+    fill(10);
+    create();
+    ak_arena_init(&arena, 0);
+    CHECK_OK(ak_objstore_list(mem, AK_STR(""), AK_STR(""), 9, &arena, &objects, &count, &err));
+    for (size_t i = 0; i < count; i++) {
+        if (ak_str_has_suffix(objects[i].key, AK_STR(".metadata.json"))) {
+            CHECK_OK(ak_objstore_put(mem, objects[i].key, AK_STR("[]"), NULL, &err));
+        }
+    }
+    ak_arena_release(&arena);
+    CHECK_INT(call("GET", "/collections/c/snapshots?format=parquet&limit=1", ""), 200);
+    CHECK(says("\"snapshots\":[],\"next\":null,\"damaged\":[{\"id\":\""));
+    CHECK(says(id) && says(".metadata.json\",\"why\":\""));
+    CHECK_INT(call("GET", snapshot_path(""), ""), 500);
+    CHECK_INT(call("DELETE", snapshot_path(""), ""), 204);
+    CHECK_INT(call("GET", "/collections/c/snapshots", ""), 200);
+    CHECK_STR(body(), "{\"snapshots\":[],\"next\":null,\"damaged\":[]}");
+    ak_arena_init(&arena, 0);
+    CHECK_OK(ak_objstore_list(mem, AK_STR(""), AK_STR(""), 9, &arena, &objects, &count, &err));
+    CHECK_INT(count, 0);
+    ak_arena_release(&arena);
     stop_archive();
 }
 

@@ -49,7 +49,7 @@ static size_t check_listed(struct broken *b)
     struct ak_snapshot_meta *list = NULL;
     struct ak_snapshot_report report;
     size_t count = 0;
-    CHECK_OK(ak_snapshot_list(b->good, &b->w.info.id, &b->w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(b->good, &b->w.info.id, &b->w.strings, &list, &count, NULL, &err));
     for (size_t i = 0; i < count; i++) {
         CHECK_OK(ak_snapshot_verify(b->good, &list[i], &report, &err));
         CHECK_INT(report.rows, b->w.count);
@@ -255,7 +255,8 @@ TEST(snapshot, reading_back_survives_want_of_memory)
             struct ak_snapshot_meta *list = NULL;
             size_t count = 0;
             ak_fault_alloc_at(nth);
-            enum ak_rc rc = ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &err);
+            enum ak_rc rc =
+                ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err);
             fired = ak_fault_alloc_fired();
             ak_fault_alloc_at(-1);
             CHECK(rc == AK_OK ? count == 1 : rc == AK_NOMEM);

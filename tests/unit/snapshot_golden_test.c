@@ -100,7 +100,7 @@ TEST(snapshot, version_1_opens_for_ever)
     } else {
         load(&w, "1");
     }
-    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, KINDS);
     for (size_t i = 0; i < count; i++) {
         const struct ak_snapshot_meta *meta = &list[KINDS - 1 - i];
@@ -123,7 +123,7 @@ TEST(snapshot, json_of_before_the_field_format_opens_for_ever)
     size_t count = 0;
     open_golden(&w, 5);
     load(&w, "0");
-    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, 1);
     CHECK_INT(list[0].format, AK_SNAPSHOT_JSON);
     check_same(&w, &list[0]);

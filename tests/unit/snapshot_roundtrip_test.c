@@ -231,7 +231,7 @@ TEST(snapshot, several_at_once_are_each_whole)
         check_same(&w, &jobs[i].meta);
         ak_arena_release(&jobs[i].strings);
     }
-    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, 6);
     ak_pool_close(pool);
     world_close(&w);

@@ -107,7 +107,7 @@ TEST(snapshot, a_list_is_newest_first)
     struct ak_snapshot_meta *list = NULL;
     size_t count = 7;
     world_open(&w, 4, 3, false);
-    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, 0);
     for (size_t i = 0; i < 5; i++) {
         struct ak_snapshot_options options =
@@ -116,15 +116,54 @@ TEST(snapshot, a_list_is_newest_first)
     }
     put(&w, key_text(60, ".parquet")); /* not committed */
     put(&w, key_text(5, ".metadata.json.bak"));
-    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, 5);
     for (unsigned i = 0; i < 5; i++) {
         struct ak_uuid want = id_of(50 - 10 * i);
         CHECK(ak_uuid_eq(&list[i].id, &want));
     }
     struct ak_uuid other = id_of(78);
-    CHECK_OK(ak_snapshot_list(w.store, &other, &w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(w.store, &other, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, 0);
+    world_close(&w);
+}
+
+TEST(snapshot, one_that_is_damaged_hides_no_other)
+{
+    struct world w;
+    struct ak_snapshot_meta meta;
+    struct ak_snapshot_meta *list = NULL;
+    struct ak_snapshot_damages damages = {.count = 99};
+    size_t count = 0;
+    struct ak_snapshot_options options = options_of(AK_SNAPSHOT_JSON);
+    world_open(&w, 4, 3, false);
+    for (unsigned i = 1; i <= 5; i++) {
+        CHECK_OK(take(&w, i, &options, &meta));
+    }
+    put(&w, key_text(2, ".metadata.json")); /* no JSON */
+    struct ak_buf other;
+    ak_buf_init(&other, 0);
+    CHECK_OK(ak_objstore_get(w.store, ak_str_of(key_text(1, ".metadata.json")), &other, &err));
+    CHECK_OK(ak_objstore_put(w.store, ak_str_of(key_text(4, ".metadata.json")), ak_buf_str(&other),
+                             NULL, &err)); /* another's */
+    ak_buf_release(&other);
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &damages, &err));
+    CHECK_INT(count, 3);
+    static const unsigned whole[] = {5, 3, 1};
+    static const unsigned bad[] = {4, 2};
+    for (size_t i = 0; i < 3; i++) {
+        struct ak_uuid want = id_of(whole[i]);
+        CHECK(ak_uuid_eq(&list[i].id, &want));
+    }
+    CHECK_INT(damages.count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        struct ak_uuid want = id_of(bad[i]);
+        CHECK(ak_uuid_eq(&damages.items[i].id, &want));
+        CHECK(ak_str_eq(damages.items[i].key, ak_str_of(key_text(bad[i], ".metadata.json"))));
+        CHECK(damages.items[i].why.len > 20);
+    }
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
+    CHECK_INT(count, 3);
     world_close(&w);
 }
 
@@ -140,7 +179,7 @@ TEST(snapshot, a_list_goes_over_many_pages)
     for (unsigned i = 0; i < 1200; i++) { /* 2,400 objects */
         CHECK_OK(take(&w, i + 1, &options, &meta));
     }
-    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, 1200);
     for (unsigned i = 0; i < 1200; i++) {
         struct ak_uuid want = id_of(1200 - i);
@@ -355,7 +394,7 @@ TEST(snapshot, the_folder_store_holds_snapshots_too)
     CHECK_OK(take(&w, 1, &options, &meta));
     ak_objstore_close(w.store);
     CHECK_OK(ak_objstore_open_dir(ak_fs_posix(), root, &w.store, &err));
-    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, &err));
+    CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, 1);
     check_same(&w, &list[0]);
     CHECK_OK(ak_snapshot_verify(w.store, &list[0], &report, &err));
