@@ -30,7 +30,8 @@ static enum ak_rc start(struct ak_archive *archive, struct ak_err *err)
     } else if (rc != AK_NOT_FOUND) {
         return rc;
     }
-    if ((rc = ak_archive_recover(archive, err)) || (rc = ak_archive_workers_start(archive, err))) {
+    if ((rc = ak_archive_recover(archive, err)) || (rc = ak_archive_workers_start(archive, err)) ||
+        (rc = ak_archive_teller_start(archive, err))) {
         return rc;
     }
     return ak_archive_schedule_start(archive, err);
@@ -50,6 +51,8 @@ enum ak_rc ak_archive_open(const struct ak_archive_options *options, struct ak_a
     ak_mutex_init(&archive->lock, AK_RANK_POOL, "archive");
     ak_mutex_init(&archive->due_lock, AK_RANK_SERVICE, "archive due");
     ak_cond_init(&archive->changed);
+    ak_cond_init(&archive->has_due);
+    archive->next_end_ns = INT64_MAX;
     ak_map_init(&archive->attempt_map);
     open_series(archive);
     const struct ak_pool_options pool = {.name = "ak-encode", .nice = true};
@@ -75,7 +78,9 @@ void ak_archive_close(struct ak_archive *archive)
     ak_mutex_unlock(&archive->lock);
     ak_archive_schedule_stop(archive); /* it may be deleting: before the list is emptied */
     ak_archive_workers_stop(archive);
+    ak_archive_teller_stop(archive);
     ak_pool_close(archive->encoders);
+    ak_cond_release(&archive->has_due);
     ak_cond_release(&archive->changed);
     ak_mutex_release(&archive->due_lock);
     ak_mutex_release(&archive->lock);

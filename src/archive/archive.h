@@ -68,6 +68,21 @@ AK_MUST enum ak_rc ak_archive_jobs(struct ak_archive *archive, size_t limit, str
 AK_MUST enum ak_rc ak_archive_wait(struct ak_archive *archive, const struct ak_uuid *job,
                                    int64_t timeout_ms, struct ak_err *err);
 
+/* The same without a thread that waits: `fn` is called once, from a thread of the archive's that
+ * must not be kept waiting, when the job is over, the time is up, or ak_archive_unwatch() was
+ * called; ak_archive_job() then tells which. The watch is the caller's storage, in use until then.
+ */
+struct ak_job_watch {
+    struct ak_uuid job;
+    int64_t timeout_ms; /* < 0: none */
+    void (*fn)(struct ak_job_watch *watch);
+    struct ak_job_watch *next; /* the archive's, as what follows */
+    int64_t end_ns;
+};
+void ak_archive_watch(struct ak_archive *archive, struct ak_job_watch *watch);
+/* All watches end now, and those that come at once: the server is about to stop. */
+void ak_archive_unwatch(struct ak_archive *archive);
+
 /* Wait until no job runs and nothing is owed to the store (AK_TIMEOUT). */
 AK_MUST enum ak_rc ak_archive_settle(struct ak_archive *archive, int64_t timeout_ms,
                                      struct ak_err *err);

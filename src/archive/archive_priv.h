@@ -79,6 +79,12 @@ struct ak_archive {
     struct ak_thread *threads;
     unsigned thread_count;
 
+    struct ak_job_watch *watched, *due; /* under the lock, as all of these: watch.c */
+    int64_t next_end_ns;                /* no watch ends before */
+    bool no_watching, teller_stops;
+    struct ak_cond has_due;
+    struct ak_thread teller;
+
     struct ak_thread scheduler;
     struct ak_mutex due_lock; /* one look at what is due at a time; rank service */
     struct attempt *attempts; /* due_lock: when a scheduled snapshot was last begun */
@@ -116,6 +122,13 @@ struct archive_job *ak_archive_job_find(struct ak_archive *archive, const struct
 AK_MUST enum ak_rc ak_archive_workers_start(struct ak_archive *archive, struct ak_err *err);
 void ak_archive_workers_stop(struct ak_archive *archive);
 AK_MUST bool ak_archive_kind_parse(struct ak_str text, enum ak_job_kind *kind);
+
+/* --- watch.c --- */
+
+/* Those who watch this job (NULL: any) are to be told. Lock held. */
+void ak_archive_watches_end(struct ak_archive *archive, const struct ak_uuid *job);
+AK_MUST enum ak_rc ak_archive_teller_start(struct ak_archive *archive, struct ak_err *err);
+void ak_archive_teller_stop(struct ak_archive *archive); /* tells all that are left */
 
 /* --- payload.c: what a row keeps beside its columns, as JSON --- */
 

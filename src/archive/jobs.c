@@ -131,6 +131,7 @@ void ak_archive_job_leave(struct ak_archive *archive, struct archive_job *job)
 {
     ak_mutex_lock(&archive->lock);
     take_out(archive, job);
+    ak_archive_watches_end(archive, &job->row.id);
     count_running(archive);
     ak_cond_broadcast(&archive->changed);
     ak_mutex_unlock(&archive->lock);
@@ -292,6 +293,7 @@ static void let_old_ones_go(struct ak_archive *archive, struct archive_job *job)
 {
     ak_mutex_lock(&archive->lock);
     job->is_cleaning = true;
+    ak_archive_watches_end(archive, &job->row.id);
     count_running(archive);
     ak_cond_broadcast(&archive->changed);
     ak_mutex_unlock(&archive->lock);
@@ -303,6 +305,7 @@ static void queue_again(struct ak_archive *archive, struct archive_job *job, boo
     ak_mutex_lock(&archive->lock);
     if (has_ended) {
         begin_cleaning(job);
+        ak_archive_watches_end(archive, &job->row.id);
         count_running(archive);
     }
     job->not_before_ns = ak_mono_ns(archive->clock) + (has_ended ? 0 : pause_ns(archive, job));

@@ -81,6 +81,13 @@ void ak_op_start_slow(struct ak_service *service, struct ak_op *op, void (*run)(
     move_to(service->slow, op, run);
 }
 
+bool ak_op_try_move_slow(struct ak_op *op, void (*run)(struct ak_op *op))
+{
+    struct ak_err full;
+    op->run = run;
+    return ak_pool_submit(op->service->slow, work, op, &full) == AK_OK;
+}
+
 void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
                  void (*run)(struct ak_op *op))
 {
@@ -229,6 +236,9 @@ void ak_service_hurry(struct ak_service *service, uint32_t grace_ms)
 {
     if (service) {
         atomic_store(&service->late_ns, ak_mono_ns(service->clock) + (int64_t)grace_ms * 1000000);
+        if (service->archive) {
+            ak_archive_unwatch(service->archive);
+        }
     }
 }
 

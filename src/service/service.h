@@ -220,6 +220,8 @@ struct ak_snapshot_op {
 
     /* the service's */
     enum ak_rc (*step)(struct ak_snapshot_op *op, struct ak_archive *archive);
+    enum ak_rc (*then)(struct ak_snapshot_op *op, struct ak_archive *archive);
+    struct ak_job_watch watch;
 };
 const struct ak_snapshot_options *ak_service_snapshot_defaults(const struct ak_service *service);
 void ak_service_snapshot_create(struct ak_service *service, struct ak_snapshot_op *op);

@@ -45,6 +45,8 @@ bool ak_service_is_late(const struct ak_service *service);
 void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op));
 /* Begin, then run(op) on a thread that may wait for long, whatever op->may_block says. */
 void ak_op_start_slow(struct ak_service *service, struct ak_op *op, void (*run)(struct ak_op *op));
+/* Move one that has begun to such a thread; false: their queue is full, and it is as it was. */
+AK_MUST bool ak_op_try_move_slow(struct ak_op *op, void (*run)(struct ak_op *op));
 /* The operation that a commit belongs to. */
 #define AK_OP_OF(member, type, pointer)                                                            \
     ((type *)(void *)(((char *)(pointer)) - offsetof(type, member)))

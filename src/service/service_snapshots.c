@@ -1,12 +1,11 @@
 /* service_snapshots.c — snapshots and jobs as the APIs see them, over src/archive.
  *
- * Creating and restoring are jobs. An operation starts the job, waits for it as long as its caller
- * asked, and then tells either the result or the job that goes on. All of them run on the slow
- * threads: they wait for the store.
+ * Creating and restoring are jobs. An operation starts the job, is told of its end or of that of
+ * the time that its caller gave it, and then tells either the result or the job that goes on: it
+ * holds no thread meanwhile. What it does itself runs on the slow threads, which wait for the
+ * store.
  */
 #include "service/service_priv.h"
-
-#define WAIT_SLICE_MS 250 /* between two looks at whether the server stops */
 
 const struct ak_snapshot_options *ak_service_snapshot_defaults(const struct ak_service *service)
 {
@@ -19,52 +18,18 @@ static enum ak_rc archive_of(struct ak_op *op, struct ak_archive **archive)
     return *archive ? AK_OK : ak_fail(&op->err, AK_UNSUPPORTED, "this server keeps no snapshots");
 }
 
-/* Until the job is over, the time is up, or the server stops. AK_OK also when it goes on. */
-static enum ak_rc await_job(struct ak_snapshot_op *op, struct ak_archive *archive)
-{
-    struct ak_service *service = op->op.service;
-    int64_t began = ak_mono_ns(service->clock);
-    for (;;) {
-        int64_t spent_ms = (ak_mono_ns(service->clock) - began) / 1000000;
-        int64_t left = op->wait_ms < 0 ? WAIT_SLICE_MS : op->wait_ms - spent_ms;
-        int64_t slice = left < 0 ? 0 : left < WAIT_SLICE_MS ? left : WAIT_SLICE_MS;
-        enum ak_rc rc = ak_archive_wait(archive, &op->job.id, slice, &op->op.err);
-        if (rc != AK_TIMEOUT) {
-            op->is_over = rc == AK_OK;
-            return rc;
-        }
-        /* A job may end with a time-out of its own: its row tells that from ours. */
-        rc = ak_archive_job(archive, &op->job.id, op->op.arena, &op->job, &op->op.err);
-        if (rc != AK_OK) {
-            return rc;
-        }
-        if (op->job.state == AK_JOB_FAILED) {
-            return ak_fail(&op->op.err, op->job.rc, "%.*s", AK_STR_ARG(op->job.error));
-        }
-        if (op->job.state == AK_JOB_DONE) {
-            op->is_over = true;
-            return AK_OK;
-        }
-        if (left <= 0 || atomic_load(&service->late_ns) != 0) {
-            return AK_OK;
-        }
-    }
-}
-
-/* Wait, then the job's row as it is. */
-static enum ak_rc finish_job(struct ak_snapshot_op *op, struct ak_archive *archive)
-{
-    enum ak_rc rc = await_job(op, archive);
-    if (rc == AK_OK) {
-        rc = ak_archive_job(archive, &op->job.id, op->op.arena, &op->job, &op->op.err);
-    }
-    return rc;
-}
-
 static struct ak_str id_text(const struct ak_uuid *id, char text[AK_UUID_TEXT_LEN])
 {
     ak_uuid_format(id, text);
     return (struct ak_str){text, AK_UUID_TEXT_LEN};
+}
+
+static void finish(struct ak_snapshot_op *op, enum ak_rc rc)
+{
+    if (rc == AK_TIMEOUT) { /* of the store; as it is it would say that the client was slow */
+        rc = ak_wrap(&op->op.err, AK_UNAVAILABLE, "the store does not answer");
+    }
+    ak_op_done(&op->op, rc);
 }
 
 static void run_step(struct ak_op *base)
@@ -73,33 +38,79 @@ static void run_step(struct ak_op *base)
     struct ak_archive *archive = NULL;
     enum ak_rc rc = archive_of(base, &archive);
     rc = rc == AK_OK ? op->step(op, archive) : rc;
-    if (rc == AK_TIMEOUT) { /* of the store; as it is it would say that the client was slow */
-        rc = ak_wrap(&base->err, AK_UNAVAILABLE, "the store does not answer");
+    if (rc != AK_OK || !op->then) {
+        finish(op, rc);
+        return;
     }
-    ak_op_done(base, rc);
+    ak_archive_watch(archive, &op->watch); /* the operation may be over before this returns */
 }
 
 static void start(struct ak_service *service, struct ak_snapshot_op *op,
                   enum ak_rc (*step)(struct ak_snapshot_op *op, struct ak_archive *archive))
 {
     op->step = step;
+    op->then = NULL;
     op->is_over = false;
     ak_op_start_slow(service, &op->op, run_step);
 }
 
 /* --- Create and restore: jobs --- */
 
+/* The job's row as it is now: over, failed (its code), or going on. */
+static enum ak_rc look_at_job(struct ak_snapshot_op *op, struct ak_archive *archive)
+{
+    struct ak_err *err = &op->op.err;
+    enum ak_rc waited = ak_archive_wait(archive, &op->job.id, 0, err);
+    enum ak_rc rc = ak_archive_job(archive, &op->job.id, op->op.arena, &op->job, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    if (op->job.state == AK_JOB_FAILED) {
+        return ak_fail(err, op->job.rc, "%.*s", AK_STR_ARG(op->job.error));
+    }
+    op->is_over = op->job.state == AK_JOB_DONE;
+    /* One that is in no list and yet not over: how it ended could not be written. */
+    return op->is_over || waited == AK_OK || waited == AK_TIMEOUT ? AK_OK : waited;
+}
+
+static void run_then(struct ak_op *base)
+{
+    struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
+    struct ak_archive *archive = base->service->archive;
+    enum ak_rc rc = look_at_job(op, archive);
+    finish(op, rc == AK_OK && op->is_over ? op->then(op, archive) : rc);
+}
+
+/* On the archive's thread. With the slow threads' queue full the job is told of as it was begun. */
+static void on_watch(struct ak_job_watch *watch)
+{
+    struct ak_snapshot_op *op = AK_OP_OF(watch, struct ak_snapshot_op, watch);
+    if (!ak_op_try_move_slow(&op->op, run_then)) {
+        ak_op_done(&op->op, AK_OK);
+    }
+}
+
+/* After a step has begun a job: its row, and who is told when it is over. */
+static enum ak_rc await(struct ak_snapshot_op *op, struct ak_archive *archive,
+                        enum ak_rc (*then)(struct ak_snapshot_op *op, struct ak_archive *archive))
+{
+    op->then = then;
+    op->watch = (struct ak_job_watch){.job = op->job.id, .timeout_ms = op->wait_ms, .fn = on_watch};
+    return ak_archive_job(archive, &op->job.id, op->op.arena, &op->job, &op->op.err);
+}
+
+static enum ak_rc get_made(struct ak_snapshot_op *op, struct ak_archive *archive)
+{
+    char text[AK_UUID_TEXT_LEN]; /* by id: the collection may have been renamed or dropped */
+    return ak_archive_get(archive, id_text(&op->job.collection, text), &op->snapshot, op->op.arena,
+                          &op->meta, &op->op.err);
+}
+
 static enum ak_rc create(struct ak_snapshot_op *op, struct ak_archive *archive)
 {
-    char text[AK_UUID_TEXT_LEN];
     enum ak_rc rc = ak_archive_create(archive, op->collection, &op->options, &op->job.id,
                                       &op->snapshot, &op->op.err);
-    rc = rc == AK_OK ? finish_job(op, archive) : rc;
-    if (rc == AK_OK && op->is_over) { /* by id: the collection may have been renamed or dropped */
-        rc = ak_archive_get(archive, id_text(&op->job.collection, text), &op->snapshot,
-                            op->op.arena, &op->meta, &op->op.err);
-    }
-    return rc;
+    return rc == AK_OK ? await(op, archive, get_made) : rc;
 }
 
 void ak_service_snapshot_create(struct ak_service *service, struct ak_snapshot_op *op)
@@ -107,17 +118,19 @@ void ak_service_snapshot_create(struct ak_service *service, struct ak_snapshot_o
     start(service, op, create);
 }
 
-static enum ak_rc restore(struct ak_snapshot_op *op, struct ak_archive *archive)
+static enum ak_rc describe_restored(struct ak_snapshot_op *op, struct ak_archive *archive)
 {
     char text[AK_UUID_TEXT_LEN];
+    (void)archive;
+    return ak_engine_describe(op->op.service->engine, id_text(&op->job.collection, text),
+                              op->op.arena, &op->restored, &op->op.err);
+}
+
+static enum ak_rc restore(struct ak_snapshot_op *op, struct ak_archive *archive)
+{
     enum ak_rc rc = ak_archive_restore(archive, op->collection, &op->snapshot, op->into,
                                        &op->job.id, &op->op.err);
-    rc = rc == AK_OK ? finish_job(op, archive) : rc;
-    if (rc == AK_OK && op->is_over) {
-        rc = ak_engine_describe(op->op.service->engine, id_text(&op->job.collection, text),
-                                op->op.arena, &op->restored, &op->op.err);
-    }
-    return rc;
+    return rc == AK_OK ? await(op, archive, describe_restored) : rc;
 }
 
 void ak_service_snapshot_restore(struct ak_service *service, struct ak_snapshot_op *op)

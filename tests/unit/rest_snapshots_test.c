@@ -6,6 +6,7 @@
 static struct ak_objstore *mem;
 static struct ak_objstore *store; /* fails over `mem` */
 static struct ak_archive *archive;
+static uint32_t retries_max; /* 0: 2 */
 
 static void start_archive(void)
 {
@@ -22,7 +23,7 @@ static void start_archive(void)
         .metrics = app.metrics,
         .snapshots = {.format = AK_SNAPSHOT_JSON, .compression = AK_CODEC_NONE},
         .retry_ms = 1,
-        .retries_max = 2,
+        .retries_max = retries_max ? retries_max : 2,
     };
     CHECK_OK(ak_archive_open(&options, &archive, &err));
     const struct ak_service_options service = {.engine = app.engine,
@@ -50,6 +51,7 @@ static void stop_archive(void)
     ak_rest_close(app.rest);
     ak_metrics_close(app.metrics);
     ak_fs_fault_close(app.fault);
+    retries_max = 0;
 }
 
 static void fill(unsigned count)
@@ -209,6 +211,41 @@ TEST(snapshots, what_takes_longer_is_a_job_to_follow)
         CHECK_INT(call("GET", path, ""), 200);
     }
     CHECK(says("\"state\":\"done\""));
+    stop_archive();
+}
+
+/* More than the service has threads for what waits: none of them may be held by a client's wait. */
+#define WAITING 40
+
+TEST(snapshots, those_who_wait_for_jobs_hold_no_thread)
+{
+    static const char request[] = "POST /collections/c/snapshots?wait=true HTTP/1.1\r\n"
+                                  "Host: test\r\nContent-Length: 0\r\n\r\n";
+    const struct ak_objstore_fault_rule broken = {
+        .fault = AK_OBJSTORE_FAULT_ERROR_500, .ops = AK_OBJSTORE_OP_PUT, .nth = -1};
+    const struct ak_objstore_fault_rule none = {.nth = -1};
+    struct ak_test_tcp waiting[WAITING];
+    retries_max = 1000000; /* the jobs go on until the store is well again */
+    start_archive();
+    fill(10);
+    ak_objstore_fault_set(store, &broken);
+    for (size_t i = 0; i < WAITING; i++) {
+        ak_test_tcp_open(&waiting[i], ak_http_port(app.server));
+        ak_test_tcp_send_text(&waiting[i], request);
+    }
+    do {
+        CHECK_INT(call("GET", "/jobs", ""), 200);
+    } while (times("\"state\":\"running\"") < WAITING);
+    CHECK_INT(call("GET", "/collections/c/snapshots", ""), 200); /* by one of those threads */
+    CHECK_INT(call("GET", "/jobs", ""), 200);
+    CHECK_INT(times("\"state\":\"running\""), WAITING);
+    CHECK_INT(call("POST", "/collections/c/snapshots", ""), 202); /* after its second */
+    ak_objstore_fault_set(store, &none);
+    for (size_t i = 0; i < WAITING; i++) {
+        CHECK_INT(response_of(&waiting[i], false), 201);
+        CHECK(says("\"vector_count\":10"));
+        ak_test_tcp_close(&waiting[i]);
+    }
     stop_archive();
 }
 
