@@ -9,11 +9,14 @@
  */
 #include "base/hash.h"
 #include "base/hash_priv.h"
+#include "base/mem.h"
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+
+#define HASH_STEP ((size_t)256 << 10) /* bytes of one read */
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -224,6 +227,32 @@ void ak_sha256_release(struct ak_sha256 *hash)
 {
     EVP_MD_CTX_free(hash->state);
     hash->state = NULL;
+}
+
+enum ak_rc ak_sha256_read(ak_hash_read_fn read, void *ctx, uint64_t len, uint8_t digest[32],
+                          struct ak_err *err)
+{
+    struct ak_sha256 hash = {NULL};
+    size_t cap = len < HASH_STEP ? (size_t)len : HASH_STEP;
+    char *step = ak_try_alloc(cap + 1);
+    enum ak_rc rc = step ? AK_OK : ak_fail(err, AK_NOMEM, "no memory to hash %zu bytes", cap);
+    if (rc == AK_OK) {
+        ak_sha256_init(&hash);
+    }
+    for (uint64_t at = 0; rc == AK_OK && at < len;) {
+        size_t n = len - at < cap ? (size_t)(len - at) : cap;
+        rc = read(ctx, at, step, n, err);
+        if (rc == AK_OK) {
+            ak_sha256_update(&hash, step, n);
+        }
+        at += n;
+    }
+    if (rc == AK_OK) {
+        ak_sha256_final(&hash, digest);
+    }
+    ak_sha256_release(&hash);
+    ak_free(step);
+    return rc;
 }
 
 const char *ak_hash_openssl_version(void)

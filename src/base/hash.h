@@ -28,4 +28,9 @@ void ak_sha256_init(struct ak_sha256 *hash);
 void ak_sha256_update(struct ak_sha256 *hash, const void *p, size_t len);
 void ak_sha256_final(struct ak_sha256 *hash, uint8_t digest[32]); /* and releases */
 void ak_sha256_release(struct ak_sha256 *hash); /* one that is given up; idempotent */
-const char *ak_hash_openssl_version(void);      /* of the library in use: "3.0.17" */
+/* Of `len` bytes that `read` gives in steps, front to back; its failure is returned. */
+typedef enum ak_rc (*ak_hash_read_fn)(void *ctx, uint64_t at, void *p, size_t len,
+                                      struct ak_err *err);
+AK_MUST enum ak_rc ak_sha256_read(ak_hash_read_fn read, void *ctx, uint64_t len, uint8_t digest[32],
+                                  struct ak_err *err);
+const char *ak_hash_openssl_version(void); /* of the library in use: "3.0.17" */

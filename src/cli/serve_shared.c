@@ -170,9 +170,11 @@ static enum ak_rc open_s3(const struct ak_config *config, bool lazy, struct ak_l
     };
     struct ak_objstore *bare = NULL;
     enum ak_rc rc = ak_objstore_open_s3(&options, lazy, &bare, err);
-    if (rc != AK_OK) {
+    if (rc != AK_OK || !lazy) {
+        *store = rc == AK_OK ? bare : *store;
         return rc;
     }
+    /* A server has others to serve; who has nothing else to do than this waits for it. */
     const struct ak_objstore_guard_options guard = {
         .service = "s3",
         .breaker = {.failures_max = (uint32_t)config->s3_breaker_failures,
@@ -203,6 +205,48 @@ enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, 
         return ak_fail(err, AK_INVALID, "the path of the folder for objects is too long");
     }
     return ak_objstore_open_dir(ak_fs_posix(), path, store, err);
+}
+
+static bool stop_at_once(void *ctx, struct ak_str name)
+{
+    (void)ctx;
+    (void)name;
+    return false;
+}
+
+/* "bucket/some/prefix" → both; the prefix ends with a slash. */
+static enum ak_rc open_bucket(const struct ak_config *config, struct ak_str place,
+                              struct ak_metrics *metrics, struct ak_objstore **store,
+                              struct ak_err *err)
+{
+    char bucket[256];
+    char prefix[600];
+    struct ak_str name;
+    struct ak_str rest;
+    struct ak_config at = *config; /* what it borrows here is never released */
+    (void)ak_str_split(place, '/', &name, &rest);
+    if (name.len == 0 || name.len >= sizeof bucket || rest.len + 2 > sizeof prefix) {
+        return ak_fail(err, AK_INVALID, "'s3://%.100s': s3://BUCKET/PREFIX is expected", place.p);
+    }
+    bool needs_slash = rest.len && !ak_str_has_suffix(rest, AK_STR("/"));
+    (void)snprintf(bucket, sizeof bucket, "%.*s", AK_STR_ARG(name));
+    (void)snprintf(prefix, sizeof prefix, "%.*s%s", AK_STR_ARG(rest), needs_slash ? "/" : "");
+    at.s3_bucket = bucket;
+    at.s3_prefix = prefix;
+    at.objects_store = STORE_S3;
+    return ak_serve_open_store(&at, config->data_dir, false, NULL, metrics, store, err);
+}
+
+enum ak_rc ak_serve_open_place(const struct ak_config *config, const char *place, bool may_make,
+                               struct ak_metrics *metrics, struct ak_objstore **store,
+                               struct ak_err *err)
+{
+    struct ak_str text = ak_str_of(place);
+    if (ak_str_has_prefix(text, AK_STR("s3://"))) {
+        return open_bucket(config, ak_str_sub(text, 5, SIZE_MAX), metrics, store, err);
+    }
+    enum ak_rc rc = may_make ? AK_OK : ak_fs_list(ak_fs_posix(), place, stop_at_once, NULL, err);
+    return rc == AK_OK ? ak_objstore_open_dir(ak_fs_posix(), place, store, err) : rc;
 }
 
 void ak_serve_archive_options(const struct ak_config *config, struct ak_archive_options *options)

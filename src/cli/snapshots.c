@@ -1,4 +1,6 @@
-/* snapshots.c — akidb snapshots create | list | show | restore | verify | delete. */
+/* snapshots.c — akidb snapshots create | list | show | restore | verify | delete; copy is in
+ * snapshots_copy.c. */
+#include "cli/snapshots.h"
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/output.h"
@@ -453,7 +455,7 @@ static enum ak_rc check_words(const struct ak_args *args, struct ak_err *err)
     if (need == 0) {
         return ak_fail(err, AK_INVALID,
                        "`akidb snapshots %s`: allowed are create, list, show, restore, verify, "
-                       "delete",
+                       "delete, copy",
                        verb);
     }
     if (args->word_count > need) {
@@ -474,6 +476,9 @@ static enum ak_rc check_words(const struct ak_args *args, struct ak_err *err)
 
 enum ak_rc ak_cli_snapshots(int argc, char **argv, struct ak_err *err)
 {
+    if (argc > 0 && strcmp(argv[0], "copy") == 0) {
+        return ak_cli_snapshots_copy(argc - 1, argv + 1, err);
+    }
     struct options o = {.limit = 100};
     struct ak_config_flags flags = {0};
     const struct ak_arg options[] = {
@@ -490,12 +495,14 @@ enum ak_rc ak_cli_snapshots(int argc, char **argv, struct ak_err *err)
     };
     struct ak_args args = {
         .command = "snapshots",
-        .usage = "create COLLECTION | list COLLECTION | show|restore|verify|delete COLLECTION ID",
+        .usage = "create COLLECTION | list COLLECTION | show|restore|verify|delete COLLECTION ID |"
+                 " copy --to PLACE",
         .about = "Keeps states of a collection as Parquet and index image, in the bucket or folder "
                  "that is\n"
                  "configured ([objects], [s3]), and brings them back. On a server, or in a data "
                  "folder that\n"
-                 "no server has open.\n",
+                 "no server has open. `akidb help snapshots copy` tells of copies in another "
+                 "place.\n",
         .examples = "  akidb snapshots create docs\n"
                     "  akidb snapshots list docs\n"
                     "  akidb snapshots restore docs 0198c5a2-… --into docs-yesterday\n"

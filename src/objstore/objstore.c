@@ -292,6 +292,26 @@ enum ak_rc ak_objstore_put_file(struct ak_objstore *store, struct ak_str key, st
     return wrap(store, rc, "upload", key, err);
 }
 
+enum ak_rc ak_objstore_locate(struct ak_objstore *store, struct ak_str key, struct ak_buf *out,
+                              bool *is_file, struct ak_err *err)
+{
+    bool file = false;
+    enum ak_rc rc = ak_objstore_check_key(key, err);
+    if (rc == AK_OK) {
+        rc = store->ops->locate
+                 ? store->ops->locate(store, key, out, &file, err)
+                 : ak_fail(err, AK_UNSUPPORTED, "%s: no other program can reach its objects",
+                           store->name);
+    }
+    if (rc == AK_OK) {
+        rc = ak_buf_check(out, err);
+    }
+    if (rc == AK_OK) {
+        *is_file = file;
+    }
+    return rc;
+}
+
 /* --- Writers --- */
 
 void ak_objstore_writer_init(struct ak_objstore_writer *writer,

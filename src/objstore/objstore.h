@@ -46,6 +46,11 @@ struct ak_objstore_put_options { /* all zero is the default */
  * rather not begin what cannot end. Any call made meanwhile fails at once with AK_UNAVAILABLE. */
 uint32_t ak_objstore_away_ms(struct ak_objstore *store);
 
+/* Where other programs find the object (it need not be there): "s3://bucket/prefix/key", or the
+ * absolute path of its file, with *is_file set; appended to `out`. AK_UNSUPPORTED: nowhere. */
+AK_MUST enum ak_rc ak_objstore_locate(struct ak_objstore *store, struct ak_str key,
+                                      struct ak_buf *out, bool *is_file, struct ak_err *err);
+
 /* --- Whole objects --- */
 
 /* Append the object's bytes to `out`, which stays the caller's; AK_TOO_BIG past out->max.

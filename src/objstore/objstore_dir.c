@@ -15,7 +15,9 @@
  */
 #include "base/mem.h"
 #include "objstore/objstore_dir_priv.h"
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COPY_BYTES ((size_t)1 << 20)
 
@@ -379,6 +381,26 @@ static void dir_close(struct ak_objstore *base)
     ak_free(store);
 }
 
+static enum ak_rc dir_locate(struct ak_objstore *base, struct ak_str key, struct ak_buf *out,
+                             bool *is_file, struct ak_err *err)
+{
+    struct dir_path path;
+    char here[PATH_MAX];
+    enum ak_rc rc = ak_dir_path_of_key(dir_of(base), key, &path, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    if (path.text[0] != '/') {
+        if (!getcwd(here, sizeof here)) {
+            return ak_fail_errno(err, errno, "the working folder");
+        }
+        ak_buf_add_fmt(out, "%s/", here);
+    }
+    ak_buf_add(out, path.text, path.len);
+    *is_file = true;
+    return AK_OK;
+}
+
 enum ak_rc ak_objstore_open_dir(struct ak_fs *fs, const char *root, struct ak_objstore **out,
                                 struct ak_err *err)
 {
@@ -393,6 +415,7 @@ enum ak_rc ak_objstore_open_dir(struct ak_fs *fs, const char *root, struct ak_ob
         .link_file = dir_link_file,
         .put_file = dir_put_file,
         .create = dir_create,
+        .locate = dir_locate,
         .close = dir_close,
     };
     size_t len = strlen(root);

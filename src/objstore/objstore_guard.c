@@ -407,6 +407,12 @@ static uint32_t guard_away_ms(struct ak_objstore *base)
     return away_ms(guard_of(base));
 }
 
+static enum ak_rc guard_locate(struct ak_objstore *base, struct ak_str key, struct ak_buf *out,
+                               bool *is_file, struct ak_err *err)
+{
+    return ak_objstore_locate(guard_of(base)->under, key, out, is_file, err);
+}
+
 static void guard_close(struct ak_objstore *base)
 {
     struct guard_store *guard = guard_of(base);
@@ -445,6 +451,7 @@ enum ak_rc ak_objstore_open_guard(struct ak_objstore *under,
         .get_file = guard_get_file,
         .put_file = guard_put_file,
         .create = guard_create,
+        .locate = guard_locate,
         .away_ms = guard_away_ms,
         .close = guard_close,
     };

@@ -48,7 +48,9 @@ struct ak_objstore_ops {
     /* It was found to be away, or to be back: calls under way need not be tried again. May be NULL,
      * must not block. */
     void (*set_away)(struct ak_objstore *store, bool away);
-    uint32_t (*away_ms)(struct ak_objstore *store); /* NULL: 0 */
+    enum ak_rc (*locate)(struct ak_objstore *store, struct ak_str key, struct ak_buf *out,
+                         bool *is_file, struct ak_err *err); /* NULL: nowhere */
+    uint32_t (*away_ms)(struct ak_objstore *store);          /* NULL: 0 */
     void (*close)(struct ak_objstore *store); /* frees the store; its name is freed afterwards */
 };
 

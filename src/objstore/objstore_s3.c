@@ -112,6 +112,16 @@ static void s3_set_away(struct ak_objstore *base, bool away)
     atomic_store_explicit(&((struct s3_store *)base)->is_away, away, memory_order_relaxed);
 }
 
+static enum ak_rc s3_locate(struct ak_objstore *base, struct ak_str key, struct ak_buf *out,
+                            bool *is_file, struct ak_err *err)
+{
+    const struct s3_store *store = (const struct s3_store *)base;
+    (void)err;
+    ak_buf_add_fmt(out, "s3://%s/%s%.*s", store->bucket, store->prefix, AK_STR_ARG(key));
+    *is_file = false;
+    return AK_OK;
+}
+
 /* --- Closing --- */
 
 static void s3_close(struct ak_objstore *base)
@@ -138,6 +148,7 @@ static const struct ak_objstore_ops s3_ops = {.get = ak_s3_get,
                                               .get_file = ak_s3_get_file,
                                               .put_file = s3_put_file,
                                               .create = ak_s3_create,
+                                              .locate = s3_locate,
                                               .ask = s3_ask,
                                               .set_away = s3_set_away,
                                               .close = s3_close};

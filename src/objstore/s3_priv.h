@@ -28,7 +28,6 @@
 #define S3_PARTS_MAX 10000
 #define S3_PART_BYTES_MAX ((uint64_t)5 << 30)
 #define S3_HELPERS 3 /* threads besides the caller's that move parts */
-#define S3_HASH_BYTES ((size_t)256 << 10)
 #define S3_URL_MAX ((size_t)16 << 10)
 #define S3_HEADERS_MAX 16
 #define S3_WRITE_ID_MAX 40

@@ -7,8 +7,9 @@
  *   redirect     307 (three times): signed for the host of Location, for this request only
  */
 #include "base/encode.h"
+#include "base/hash.h"
 #include "objstore/s3_priv.h"
-#include <openssl/evp.h>
+#include <stdio.h>
 
 #define REDIRECTS_MAX 3
 #define SKEW_SEEN_US (5LL * 60 * 1000000) /* a 403 without a code and with a Date so far off */
@@ -69,29 +70,10 @@ enum ak_rc ak_s3_hash(ak_httpc_read_fn read, void *ctx, uint64_t len, char hex[6
                       struct ak_err *err)
 {
     uint8_t digest[32];
-    size_t cap = len < S3_HASH_BYTES ? (size_t)len : S3_HASH_BYTES;
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    char *chunk = ak_try_alloc(cap);
-    enum ak_rc rc = AK_OK;
-    if (!md || !chunk || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1) {
-        rc = ak_fail(err, AK_NOMEM, "no memory to hash a body");
-    }
-    for (uint64_t at = 0; rc == AK_OK && at < len;) {
-        size_t piece = len - at < cap ? (size_t)(len - at) : cap;
-        rc = read(ctx, at, chunk, piece, err);
-        if (rc == AK_OK && EVP_DigestUpdate(md, chunk, piece) != 1) {
-            rc = ak_fail(err, AK_INTERNAL, "SHA-256 does not work");
-        }
-        at += piece;
-    }
-    if (rc == AK_OK && EVP_DigestFinal_ex(md, digest, NULL) != 1) {
-        rc = ak_fail(err, AK_INTERNAL, "SHA-256 does not work");
-    }
+    enum ak_rc rc = ak_sha256_read(read, ctx, len, digest, err);
     if (rc == AK_OK) {
         ak_hex(digest, sizeof digest, hex);
     }
-    EVP_MD_CTX_free(md);
-    ak_free(chunk);
     return rc;
 }
 
