@@ -2,7 +2,7 @@
  *
  * I1  under the lock an object's key is in its bucket's set if and only if its file (if it has one)
  *     is there. A file gets its name after it is complete, and what it replaces goes before the
- *     lock is left: killed in between, the next start finds two and keeps the one named later.
+ *     lock is left: cut off in between, the next start finds two and keeps the one named later.
  *
  * I2  a bucket without objects can be removed; its uploads go with it.
  */
@@ -370,6 +370,10 @@ enum ak_mock_code ak_mock_object_remove(struct ak_mock_store *store, struct ak_s
         } else {
             (void)ak_mock_keys_remove(&bucket->objects, key);
             store->objects--;
+            if (ak_mock_disk_sync(store, "objects", &err) != AK_OK) { /* gone, but may come back */
+                ak_mock_item_unref(item);
+                code = ak_mock_fail_rc(fault, &err);
+            }
         }
     }
     ak_mutex_unlock(&store->lock);

@@ -15,6 +15,12 @@
  *   24 modified, µs, i64      32  zero
  *
  * The data stands first, so that a mapping of it begins at a page.
+ *
+ * D1  What is answered survives a power cut: a file is synced before it gets its name, and both
+ *     folders before the answer; so is a folder that an acknowledged removal was in.
+ * D2  What a file replaces is removed after the new name is durable: a cut leaves one or both, and
+ *     of two the start keeps the one named later. The removal needs no sync of its own: the next
+ *     one of the folder, which a removal of the object itself makes, covers it.
  */
 #include "base/encode.h"
 #include "base/hash.h"
@@ -186,6 +192,17 @@ static enum ak_rc load_item(struct ak_mock_store *store, const char *file_name,
     return rc;
 }
 
+enum ak_rc ak_mock_disk_sync(const struct ak_mock_store *store, const char *folder,
+                             struct ak_err *err)
+{
+    char path[AK_MOCK_PATH_MAX];
+    if (!store->root) {
+        return AK_OK;
+    }
+    enum ak_rc rc = path_of(store, path, folder, err);
+    return rc == AK_OK ? ak_fs_sync_dir(store->fs, path, err) : rc;
+}
+
 enum ak_rc ak_mock_disk_remove(const struct ak_mock_item *item, struct ak_err *err)
 {
     char path[AK_MOCK_PATH_MAX];
@@ -229,7 +246,8 @@ enum ak_rc ak_mock_disk_remove_bucket(struct ak_mock_store *store, struct ak_str
     }
     (void)snprintf(name, sizeof name, "buckets/%.*s", AK_STR_ARG(bucket));
     enum ak_rc rc = path_of(store, path, name, err);
-    return rc == AK_OK ? ak_fs_remove(store->fs, path, err) : rc;
+    rc = rc == AK_OK ? ak_fs_remove(store->fs, path, err) : rc;
+    return rc == AK_OK ? ak_mock_disk_sync(store, "buckets", err) : rc;
 }
 
 static enum ak_rc load_bucket(struct ak_mock_store *store, struct ak_str name, struct ak_err *err)
@@ -471,7 +489,7 @@ enum ak_rc ak_mock_disk_open(struct ak_mock_store *store, struct ak_err *err)
     for (size_t i = 0; rc == AK_OK && i < sizeof folders / sizeof folders[0]; i++) {
         rc = path_of(store, path, folders[i], err);
         if (rc == AK_OK) {
-            rc = ak_fs_make_dir(store->fs, path, err);
+            rc = ak_fs_make_dirs(store->fs, path, err);
         }
     }
     return rc == AK_OK ? take_lock(store, err) : rc;

@@ -272,9 +272,31 @@ static enum ak_rc finish_file(struct ak_mock_sink *sink, const struct ak_mock_it
             rc = ak_file_write(sink->file, sink->flushed, tail.p, tail.len, err);
         }
     }
+    if (rc == AK_OK) {
+        rc = ak_file_sync(sink->file, err); /* D1; without the lock, which comes later */
+    }
     ak_buf_release(&tail);
     ak_file_close(sink->file);
     sink->file = NULL;
+    return rc;
+}
+
+/* Give the file its name, durably; or nothing is there by that name. */
+static enum ak_rc name_file(struct ak_mock_store *store, const char *from, const char *to,
+                            const char *file, struct ak_err *err)
+{
+    char folder[64];
+    (void)snprintf(folder, sizeof folder, "%.*s", (int)strcspn(file, "/"), file);
+    enum ak_rc rc = ak_fs_rename(store->fs, from, to, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    rc = ak_mock_disk_sync(store, folder, err); /* of a rename both folders (base/file.h) */
+    rc = rc == AK_OK ? ak_mock_disk_sync(store, "temporary", err) : rc;
+    if (rc != AK_OK && ak_fs_rename(store->fs, to, from, NULL) != AK_OK) {
+        ak_log_error(store->log, "mock-s3", "'%s' was refused and may be there after a restart",
+                     to);
+    }
     return rc;
 }
 
@@ -315,7 +337,7 @@ enum ak_mock_code ak_mock_sink_publish(struct ak_mock_sink *sink, struct ak_mock
     if (!ak_mock_disk_path(store, from, temporary) || !ak_mock_disk_path(store, to, file)) {
         return ak_mock_fail(fault, AK_MOCK_InternalError, "the path of the folder is too long");
     }
-    if (ak_fs_rename(store->fs, from, to, &err) != AK_OK) {
+    if (name_file(store, from, to, file, &err) != AK_OK) {
         return ak_mock_fail_rc(fault, &err);
     }
     sink->number = 0;

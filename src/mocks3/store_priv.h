@@ -98,5 +98,8 @@ AK_MUST enum ak_rc ak_mock_disk_add_bucket(struct ak_mock_store *store,
                                            const struct ak_mock_bucket *bucket, struct ak_err *err);
 AK_MUST enum ak_rc ak_mock_disk_remove_bucket(struct ak_mock_store *store, struct ak_str name,
                                               struct ak_err *err);
-/* Remove an item's file, if it has one. */
+/* The names of a folder ("objects") are durable. */
+AK_MUST enum ak_rc ak_mock_disk_sync(const struct ak_mock_store *store, const char *folder,
+                                     struct ak_err *err);
+/* Remove an item's file, if it has one; durable after the next sync of its folder. */
 AK_MUST enum ak_rc ak_mock_disk_remove(const struct ak_mock_item *item, struct ak_err *err);

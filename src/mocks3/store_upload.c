@@ -42,6 +42,11 @@ void ak_mock_upload_detach(struct ak_mock_bucket *bucket, struct ak_mock_upload 
     for (size_t i = 0; i < upload->part_count; i++) {
         remove_file(upload->parts[i].item);
     }
+    struct ak_err err;
+    if (ak_mock_disk_sync(store, "uploads", &err) != AK_OK) {
+        ak_log_warn(store->log, "mock-s3", "an upload that is over may be there again: %s",
+                    err.text);
+    }
 }
 
 enum ak_rc ak_mock_upload_add(struct ak_mock_bucket *bucket, struct ak_mock_item *head,

@@ -286,6 +286,10 @@ static void check_disk_fault(const char *dir, unsigned ops, bool sticky)
                                              &fault) == AK_MOCK_OK;
         fired = ak_fs_fault_fired(faulty);
         CHECK(fired || (replaced && added && removed));
+        if (ops == AK_FS_SYNC && !removed) { /* it is gone, which was not promised */
+            CHECK(holds(store, "b", AK_STR_NONE));
+            removed = true;
+        }
         ak_fs_fault_set(faulty, 0, -1, 0, false);
         for (int turn = 0; turn < 2; turn++) { /* as it is, and after a restart */
             CHECK(holds(store, "a", pattern(replaced ? 600000 : 100)));
@@ -322,7 +326,7 @@ static unsigned files_in(const char *root, const char *folder)
 
 TEST(store, a_failing_disk_fails_a_put_and_leaves_nothing_half)
 {
-    static const unsigned ops[] = {AK_FS_OPEN, AK_FS_WRITE, AK_FS_RENAME};
+    static const unsigned ops[] = {AK_FS_OPEN, AK_FS_WRITE, AK_FS_RENAME, AK_FS_SYNC};
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
         check_disk_fault(ak_test_dir(), ops[i], false);
         check_disk_fault(ak_test_dir(), ops[i], true);
