@@ -273,6 +273,12 @@ enum ak_rc ak_archive_get(struct ak_archive *archive, struct ak_str collection,
     return rc == AK_OK ? ak_snapshot_get(archive->store, &id, snapshot, arena, meta, err) : rc;
 }
 
+enum ak_rc ak_archive_locate(struct ak_archive *archive, struct ak_str key, struct ak_buf *out,
+                             bool *is_file, struct ak_err *err)
+{
+    return ak_objstore_locate(archive->store, key, out, is_file, err);
+}
+
 static bool is_wanted(const struct ak_snapshot_meta *meta, const struct ak_archive_list *filter)
 {
     return (!filter->from_us || meta->created_us >= filter->from_us) &&

@@ -113,6 +113,9 @@ AK_MUST enum ak_rc ak_archive_verify(struct ak_archive *archive, struct ak_str c
 AK_MUST enum ak_rc ak_archive_get(struct ak_archive *archive, struct ak_str collection,
                                   const struct ak_uuid *snapshot, struct ak_arena *arena,
                                   struct ak_snapshot_meta *meta, struct ak_err *err);
+/* Where other programs find an object of a snapshot, as ak_objstore_locate() says. */
+AK_MUST enum ak_rc ak_archive_locate(struct ak_archive *archive, struct ak_str key,
+                                     struct ak_buf *out, bool *is_file, struct ak_err *err);
 /* Newest first; those made in [from_us, to_us) (0: unbounded) and of `format` when not NULL. */
 struct ak_archive_list {
     int64_t from_us, to_us;

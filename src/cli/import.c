@@ -227,7 +227,7 @@ enum ak_rc ak_cli_import(int argc, char **argv, struct ak_err *err)
         {"model", 0, AK_ARG_TEXT, &o.model, 0, 0, "TEXT",
          "with --create: the embedding model, as a note"},
         {"dimension", 'd', AK_ARG_UINT, &o.dimension, 1, AK_DIMENSION_MAX, "N",
-         "with --create of a .parquet file: numbers in a vector"},
+         "with --create of a .parquet file: numbers in a vector (else as in its first row)"},
         {"wait", 'w', AK_ARG_FLAG, &o.wait, 0, 0, NULL, "until every vector is linked"},
         AK_CLI_TARGET_OPTIONS(o.url, o.dir),
         {"json", 0, AK_ARG_FLAG, &o.json, 0, 0, NULL, "print the summary as JSON"},

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cli/output.h"
 #include "cli/remote.h"
+#include "parquet/reader.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -14,21 +15,84 @@
 
 #define TIMEOUT_MS 3600000 /* the answer comes when all is stored */
 
+/* --- The dimension, when a collection is to be made --- */
+
+static enum ak_rc first_length(const struct ak_parquet_reader *reader, size_t group, size_t leaf,
+                               uint64_t *length, struct ak_err *err)
+{
+    struct ak_parquet_cursor *cursor = NULL;
+    struct ak_parquet_batch batch;
+    enum ak_rc rc = ak_parquet_cursor_open(reader, group, leaf, 0, 1, &cursor, err);
+    if (rc == AK_OK) {
+        rc = ak_parquet_next(cursor, 1, &batch, err);
+    }
+    if (rc == AK_OK) {
+        *length = batch.rows ? batch.value_at[1] - batch.value_at[0] : 0;
+    }
+    ak_parquet_cursor_close(cursor);
+    return rc;
+}
+
+static enum ak_rc look_into(const struct ak_parquet_reader *reader, uint64_t *dimension,
+                            struct ak_err *err)
+{
+    const struct ak_parquet_description *about = ak_parquet_describe(reader);
+    int leaf = ak_parquet_find_leaf(reader, AK_STR("vector"));
+    if (leaf < 0 || !about->leaves[leaf].is_list) {
+        return ak_fail(err, AK_INVALID, "it has no column 'vector' that is a list of numbers");
+    }
+    for (size_t g = 0; g < about->group_count; g++) {
+        if (about->groups[g].rows) {
+            enum ak_rc rc = first_length(reader, g, (size_t)leaf, dimension, err);
+            if (rc == AK_OK && (*dimension == 0 || *dimension > AK_DIMENSION_MAX)) {
+                rc = ak_fail(err, AK_INVALID,
+                             "the vector of its first row has %llu numbers: 1 to %d are possible",
+                             (unsigned long long)*dimension, AK_DIMENSION_MAX);
+            }
+            return rc;
+        }
+    }
+    return ak_fail(err, AK_INVALID, "it has no rows: say the --dimension of what is to come");
+}
+
+/* That of the first row; the server holds every other one against it. */
+static enum ak_rc dimension_of_file(const char *path, uint64_t *dimension, struct ak_err *err)
+{
+    const struct ak_parquet_read_options options = {.memory_max = 0};
+    struct ak_file *file = NULL;
+    struct ak_parquet_reader *reader = NULL;
+    struct ak_parquet_source source;
+    enum ak_rc rc = ak_fs_open(ak_fs_posix(), path, AK_OPEN_READ, &file, err);
+    if (rc == AK_OK) {
+        rc = ak_parquet_source_file(file, path, &source, err);
+    }
+    if (rc == AK_OK) {
+        rc = ak_parquet_open(&source, &options, &reader, err);
+    }
+    if (rc == AK_OK) {
+        rc = look_into(reader, dimension, err);
+    }
+    ak_parquet_close(reader);
+    ak_file_close(file);
+    return rc == AK_OK ? rc : ak_wrap(err, rc, "%s", path);
+}
+
 static enum ak_rc make_collection(struct ak_remote *remote, const struct ak_import_parquet *import,
                                   struct ak_err *err)
 {
     struct ak_buf body;
-    if (import->dimension == 0) {
-        return ak_fail(err, AK_INVALID,
-                       "there is no collection '%s': to make it for a Parquet file, --create needs "
-                       "--dimension N",
-                       import->collection);
+    uint64_t dimension = import->dimension;
+    if (dimension == 0) {
+        enum ak_rc rc = dimension_of_file(import->file, &dimension, err);
+        if (rc != AK_OK) {
+            return rc;
+        }
     }
     ak_buf_init(&body, 0);
     ak_buf_add_str(&body, AK_STR("{\"name\":"));
     ak_json_put_string(&body, ak_str_of(import->collection));
     ak_buf_add_str(&body, AK_STR(",\"dimension\":"));
-    ak_json_put_u64(&body, import->dimension);
+    ak_json_put_u64(&body, dimension);
     ak_buf_add_str(&body, AK_STR(",\"metric\":"));
     ak_json_put_string(&body, ak_str_of(import->metric ? import->metric : "cosine"));
     ak_buf_add_str(&body, AK_STR(",\"embedding_model\":"));

@@ -40,6 +40,7 @@ struct facts {
     char name[1100];
     char error[AK_ERR_TEXT_MAX];
     char code[64];
+    char table[4200]; /* where its documents are, for other programs */
     uint64_t vectors;
     uint64_t bytes;
     uint64_t rows;
@@ -57,6 +58,23 @@ static void take_text(struct ak_json *in, char *out, size_t size)
     struct ak_str text;
     if (!ak_json_null(in) && ak_json_string(in, &text)) {
         (void)snprintf(out, size, "%.*s", AK_STR_ARG(text));
+    }
+}
+
+/* The first object is the table. */
+static void read_objects(struct ak_json *in, struct facts *f)
+{
+    struct ak_str key;
+    ak_json_array(in);
+    while (ak_json_next_element(in)) {
+        ak_json_object(in);
+        while (ak_json_next_key(in, &key)) {
+            if (ak_str_eq(key, AK_STR("location")) && !f->table[0]) {
+                take_text(in, f->table, sizeof f->table);
+            } else {
+                (void)ak_json_skip(in, NULL);
+            }
+        }
     }
 }
 
@@ -145,6 +163,8 @@ static void read_facts(struct ak_json *in, struct facts *f)
             (void)ak_json_bool(in, &f->rebuilt);
         } else if (ak_str_eq(key, AK_STR("error"))) {
             read_failure(in, f);
+        } else if (ak_str_eq(key, AK_STR("objects"))) {
+            read_objects(in, f);
         } else {
             (void)ak_json_skip(in, NULL); /* newer servers may say more */
         }
@@ -179,6 +199,9 @@ static void print_snapshot(const struct facts *f)
                  f->lossless ? "" : " (lossy)");
     if (!f->lossless) {
         (void)printf("error        at most %g\n", f->max_error);
+    }
+    if (f->table[0]) {
+        (void)printf("table        %s\n", f->table);
     }
 }
 

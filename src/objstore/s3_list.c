@@ -127,6 +127,16 @@ static enum ak_rc read_end(struct page *page, const struct ak_xml *in, struct ak
     return AK_OK;
 }
 
+/* Where the bucket is named is the likeliest reason for an answer that is about something else. */
+static const char *style_hint(const struct s3_store *store)
+{
+    return store->virtual_host
+               ? "it was asked for in the host name, which this server may not know for a bucket: "
+                 "try s3.virtual_host = false"
+               : "it was asked for in the path; when the server wants it in the host name, set "
+                 "s3.virtual_host = true";
+}
+
 static enum ak_rc read_page(struct page *page, struct ak_str xml, struct ak_err *err)
 {
     struct ak_xml in;
@@ -142,8 +152,9 @@ static enum ak_rc read_page(struct page *page, struct ak_str xml, struct ak_err 
     while (rc == AK_OK && (token = ak_xml_next(&in)) > AK_XML_END_OF_TEXT) {
         if (token == AK_XML_START && in.depth == 1 &&
             !ak_str_eq(in.name, AK_STR("ListBucketResult"))) {
-            rc = ak_fail(err, AK_UNSUPPORTED, "the answer is <%.*s>, not a listing",
-                         AK_STR_ARG(in.name));
+            rc = ak_fail(err, AK_UNSUPPORTED,
+                         "the answer is <%.*s>, not a listing of the bucket: %s",
+                         AK_STR_ARG(in.name), style_hint(page->store));
         } else if (token == AK_XML_START && ak_xml_is(&in, "ListBucketResult/Contents")) {
             start_entry(page);
         } else if (token == AK_XML_END) {
@@ -193,7 +204,10 @@ static enum ak_rc fetch_page(struct page *page, struct ak_buf *query, struct ak_
                                  .may_say_error = false};
     rc = ak_s3_do(page->store, &call, &series, err);
     if (rc == AK_NOT_FOUND) { /* there is no listing of nothing: it is the bucket that is missing */
-        rc = ak_wrap(err, AK_INVALID, "bucket '%s'", page->store->bucket);
+        struct ak_err cause = {.text = ""};
+        cause = err ? *err : cause;
+        rc = ak_fail(err, AK_INVALID, "bucket '%s': %s: %s", page->store->bucket, cause.text,
+                     style_hint(page->store));
     }
     rc = rc == AK_OK ? read_page(page, ak_buf_str(&series.response.body), err) : rc;
     ak_s3_series_release(&series);

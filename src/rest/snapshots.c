@@ -40,8 +40,10 @@ static void put_bool(struct ak_buf *out, const char *name, bool value)
     ak_buf_add_str(out, value ? AK_STR("true") : AK_STR("false"));
 }
 
-static void put_object(struct ak_buf *out, const struct ak_snapshot_object *object)
+static void put_object(struct ak_call *call, struct ak_buf *out,
+                       const struct ak_snapshot_object *object)
 {
+    struct ak_buf place;
     ak_buf_add_str(out, AK_STR("{\"key\":"));
     ak_json_put_string(out, object->key);
     put_u64(out, "size_bytes", object->bytes);
@@ -49,10 +51,17 @@ static void put_object(struct ak_buf *out, const struct ak_snapshot_object *obje
     for (size_t i = 0; i < sizeof object->sha256; i++) {
         ak_buf_add_fmt(out, "%02x", object->sha256[i]);
     }
-    ak_buf_add_str(out, AK_STR("\"}"));
+    ak_buf_add_char(out, '"');
+    ak_buf_init(&place, 0);
+    if (ak_service_locate(call->service, object->key, &place)) {
+        put_text(out, "location", ak_buf_str(&place));
+    }
+    ak_buf_release(&place);
+    ak_buf_add_char(out, '}');
 }
 
-static void put_snapshot(struct ak_buf *out, const struct ak_snapshot_meta *meta)
+static void put_snapshot(struct ak_call *call, struct ak_buf *out,
+                         const struct ak_snapshot_meta *meta)
 {
     ak_buf_add_char(out, '{');
     put_name(out, "id");
@@ -74,10 +83,10 @@ static void put_snapshot(struct ak_buf *out, const struct ak_snapshot_meta *meta
     ak_buf_add_str(out, AK_STR(",\"max_error\":"));
     ak_json_put_double(out, meta->max_error);
     ak_buf_add_str(out, AK_STR(",\"objects\":["));
-    put_object(out, &meta->data);
+    put_object(call, out, &meta->data);
     if (meta->has_image) {
         ak_buf_add_char(out, ',');
-        put_object(out, &meta->image);
+        put_object(call, out, &meta->image);
     }
     ak_buf_add_char(out, ']');
     put_text(out, "akidb_version", meta->akidb_version);
@@ -269,7 +278,7 @@ static void created(struct ak_op *base, enum ak_rc rc)
         return;
     }
     ak_buf_init(&body, 0);
-    put_snapshot(&body, &call->u.snapshot.meta);
+    put_snapshot(call, &body, &call->u.snapshot.meta);
     ak_reply(call, 201, &body);
 }
 
@@ -344,7 +353,7 @@ static void listed(struct ak_op *base, enum ak_rc rc)
         if (i) {
             ak_buf_add_char(&body, ',');
         }
-        put_snapshot(&body, &op->list[i]);
+        put_snapshot(call, &body, &op->list[i]);
     }
     ak_buf_add_str(&body, AK_STR("],\"next\":"));
     if (op->count > limit) {
@@ -401,7 +410,7 @@ static void got(struct ak_op *base, enum ak_rc rc)
         return;
     }
     ak_buf_init(&body, 0);
-    put_snapshot(&body, &call->u.snapshot.meta);
+    put_snapshot(call, &body, &call->u.snapshot.meta);
     ak_reply(call, 200, &body);
 }
 

@@ -233,6 +233,9 @@ void ak_service_snapshot_verify(struct ak_service *service, struct ak_snapshot_o
 /* AK_NOT_FOUND, for the caller named one that is not there. */
 void ak_service_snapshot_delete(struct ak_service *service, struct ak_snapshot_op *op);
 
+/* Where other programs find an object of a snapshot: a path, or s3://…; false: nowhere. Quick. */
+AK_MUST bool ak_service_locate(struct ak_service *service, struct ak_str key, struct ak_buf *out);
+
 struct ak_job_op {
     struct ak_op op;
     struct ak_uuid id;   /* of one, or */

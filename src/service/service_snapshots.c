@@ -186,6 +186,20 @@ void ak_service_snapshot_delete(struct ak_service *service, struct ak_snapshot_o
     start(service, op, discard);
 }
 
+bool ak_service_locate(struct ak_service *service, struct ak_str key, struct ak_buf *out)
+{
+    struct ak_err none;
+    bool is_file = false;
+    size_t before = out->len;
+    if (!service->archive ||
+        ak_archive_locate(service->archive, key, out, &is_file, &none) != AK_OK ||
+        !ak_utf8_is_valid(ak_str_sub(ak_buf_str(out), before, SIZE_MAX))) { /* a path may not be */
+        out->len = before;
+        return false;
+    }
+    return true;
+}
+
 /* --- Jobs: rows of the catalog --- */
 
 static void run_job(struct ak_op *base)

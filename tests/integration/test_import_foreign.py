@@ -109,6 +109,26 @@ def test_duckdb_lists_and_arrays():
     check(lambda file: database.sql(f"COPY (SELECT {columns} FROM given) TO '{file}' (FORMAT parquet, PARQUET_VERSION v2, CODEC zstd)"))
 
 
+def test_create_takes_the_dimension_from_the_file_or_says_why_it_cannot():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for shape, vector in (("list", FLOATS), ("fixed", pa.list_(pa.float32(), DIMENSION)), ("double", pa.list_(pa.float64()))):
+            pq.write_table(table(vector=vector), folder / f"{shape}.parquet", row_group_size=1000)
+            answer = akidb("import", "-c", shape, "--create", folder / f"{shape}.parquet", "--data", folder / "db")
+            equal(answer.returncode, 0, answer.stderr)
+            made = json.loads(akidb("collections", "show", shape, "--json", "--data", folder / "db").stdout)
+            equal((made["dimension"], made["documents"]), (DIMENSION, ROWS), shape)
+        no_rows = table().slice(0, 0)
+        empty_first = table(vectors=[[]] + VECTORS.tolist()[1:])
+        for bad, part in ((no_rows, "no rows"), (empty_first, "first row"), (table().drop_columns(["vector"]), "column 'vector'"),
+                          (table(vector=pa.string(), vectors=["x"] * ROWS), "list of numbers")):
+            pq.write_table(bad, folder / "bad.parquet")
+            answer = akidb("import", "-c", "bad", "--create", folder / "bad.parquet", "--data", folder / "db")
+            equal(answer.returncode, 2, part)
+            assert part in answer.stderr and "bad.parquet" in answer.stderr, answer.stderr
+            equal(akidb("collections", "show", "bad", "--data", folder / "db").returncode, 3, "no collection is made")
+
+
 def test_what_will_not_do_is_refused_with_row_and_column():
     def with_row(at, vector):
         vectors = VECTORS.tolist()

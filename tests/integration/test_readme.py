@@ -24,7 +24,7 @@ DEMO_DATA = support.ROOT / "akidb-data"
 SERVE = "build/release/akidb serve --data ./akidb-data --listen 127.0.0.1:8080"
 LISTED_ONLY = {"make test": "test", "make fresh": "fresh", "make help": "help", "make bench": "bench", "make fuzz": "fuzz"}
 SNAPSHOTS = ["snapshots create notes", "snapshots list notes", "export notes notes.parquet",
-             "import --collection notes-copy --create --dimension 4 notes.parquet"]
+             "import --collection notes-copy --create notes.parquet"]
 ANSWERS = {"a feeling of great happiness": ("joy", "rejoicing"), "a tool for cutting wood": ("power saw", "adz"),
            "someone who cooks for a living": ("cook", "chef")}
 

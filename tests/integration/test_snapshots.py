@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import subprocess
 import tempfile
 import threading
@@ -99,6 +100,19 @@ def test_duckdb_and_pyarrow_read_what_is_in_the_folder():
         equal(rows, count(client))
         want = sum(sum(x * x for x in line["vector"]) for line in lines) / len(lines)
         assert abs(mean - want) < 1e-3 * want, (mean, want)
+        client.close()
+
+
+def test_a_snapshot_says_where_other_programs_find_its_objects():
+    with support.Server() as server:
+        client = server.client()
+        fill(client, rows=50)
+        made = create(client)
+        for one in made["objects"]:
+            equal(one["location"], str((objects_of(server) / one["key"]).resolve()), "where it is")
+        shown = command("snapshots", "show", "docs", made["id"], "--url", f"http://127.0.0.1:{server.port}")
+        (path,) = re.findall(r"^table +(.*)$", shown, re.M)
+        equal(duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchone()[0], 50, "rows")
         client.close()
 
 

@@ -310,6 +310,7 @@ def test_the_bucket_may_be_in_the_name_of_the_host():
                               text=True, timeout=60, env={**os.environ, **by_host(deaf)})
         equal(done.returncode, 2, "the exit code where that host is no bucket")
         assert f"at http://test.localhost:{deaf.port}: " in done.stderr, done.stderr
+        assert "s3.virtual_host = false" in done.stderr, done.stderr
     with MockS3() as mock, support.Server(environment=by_host(mock)) as server:
         client = server.client()
         fill(client, rows=200)
