@@ -112,7 +112,7 @@ def test_a_snapshot_says_where_other_programs_find_its_objects():
             equal(one["location"], str((objects_of(server) / one["key"]).resolve()), "where it is")
         shown = command("snapshots", "show", "docs", made["id"], "--url", f"http://127.0.0.1:{server.port}")
         (path,) = re.findall(r"^table +(.*)$", shown, re.M)
-        equal(duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchone()[0], 50, "rows")
+        equal(duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchall()[0][0], 50, "rows")
         client.close()
 
 
