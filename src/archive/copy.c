@@ -388,7 +388,7 @@ static bool parse_key(struct ak_str key, struct found *found, struct ak_str *suf
     }
     ak_uuid_format(&found->collection, texts[0]);
     ak_uuid_format(&found->id, texts[1]);
-    *suffix = ak_str_sub(key, sizeof FOLDER + 2 * AK_UUID_TEXT_LEN, SIZE_MAX);
+    *suffix = ak_str_sub(key, sizeof FOLDER + (size_t)2 * AK_UUID_TEXT_LEN, SIZE_MAX);
     return memcmp(texts[0], collection.p, AK_UUID_TEXT_LEN) == 0 &&
            memcmp(texts[1], id.p, AK_UUID_TEXT_LEN) == 0;
 }

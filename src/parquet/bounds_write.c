@@ -180,11 +180,6 @@ void ak_bounds_look(const struct ak_parquet_column *column, const void *values, 
 
 /* --- Merging --- */
 
-static struct ak_str bound_str(const struct ak_parquet_bound *bound)
-{
-    return (struct ak_str){bound->bytes, bound->len};
-}
-
 #define COMPARE(name, type)                                                                        \
     static int compare_##name(const char *a, const char *b)                                        \
     {                                                                                              \
@@ -221,7 +216,7 @@ int ak_bound_cmp(const struct ak_parquet_column *column, const struct ak_parquet
     case AK_PARQUET_FIXED:
         break;
     }
-    return ak_str_cmp(bound_str(a), bound_str(b));
+    return ak_str_cmp(ak_parquet_bound_str(a), ak_parquet_bound_str(b));
 }
 
 void ak_bounds_merge(const struct ak_parquet_column *column, const struct ak_parquet_bounds *page,

@@ -5,6 +5,7 @@
  * against the values themselves. Looking stops at AK_PARQUET_DICT_MAX. Indexes are bytes until the
  * 257th distinct value comes: a column of vectors has millions.
  */
+#include "base/bits.h"
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -189,11 +190,6 @@ static enum ak_rc note_row(struct maker *maker, const struct ak_parquet_values *
     return note_word(maker, (const char *)values->fixed + row * maker->width, err);
 }
 
-static unsigned bits_for(uint32_t count)
-{
-    return count > 1 ? 32 - (unsigned)__builtin_clz(count - 1) : 0;
-}
-
 void ak_dictionary_release(struct ak_dictionary *dictionary)
 {
     ak_free(dictionary->indexes);
@@ -225,7 +221,7 @@ enum ak_rc ak_dictionary_make(const struct ak_parquet_column *column,
     for (uint64_t row = 0; row < rows && rc == AK_OK && !maker->is_over; row++) {
         rc = note_row(maker, values, row, err);
     }
-    dictionary->bits = bits_for(dictionary->count);
+    dictionary->bits = ak_bit_width(dictionary->count > 1 ? dictionary->count - 1 : 0);
     uint64_t bytes = dictionary->plain.len + dictionary->index_count * dictionary->bits / 8;
     if (rc != AK_OK || maker->is_over || dictionary->count == 0 || bytes >= maker->plain_bytes) {
         ak_dictionary_release(dictionary);

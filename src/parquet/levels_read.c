@@ -5,12 +5,13 @@
  * values of `width` bits each, lowest bits first. Writers may cut the last groups where their
  * values end; a value whose bits are not there is an error when it is asked for.
  */
+#include "base/bits.h"
 #include "parquet/read_priv.h"
 #include <string.h>
 
 unsigned ak_parquet_bits_for(unsigned max)
 {
-    return max == 0 ? 0 : 32 - (unsigned)__builtin_clz(max);
+    return ak_bit_width(max);
 }
 
 void ak_parquet_rle_init(struct ak_parquet_rle *rle, const void *p, size_t len, unsigned width)

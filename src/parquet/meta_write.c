@@ -24,11 +24,6 @@ enum ak_parquet_encoding ak_meta_encoding(const struct ak_parquet_column *column
     return has_dictionary ? AK_PARQUET_RLE_DICTIONARY : column->encoding;
 }
 
-static struct ak_str bound_str(const struct ak_parquet_bound *bound)
-{
-    return (struct ak_str){bound->bytes, bound->len};
-}
-
 /* Statistics: null_count always, bounds where there are any; never the old min and max. */
 static void put_statistics(struct ak_thrift *t, int field, uint64_t nulls,
                            const struct ak_parquet_bounds *bounds)
@@ -36,8 +31,8 @@ static void put_statistics(struct ak_thrift *t, int field, uint64_t nulls,
     ak_thrift_struct(t, field);
     ak_thrift_i64(t, 3, (int64_t)nulls);
     if (bounds->is_set) {
-        ak_thrift_binary(t, 5, bound_str(&bounds->max));
-        ak_thrift_binary(t, 6, bound_str(&bounds->min));
+        ak_thrift_binary(t, 5, ak_parquet_bound_str(&bounds->max));
+        ak_thrift_binary(t, 6, ak_parquet_bound_str(&bounds->min));
         ak_thrift_bool(t, 7, bounds->max.is_exact);
         ak_thrift_bool(t, 8, bounds->min.is_exact);
     }
@@ -158,8 +153,8 @@ void ak_meta_column_index(const struct ak_parquet_column *column, const struct a
         for (size_t i = 0; i < chunk->page_count; i++) {
             const struct ak_parquet_bounds *bounds = &chunk->pages[i].bounds;
             ak_thrift_element_binary(&t, !bounds->is_set ? AK_STR_NONE
-                                         : which         ? bound_str(&bounds->max)
-                                                         : bound_str(&bounds->min));
+                                         : which         ? ak_parquet_bound_str(&bounds->max)
+                                                         : ak_parquet_bound_str(&bounds->min));
         }
     }
     ak_thrift_i32(&t, 4, (int32_t)order_of(column, chunk));

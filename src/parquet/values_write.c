@@ -1,5 +1,6 @@
 /* values_write.c — PLAIN, RLE, the DELTA encodings and BYTE_STREAM_SPLIT. */
 #include "parquet/values_write.h"
+#include "base/bits.h"
 #include "parquet/thrift_write.h"
 #include "simd/simd.h"
 #include <string.h>
@@ -166,11 +167,6 @@ void ak_parquet_put_bytes(struct ak_buf *out, const struct ak_str *values, size_
 #define MINIBLOCKS 4u
 #define MINIBLOCK (BLOCK / MINIBLOCKS)
 
-static unsigned bits_of(uint64_t value)
-{
-    return value ? 64 - (unsigned)__builtin_clzll(value) : 0;
-}
-
 /* deltas[0..count), differences to the one before; arithmetic wraps, as the format wants it. */
 static void put_block(struct ak_buf *out, const int64_t *deltas, size_t count, bool is_32)
 {
@@ -182,7 +178,7 @@ static void put_block(struct ak_buf *out, const int64_t *deltas, size_t count, b
     ak_parquet_put_zigzag(out, least);
     for (size_t i = 0; i < count; i++) {
         uint64_t over = (uint64_t)deltas[i] - (uint64_t)least;
-        unsigned bits = bits_of(is_32 ? (uint32_t)over : over);
+        unsigned bits = ak_bit_width(is_32 ? (uint32_t)over : over);
         unsigned *width = &widths[i / MINIBLOCK];
         *width = bits > *width ? bits : *width;
     }

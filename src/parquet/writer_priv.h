@@ -14,6 +14,10 @@ struct ak_parquet_bound {
     uint8_t len;
     char bytes[AK_PARQUET_BOUND_MAX];
 };
+static inline struct ak_str ak_parquet_bound_str(const struct ak_parquet_bound *bound)
+{
+    return (struct ak_str){bound->bytes, bound->len};
+}
 struct ak_parquet_bounds {
     bool is_set;
     struct ak_parquet_bound min, max;

@@ -9,6 +9,7 @@
  */
 #include "base/json.h"
 #include "base/mem.h"
+#include "simd/simd.h"
 #include "snapshot/snapshot_priv.h"
 
 #define FLUSH_AT ((size_t)256 << 10)
@@ -48,21 +49,12 @@ static void put_head(struct json_writer *w)
                    info->dimension, ak_metric_name(info->metric));
 }
 
-static bool is_finite(const float *values, size_t count)
-{
-    float sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        sum += values[i] * 0.0f; /* 0, or not-a-number for ever */
-    }
-    return sum == 0.0f;
-}
-
 static enum ak_rc put_document(struct json_writer *w, uint64_t row, const struct ak_document *doc,
                                struct ak_err *err)
 {
     char time[AK_TIME_TEXT_MAX];
     uint32_t dimension = w->source->info.dimension;
-    if (!is_finite(doc->vector, dimension)) {
+    if (!ak_f32_all_finite(doc->vector, dimension, NULL)) {
         return ak_fail(err, AK_INVALID,
                        "vector %llu has a value that is not finite, which JSON cannot hold",
                        (unsigned long long)row);
