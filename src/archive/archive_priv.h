@@ -56,9 +56,10 @@ struct archive_job {
     struct archive_job *next;
 };
 
-struct attempt {
+struct attempt { /* what is remembered of a collection; 0: never */
     struct ak_uuid collection;
-    int64_t at_us;
+    int64_t at_us;    /* a scheduled snapshot was begun */
+    int64_t swept_us; /* its orphans were looked for */
 };
 
 struct ak_archive {
@@ -165,6 +166,8 @@ AK_MUST enum ak_rc ak_archive_schedule_start(struct ak_archive *archive, struct 
 void ak_archive_schedule_stop(struct ak_archive *archive);
 /* After a snapshot: what the collection has too many of goes. */
 void ak_archive_retain(struct ak_archive *archive, const struct ak_uuid *collection);
+/* And, now and then, its orphans. */
+void ak_archive_sweep(struct ak_archive *archive, const struct ak_uuid *collection);
 
 /* --- recover.c --- */
 

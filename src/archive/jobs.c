@@ -298,6 +298,7 @@ static void let_old_ones_go(struct ak_archive *archive, struct archive_job *job)
     ak_cond_broadcast(&archive->changed);
     ak_mutex_unlock(&archive->lock);
     ak_archive_retain(archive, &job->row.collection);
+    ak_archive_sweep(archive, &job->row.collection);
 }
 
 static void queue_again(struct ak_archive *archive, struct archive_job *job, bool has_ended)

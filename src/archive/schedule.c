@@ -9,6 +9,11 @@
  * asks the store before it lets one go. The newest snapshot of a collection always stays. One whose
  * metadata cannot be read does not count, for nothing can be restored from it, and is never removed
  * by retention: its objects may be whole, and somebody may want to look at them.
+ *
+ * Orphans, objects without metadata, are what a put leaves that came to be after it was given up.
+ * After a snapshot, at most once a day for a collection, those are removed that are a day old, of
+ * a collection that exists here, and of no job: another server's, or a copy that is being made
+ * (copy.h), is younger, or of a collection of its own.
  */
 #include "archive/archive_priv.h"
 #include "base/mem.h"
@@ -111,7 +116,7 @@ static enum ak_rc retain_by_age(struct ak_archive *archive, int64_t now_us, stru
     return rc;
 }
 
-/* --- What is due --- */
+/* --- What is remembered of a collection --- */
 
 static bool same_collection(const void *ctx, uint32_t value, const void *key)
 {
@@ -145,6 +150,73 @@ static struct attempt *attempt_of(struct ak_archive *archive, const struct ak_uu
     archive->attempt_count++;
     return made;
 }
+
+/* --- Orphans --- */
+
+/* The snapshots of the collection that are under way here; NULL without memory. */
+static struct ak_uuid *under_way(struct ak_archive *archive, const struct ak_uuid *collection,
+                                 size_t *count)
+{
+    size_t cap = 0;
+    *count = 0;
+    ak_mutex_lock(&archive->lock);
+    for (const struct archive_job *job = archive->first; job; job = job->next) {
+        cap += ak_uuid_eq(&job->row.collection, collection);
+    }
+    struct ak_uuid *ids = ak_try_alloc((cap + 1) * sizeof *ids);
+    for (const struct archive_job *job = archive->first; job && ids; job = job->next) {
+        if (ak_uuid_eq(&job->row.collection, collection)) {
+            ids[(*count)++] = job->row.snapshot;
+        }
+    }
+    ak_mutex_unlock(&archive->lock);
+    return ids;
+}
+
+static bool is_due_for_sweep(struct ak_archive *archive, const struct ak_uuid *collection,
+                             int64_t now_us)
+{
+    ak_mutex_lock(&archive->due_lock);
+    struct attempt *attempt = attempt_of(archive, collection);
+    bool is_due = attempt && (!attempt->swept_us || now_us - attempt->swept_us >= DAY_US);
+    if (is_due) {
+        attempt->swept_us = now_us;
+    }
+    ak_mutex_unlock(&archive->due_lock);
+    return is_due;
+}
+
+void ak_archive_sweep(struct ak_archive *archive, const struct ak_uuid *collection)
+{
+    struct ak_err err;
+    char id[AK_UUID_TEXT_LEN];
+    struct ak_uuid same;
+    bool is_ours = false;
+    size_t count = 0;
+    uint64_t removed = 0;
+    int64_t now_us = ak_now_us(archive->clock);
+    ak_uuid_format(collection, id);
+    enum ak_rc rc =
+        ak_archive_resolve(archive, (struct ak_str){id, sizeof id}, &same, &is_ours, &err);
+    if (rc != AK_OK || !is_ours || !is_due_for_sweep(archive, collection, now_us)) {
+        return;
+    }
+    struct ak_uuid *ids = under_way(archive, collection, &count);
+    if (ids) {
+        rc = ak_snapshot_sweep(archive->store, collection, ids, count, now_us - DAY_US, &removed,
+                               &err);
+    }
+    ak_free(ids);
+    if (rc != AK_OK) {
+        ak_log_warn(archive->log, "archive", "what nothing belongs to stays for now: %s", err.text);
+    } else if (removed) {
+        ak_log_info(archive->log, "archive",
+                    "%llu objects of collection %.*s belonged to no snapshot and were removed",
+                    (unsigned long long)removed, AK_UUID_TEXT_LEN, id);
+    }
+}
+
+/* --- What is due --- */
 
 struct look {
     int64_t now_us;

@@ -126,6 +126,15 @@ bool ak_uuid_eq(const struct ak_uuid *a, const struct ak_uuid *b)
     return memcmp(a->b, b->b, sizeof a->b) == 0;
 }
 
+int64_t ak_uuid_time_us(const struct ak_uuid *uuid)
+{
+    int64_t ms = 0;
+    for (size_t i = 0; i < 6; i++) {
+        ms = ms << 8 | uuid->b[i];
+    }
+    return uuid->b[6] >> 4 == 7 ? ms * 1000 : 0;
+}
+
 bool ak_uuid_is_nil(const struct ak_uuid *uuid)
 {
     static const struct ak_uuid nil;

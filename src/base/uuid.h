@@ -24,5 +24,7 @@ AK_MUST bool ak_uuid_parse(struct ak_str text, struct ak_uuid *uuid);
 /* Writes 36 lower-case characters, no NUL. */
 void ak_uuid_format(const struct ak_uuid *uuid, char text[AK_UUID_TEXT_LEN]);
 bool ak_uuid_eq(const struct ak_uuid *a, const struct ak_uuid *b);
+/* When a version 7 was made, to the millisecond; 0: it is of another version. */
+int64_t ak_uuid_time_us(const struct ak_uuid *uuid);
 bool ak_uuid_is_nil(const struct ak_uuid *uuid);
 uint64_t ak_uuid_hash(const struct ak_uuid *uuid); /* well mixed: usable by mask */

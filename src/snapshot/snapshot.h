@@ -134,10 +134,11 @@ AK_MUST enum ak_rc ak_snapshot_list(struct ak_objstore *store, const struct ak_u
 AK_MUST enum ak_rc ak_snapshot_remove(struct ak_objstore *store, const struct ak_uuid *collection,
                                       const struct ak_uuid *id, struct ak_err *err);
 /* Objects of the collection that belong to no snapshot and to none of `keep` (ids under way) are
- * removed; *removed counts them. */
+ * removed, when the id was made and the object last changed before `before_us` (what says neither
+ * stays): somebody else may be about to commit a younger one. *removed counts them. */
 AK_MUST enum ak_rc ak_snapshot_sweep(struct ak_objstore *store, const struct ak_uuid *collection,
                                      const struct ak_uuid *keep, size_t keep_count,
-                                     uint64_t *removed, struct ak_err *err);
+                                     int64_t before_us, uint64_t *removed, struct ak_err *err);
 
 /* --- Reading back --- */
 

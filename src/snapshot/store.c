@@ -131,6 +131,7 @@ enum ak_rc ak_snapshot_get(struct ak_objstore *store, const struct ak_uuid *coll
 struct entry {
     struct ak_uuid id;
     enum ak_snapshot_part part;
+    int64_t modified_us; /* 0: not known */
 };
 
 struct entries {
@@ -171,7 +172,7 @@ static enum ak_rc list_page(struct ak_objstore *store, struct ak_str folder, str
                                      LIST_PAGE, &arena, &objects, &count, err);
     *more = rc == AK_OK && count == LIST_PAGE;
     for (size_t i = 0; i < count && rc == AK_OK; i++) {
-        struct entry entry;
+        struct entry entry = {.modified_us = objects[i].modified_us};
         if (ak_snapshot_key_split(objects[i].key, folder, &entry.id, &entry.part)) {
             rc = entries_add(entries, entry, err);
         }
@@ -349,6 +350,14 @@ static bool is_kept(const struct ak_uuid *id, const struct ak_uuid *keep, size_t
     return false;
 }
 
+/* Made and last changed before then, as far as both are known. */
+static bool is_old(const struct entry *entry, int64_t before_us)
+{
+    int64_t made_us = ak_uuid_time_us(&entry->id);
+    return made_us > 0 && made_us < before_us && entry->modified_us > 0 &&
+           entry->modified_us < before_us;
+}
+
 /* The list is older than the decision: a snapshot may have been committed since. */
 static enum ak_rc remove_orphan(struct ak_objstore *store, const struct ak_uuid *collection,
                                 const struct entry *entry, uint64_t *removed, struct ak_err *err)
@@ -370,15 +379,16 @@ static enum ak_rc remove_orphan(struct ak_objstore *store, const struct ak_uuid 
 }
 
 enum ak_rc ak_snapshot_sweep(struct ak_objstore *store, const struct ak_uuid *collection,
-                             const struct ak_uuid *keep, size_t keep_count, uint64_t *removed,
-                             struct ak_err *err)
+                             const struct ak_uuid *keep, size_t keep_count, int64_t before_us,
+                             uint64_t *removed, struct ak_err *err)
 {
     struct entries entries = {0};
     uint64_t gone = 0;
     enum ak_rc rc = list_entries(store, collection, &entries, err);
     for (size_t i = 0; i < entries.count && rc == AK_OK; i++) {
         const struct entry *entry = &entries.items[i];
-        if (!is_whole(&entries, i) && !is_kept(&entry->id, keep, keep_count)) {
+        if (!is_whole(&entries, i) && !is_kept(&entry->id, keep, keep_count) &&
+            is_old(entry, before_us)) {
             rc = remove_orphan(store, collection, entry, &gone, err);
         }
     }

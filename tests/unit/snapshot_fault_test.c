@@ -76,7 +76,7 @@ static void take_with_fault(size_t kind, int64_t nth, bool sticky,
         CHECK(err.text[0] != '\0');
         uint64_t removed = 0;
         if (listed == 0) {
-            CHECK_OK(ak_snapshot_sweep(b.fault, &b.w.info.id, NULL, 0, &removed, &err));
+            CHECK_OK(ak_snapshot_sweep(b.fault, &b.w.info.id, NULL, 0, INT64_MAX, &removed, &err));
             CHECK_INT(objects_in(b.good, ""), 0);
         }
         struct ak_uuid id = id_of(1);

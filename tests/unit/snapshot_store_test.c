@@ -185,7 +185,7 @@ TEST(snapshot, a_list_goes_over_many_pages)
         struct ak_uuid want = id_of(1200 - i);
         CHECK(ak_uuid_eq(&list[i].id, &want));
     }
-    CHECK_OK(ak_snapshot_sweep(w.store, &w.info.id, NULL, 0, &removed, &err));
+    CHECK_OK(ak_snapshot_sweep(w.store, &w.info.id, NULL, 0, INT64_MAX, &removed, &err));
     CHECK_INT(removed, 0);
     world_close(&w);
 }
@@ -273,11 +273,11 @@ TEST(snapshot, a_sweep_removes_orphans_and_nothing_else)
     put(&w, "snapshots/readme.txt");
     put(&w,
         "snapshots/01980000-0000-7000-8000-00000000004e/01980000-0000-7000-8000-000000000001.akx");
-    CHECK_OK(ak_snapshot_sweep(w.store, &w.info.id, keep, 2, &removed, &err));
+    CHECK_OK(ak_snapshot_sweep(w.store, &w.info.id, keep, 2, INT64_MAX, &removed, &err));
     CHECK_INT(removed, 3);
     CHECK_INT(objects_in(w.store, ""), 7);
     check_same(&w, &meta);
-    CHECK_OK(ak_snapshot_sweep(w.store, &w.info.id, NULL, 0, &removed, &err));
+    CHECK_OK(ak_snapshot_sweep(w.store, &w.info.id, NULL, 0, INT64_MAX, &removed, &err));
     CHECK_INT(removed, 1);
     world_close(&w);
 }
