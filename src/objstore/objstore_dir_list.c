@@ -216,6 +216,11 @@ out:
     return rc;
 }
 
+static int64_t us_of(struct timespec time)
+{
+    return (int64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
+}
+
 enum ak_rc ak_dir_stat(struct ak_file *file, struct ak_arena *arena, struct ak_object *object,
                        struct ak_err *err)
 {
@@ -236,7 +241,11 @@ enum ak_rc ak_dir_stat(struct ak_file *file, struct ak_arena *arena, struct ak_o
         }
     }
     object->size = (uint64_t)st.st_size;
-    object->modified_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+    /* A file that was linked into place was written before it became an object: the link changed
+     * its inode. */
+    int64_t written_us = us_of(st.st_mtim);
+    int64_t linked_us = us_of(st.st_ctim);
+    object->modified_us = written_us > linked_us ? written_us : linked_us;
     object->etag = etag;
     return AK_OK;
 }
