@@ -2,7 +2,6 @@
 """A server whose bucket goes away and comes back: what needs the bucket fails at once, what does not goes on, and it recovers
 by itself.
 """
-import tempfile
 import time
 
 import support
@@ -56,40 +55,36 @@ def search(client):
 
 
 def test_what_needs_a_bucket_that_is_away_fails_at_once_and_works_again_when_it_is_back():
-    with tempfile.TemporaryDirectory() as root:
-        with MockS3(root=root) as mock, support.Server(environment=settings(mock)) as server:
-            client = server.client()
-            status(client.post("/collections", {"name": "docs", "dimension": 4, "metric": "l2"}), 201)
-            status(client.post("/collections/docs/vectors", {"vector": [1, 0, 0, 0]}), 201)
-            kept = status(client.post("/collections/docs/snapshots?wait=true"), 201).json()
-            equal(breaker(client), 0, "closed")
-            mock.kill()
-            one = f"/collections/docs/snapshots/{kept['id']}"
-            status(client.get(one), 503)  # with its retries
-            until("the breaker opens after one failed call", lambda: breaker(client) != 0)
-            before = refused(client)
-            jobs = len(client.get("/jobs").json()["jobs"])
-            calls = [client.get(one), client.get("/collections/docs/snapshots"), client.post(one + "/restore", {"into": "new"}),
-                     client.post(one + "/verify"), client.delete(one)]
-            for answer in calls:
-                assert "asked again in" in refusal(answer), answer
-            refusal(client.post("/collections/docs/snapshots?wait=true"))
-            assert refused(client) >= before + len(calls), "calls that nobody asked the bucket for"
-            equal(len(client.get("/jobs").json()["jobs"]), jobs, "jobs begun meanwhile")
-            search(client)
-            status(client.post("/collections/docs/vectors", {"vector": [0, 1, 0, 0]}), 201)
-            equal(client.get("/health").status, 200, "health")
-            equal(client.get("/ready").status, 200, "ready")
-            again = MockS3(root=root, listen=f"127.0.0.1:{mock.port}").start()
-            try:
-                until("the breaker closes by itself", lambda: breaker(client) == 0)
-                equal(status(client.get(one), 200).json(), kept, "the snapshot")
-                made = status(client.post("/collections/docs/snapshots?wait=true"), 201).json()
-                equal(made["vector_count"], 2, "documents")
-                status(client.delete(one), 204)
-            finally:
-                again.stop()
-            client.close()
+    with MockS3() as mock, support.Server(environment=settings(mock)) as server:
+        client = server.client()
+        status(client.post("/collections", {"name": "docs", "dimension": 4, "metric": "l2"}), 201)
+        status(client.post("/collections/docs/vectors", {"vector": [1, 0, 0, 0]}), 201)
+        kept = status(client.post("/collections/docs/snapshots?wait=true"), 201).json()
+        equal(breaker(client), 0, "closed")
+        mock.rule({"status": 500})
+        one = f"/collections/docs/snapshots/{kept['id']}"
+        status(client.get(one), 503)  # with its retries
+        until("the breaker opens after one failed call", lambda: breaker(client) != 0)
+        before = refused(client)
+        jobs = len(client.get("/jobs").json()["jobs"])
+        calls = [client.get(one), client.get("/collections/docs/snapshots"), client.post(one + "/restore", {"into": "new"}),
+                 client.post(one + "/verify"), client.delete(one)]
+        for answer in calls:
+            assert "asked again in" in refusal(answer), answer
+        refusal(client.post("/collections/docs/snapshots?wait=true"))
+        assert refused(client) >= before + len(calls), "calls that nobody asked the bucket for"
+        equal(len(client.get("/jobs").json()["jobs"]), jobs, "jobs begun meanwhile")
+        search(client)
+        status(client.post("/collections/docs/vectors", {"vector": [0, 1, 0, 0]}), 201)
+        equal(client.get("/health").status, 200, "health")
+        equal(client.get("/ready").status, 200, "ready")
+        mock.heal()
+        until("the breaker closes by itself", lambda: breaker(client) == 0)
+        equal(status(client.get(one), 200).json(), kept, "the snapshot")
+        made = status(client.post("/collections/docs/snapshots?wait=true"), 201).json()
+        equal(made["vector_count"], 2, "documents")
+        status(client.delete(one), 204)
+        client.close()
 
 
 def test_a_bucket_that_answers_no_is_not_away():
