@@ -39,8 +39,10 @@ struct ak_csv {
     uint64_t in_offset; /* of in.p[0] in the file */
     uint64_t line;      /* of the next byte */
     uint64_t end;       /* stop at this offset of the file */
+    size_t want;        /* a record must have so many fields; 0: any number. Set by the caller */
     struct ak_buf unquoted;
-    bool is_ended; /* nothing left in the file */
+    char fault[64]; /* text of the last one that is made up */
+    bool is_ended;  /* nothing left in the file */
 };
 
 /* Borrows the file; reads it from `from` to its end, or to `to` when that is not 0. */
@@ -51,5 +53,6 @@ AK_MUST enum ak_rc ak_csv_next(struct ak_csv *csv, struct ak_csv_record *record,
                                struct ak_err *err);
 uint64_t ak_csv_offset(const struct ak_csv *csv); /* of the next byte in the file */
 
-/* Append a field, in quotes where it needs them. Commas and line ends are the caller's. */
+/* Append a field, in quotes where it needs them; .p NULL: nothing, which is null. Commas and line
+ * ends are the caller's. */
 void ak_csv_put(struct ak_buf *out, struct ak_str text);

@@ -1,0 +1,73 @@
+/* row.c — a row of the query log as CSV. The server writes one for each query that it samples, so
+ * that nothing here allocates beyond the buffer or formats through stdio. */
+#include "base/clock.h"
+#include "base/json.h"
+#include "perf/csv.h"
+#include "perf/perf.h"
+
+#define EXACT_MAX 9e15 /* thousandths of larger numbers do not fit 64 bits */
+
+void ak_perf_put_query_header(struct ak_buf *out)
+{
+#define AK_PERF_COLUMN(name, type, text)                                                           \
+    ak_buf_add_str(out, AK_PERF_QUERY_##name ? AK_STR("," #name) : AK_STR(#name));
+    AK_PERF_QUERY_COLUMNS(AK_PERF_COLUMN)
+#undef AK_PERF_COLUMN
+    ak_buf_add_char(out, '\n');
+}
+
+/* At most three decimals, none that is a zero at the end. */
+static void put_decimal(struct ak_buf *out, double value)
+{
+    if (!__builtin_isfinite(value)) {
+        return;
+    }
+    if (value < 0 ? value < -EXACT_MAX / 1000 : value > EXACT_MAX / 1000) {
+        ak_json_put_double(out, value);
+        return;
+    }
+    int64_t thousandths = (int64_t)(value * 1000 + (value < 0 ? -0.5 : 0.5));
+    uint64_t magnitude = (uint64_t)(thousandths < 0 ? -thousandths : thousandths);
+    unsigned fraction = (unsigned)(magnitude % 1000);
+    if (thousandths < 0) {
+        ak_buf_add_char(out, '-');
+    }
+    ak_json_put_u64(out, magnitude / 1000);
+    if (fraction) {
+        char text[4] = {'.', (char)('0' + fraction / 100), (char)('0' + fraction / 10 % 10),
+                        (char)('0' + fraction % 10)};
+        ak_buf_add(out, text, fraction % 10 ? 4 : fraction % 100 ? 3 : 2);
+    }
+}
+
+static void put_timestamp(struct ak_buf *out, int64_t wall_us)
+{
+    char text[AK_TIME_TEXT_MAX];
+    ak_buf_add_str(out, ak_str_of(ak_time_format(wall_us, text)));
+}
+
+/* A text that is there, if only an empty one, is told from none by its quotes. */
+static void put_text(struct ak_buf *out, struct ak_str text)
+{
+    ak_csv_put(out, text.p ? text : AK_STR(""));
+}
+
+#define PUT_TIMESTAMP(value) put_timestamp(out, value)
+#define PUT_VARCHAR(value) put_text(out, value)
+#define PUT_DOUBLE(value) put_decimal(out, value)
+#define PUT_BIGINT(value) ak_json_put_i64(out, value)
+#define PUT_BOOLEAN(value) ak_buf_add_str(out, (value) ? AK_STR("true") : AK_STR("false"))
+
+void ak_perf_put_query(struct ak_buf *out, const struct ak_perf_query *query)
+{
+#define AK_PERF_COLUMN(name, type, text)                                                           \
+    if (AK_PERF_QUERY_##name) {                                                                    \
+        ak_buf_add_char(out, ',');                                                                 \
+    }                                                                                              \
+    if (query->has & AK_PERF_HAS(name)) {                                                          \
+        PUT_##type(query->name);                                                                   \
+    }
+    AK_PERF_QUERY_COLUMNS(AK_PERF_COLUMN)
+#undef AK_PERF_COLUMN
+    ak_buf_add_char(out, '\n');
+}
