@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define CREATED_BY "akidb perf export"
+#define ZSTD_LEVEL 3 /* of so small columns a level more is a tenth less */
 
 static enum ak_rc to_file(void *ctx, const void *p, size_t len, struct ak_err *err)
 {
@@ -89,7 +90,8 @@ enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
                                enum ak_codec codec, struct ak_err *err)
 {
     struct ak_parquet_column columns[AK_PERF_COLUMNS_MAX];
-    const struct ak_parquet_write_options options = {.codec = codec, .created_by = CREATED_BY};
+    const struct ak_parquet_write_options options = {
+        .codec = codec, .level = codec == AK_CODEC_ZSTD ? ZSTD_LEVEL : 0, .created_by = CREATED_BY};
     const struct ak_parquet_sink sink = {output, to_file};
     *output = (struct ak_perf_output){.fs = fs, .info = info};
     ak_buf_init(&output->path, PATH_MAX);
