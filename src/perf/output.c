@@ -28,8 +28,6 @@ static enum ak_rc to_file(void *ctx, const void *p, size_t len, struct ak_err *e
 /* --- What a killed run left --- */
 
 struct sweep {
-    struct ak_fs *fs;
-    struct ak_str folder;
     struct ak_buf path;
     struct ak_buf found; /* names, each with its NUL */
 };
@@ -44,21 +42,24 @@ static bool note_leftover(void *ctx, struct ak_str name)
     return true;
 }
 
-static enum ak_rc remove_leftovers(struct ak_fs *fs, struct ak_str folder, struct ak_err *err)
+static enum ak_rc remove_leftovers(struct ak_fs *fs, const char *folder, struct ak_err *err)
 {
-    struct sweep sweep = {.fs = fs, .folder = folder};
+    struct sweep sweep = {0};
     ak_buf_init(&sweep.path, PATH_MAX);
     ak_buf_init(&sweep.found, 0);
-    ak_buf_add_str(&sweep.path, folder);
-    enum ak_rc rc = ak_fs_list(fs, ak_buf_cstr(&sweep.path), note_leftover, &sweep, err);
+    enum ak_rc rc = ak_fs_list(fs, folder, note_leftover, &sweep, err);
     if (rc == AK_OK) {
         rc = ak_buf_check(&sweep.found, err);
     }
     for (size_t at = 0; rc == AK_OK && at < sweep.found.len;) {
         const char *name = sweep.found.p + at;
         ak_buf_clear(&sweep.path);
-        ak_buf_add_fmt(&sweep.path, "%.*s/%s", AK_STR_ARG(folder), name);
-        rc = ak_fs_remove(fs, ak_buf_cstr(&sweep.path), err);
+        ak_buf_add_fmt(&sweep.path, "%s/%s", folder, name);
+        const char *leftover = ak_buf_cstr(&sweep.path);
+        rc = ak_buf_check(&sweep.path, err);
+        if (rc == AK_OK) {
+            rc = ak_fs_remove(fs, leftover, err);
+        }
         at += strlen(name) + 1;
     }
     ak_buf_release(&sweep.path);
@@ -66,23 +67,23 @@ static enum ak_rc remove_leftovers(struct ak_fs *fs, struct ak_str folder, struc
     return rc;
 }
 
-static struct ak_str folder_of(struct ak_str path)
+/* The names that are needed to the end: made first, so that none can fail later. */
+static enum ak_rc make_names(struct ak_perf_output *output, struct ak_str path, struct ak_err *err)
 {
     const char *slash = memrchr(path.p, '/', path.len);
-    return slash ? (struct ak_str){path.p, (size_t)(slash - path.p)} : AK_STR(".");
-}
-
-static enum ak_rc make_folder(struct ak_fs *fs, struct ak_str path, struct ak_err *err)
-{
-    struct ak_buf folder;
-    ak_buf_init(&folder, PATH_MAX);
-    ak_buf_add_str(&folder, folder_of(path));
-    enum ak_rc rc = ak_buf_check(&folder, err);
-    if (rc == AK_OK) {
-        rc = ak_fs_make_dirs(fs, ak_buf_cstr(&folder), err);
-    }
-    ak_buf_release(&folder);
-    return rc;
+    ak_buf_init(&output->path, PATH_MAX);
+    ak_buf_init(&output->tmp, PATH_MAX);
+    ak_buf_init(&output->folder, PATH_MAX);
+    ak_buf_add_str(&output->path, path);
+    ak_buf_add_fmt(&output->tmp, "%.*s.tmp", AK_STR_ARG(path));
+    ak_buf_add_str(&output->folder,
+                   slash ? ak_str_sub(path, 0, (size_t)(slash - path.p)) : AK_STR("."));
+    (void)ak_buf_cstr(&output->path);
+    (void)ak_buf_cstr(&output->tmp);
+    (void)ak_buf_cstr(&output->folder);
+    enum ak_rc rc = ak_buf_check(&output->path, err);
+    rc = rc == AK_OK ? ak_buf_check(&output->tmp, err) : rc;
+    return rc == AK_OK ? ak_buf_check(&output->folder, err) : rc;
 }
 
 enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
@@ -94,18 +95,12 @@ enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
         .codec = codec, .level = codec == AK_CODEC_ZSTD ? ZSTD_LEVEL : 0, .created_by = CREATED_BY};
     const struct ak_parquet_sink sink = {output, to_file};
     *output = (struct ak_perf_output){.fs = fs, .info = info};
-    ak_buf_init(&output->path, PATH_MAX);
-    ak_buf_init(&output->tmp, PATH_MAX);
-    ak_buf_add_str(&output->path, path);
-    ak_buf_add_fmt(&output->tmp, "%.*s.tmp", AK_STR_ARG(path));
-    (void)ak_buf_cstr(&output->path);
-    (void)ak_buf_cstr(&output->tmp);
-    enum ak_rc rc = ak_buf_check(&output->path, err);
-    if (rc == AK_OK && (rc = ak_buf_check(&output->tmp, err)) == AK_OK) {
-        rc = make_folder(fs, path, err);
+    enum ak_rc rc = make_names(output, path, err);
+    if (rc == AK_OK) {
+        rc = ak_fs_make_dirs(fs, output->folder.p, err);
     }
     if (rc == AK_OK) {
-        rc = remove_leftovers(fs, folder_of(path), err);
+        rc = remove_leftovers(fs, output->folder.p, err);
     }
     if (rc == AK_OK) {
         rc = ak_perf_batch_init(&output->batch, info, AK_PERF_GROUP_ROWS, err);
@@ -209,11 +204,7 @@ enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows, 
         return rc;
     }
     ak_crash_point("perf_renamed");
-    struct ak_buf folder;
-    ak_buf_init(&folder, PATH_MAX);
-    ak_buf_add_str(&folder, folder_of(ak_buf_str(&output->path)));
-    rc = ak_fs_sync_dir(output->fs, ak_buf_cstr(&folder), err);
-    ak_buf_release(&folder);
+    rc = ak_fs_sync_dir(output->fs, output->folder.p, err);
     if (rc == AK_OK) {
         *rows = summary.rows;
         *bytes = summary.bytes;
@@ -233,4 +224,5 @@ void ak_perf_output_release(struct ak_perf_output *output)
     ak_perf_batch_release(&output->batch);
     ak_buf_release(&output->path);
     ak_buf_release(&output->tmp);
+    ak_buf_release(&output->folder);
 }

@@ -71,6 +71,7 @@ struct ak_perf_output {
     const struct ak_perf_table_info *info;
     struct ak_buf path;   /* NUL-terminated */
     struct ak_buf tmp;    /* path + ".tmp" */
+    struct ak_buf folder; /* of it */
     struct ak_file *file; /* NULL: not open */
     struct ak_parquet_writer *writer;
     uint64_t at;
