@@ -6,7 +6,10 @@
 
 static struct ak_op op_of(const struct ak_call *call, void (*done)(struct ak_op *, enum ak_rc))
 {
-    return (struct ak_op){.done = done, .arena = call->arena, .may_block = call->op.may_block};
+    return (struct ak_op){.done = done,
+                          .arena = call->arena,
+                          .may_block = call->op.may_block,
+                          .was_closed = call->op.was_closed};
 }
 
 static struct ak_reader reader_of(struct ak_call *call, struct ak_json *in)

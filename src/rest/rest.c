@@ -187,6 +187,7 @@ static void go_on(struct ak_op *op)
             return;
         }
         if (!call->collection) {
+            op->was_closed = true;
             to_worker(call);
             return;
         }

@@ -156,8 +156,10 @@ void ak_rest_search(struct ak_call *call)
     if (!end_of_body(call, &in, &search->search, 1)) {
         return;
     }
-    search->op =
-        (struct ak_op){.done = search_done, .arena = call->arena, .may_block = call->op.may_block};
+    search->op = (struct ak_op){.done = search_done,
+                                .arena = call->arena,
+                                .may_block = call->op.may_block,
+                                .was_closed = call->op.was_closed};
     search->collection = call->collection;
     ak_service_search(call->service, search);
 }
@@ -256,8 +258,10 @@ void ak_rest_search_batch(struct ak_call *call)
     }
     memset(batch, 0, sizeof *batch);
     batch->call = call;
-    batch->op.op =
-        (struct ak_op){.done = batch_done, .arena = call->arena, .may_block = call->op.may_block};
+    batch->op.op = (struct ak_op){.done = batch_done,
+                                  .arena = call->arena,
+                                  .may_block = call->op.may_block,
+                                  .was_closed = call->op.was_closed};
     batch->op.collection = call->collection;
     batch->op.searches = list.items;
     batch->op.results = results;
