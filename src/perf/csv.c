@@ -36,6 +36,21 @@ void ak_csv_init(struct ak_csv *csv, struct ak_file *file, uint64_t from, uint64
     ak_buf_init(&csv->unquoted, AK_CSV_RECORD_MAX + STEP);
 }
 
+void ak_csv_init_text(struct ak_csv *csv)
+{
+    ak_csv_init(csv, NULL, 0, 0);
+    csv->is_ended = true;
+}
+
+void ak_csv_give(struct ak_csv *csv, struct ak_str text)
+{
+    ak_buf_clear(&csv->in);
+    ak_buf_add_str(&csv->in, text);
+    csv->at = 0;
+    csv->in_offset = 0;
+    csv->line = 1;
+}
+
 void ak_csv_release(struct ak_csv *csv)
 {
     ak_buf_release(&csv->in);
@@ -351,40 +366,59 @@ static enum ak_rc find_next(struct ak_csv *csv, size_t *len, bool *has_end, stru
     return rc;
 }
 
-enum ak_rc ak_csv_next(struct ak_csv *csv, struct ak_csv_record *record, bool *end,
-                       struct ak_err *err)
+/* The next line that is not empty; consumes nothing. record->fault: it is too long, and consumed.
+ */
+static enum ak_rc begin_record(struct ak_csv *csv, struct ak_csv_record *record, size_t *len,
+                               bool *has_end, bool *end, struct ak_err *err)
 {
-    size_t len = 0;
-    bool has_end = false;
     for (;;) {
-        enum ak_rc rc = find_next(csv, &len, &has_end, err);
-        if (rc != AK_OK) {
+        enum ak_rc rc = find_next(csv, len, has_end, err);
+        *end = rc == AK_OK && !*has_end && *len == 0;
+        if (rc != AK_OK || *end) {
             return rc;
         }
-        *end = !has_end && len == 0;
-        if (*end) {
-            return AK_OK;
-        }
         const char *from = csv->in.p + csv->at;
-        bool is_cr = len > 0 && from[len - 1] == '\r';
-        if (len - is_cr == 0) {
-            consume(csv, len, has_end);
+        bool is_cr = *len > 0 && from[*len - 1] == '\r';
+        if (*len - is_cr == 0) {
+            consume(csv, *len, *has_end);
             continue;
         }
         record->line = csv->line;
         record->at = csv->in_offset + csv->at;
         record->fault = NULL;
-        if (len > AK_CSV_RECORD_MAX) {
-            return skip_long_line(csv, record, err);
-        }
-        if (memchr(from, '"', len)) {
-            return quoted_record(csv, record, err);
-        }
-        record->raw = (struct ak_str){from, len - is_cr};
-        cut_line(csv, record);
-        consume(csv, len, has_end);
-        return AK_OK;
+        record->count = 0;
+        record->raw = (struct ak_str){from, *len - is_cr};
+        return *len > AK_CSV_RECORD_MAX ? skip_long_line(csv, record, err) : AK_OK;
     }
+}
+
+enum ak_rc ak_csv_next(struct ak_csv *csv, struct ak_csv_record *record, bool *end,
+                       struct ak_err *err)
+{
+    size_t len = 0;
+    bool has_end = false;
+    enum ak_rc rc = begin_record(csv, record, &len, &has_end, end, err);
+    if (rc != AK_OK || *end || record->fault) {
+        return rc;
+    }
+    if (memchr(record->raw.p, '"', record->raw.len)) {
+        return quoted_record(csv, record, err);
+    }
+    cut_line(csv, record);
+    consume(csv, len, has_end);
+    return AK_OK;
+}
+
+enum ak_rc ak_csv_next_line(struct ak_csv *csv, struct ak_csv_record *record, bool *end,
+                            struct ak_err *err)
+{
+    size_t len = 0;
+    bool has_end = false;
+    enum ak_rc rc = begin_record(csv, record, &len, &has_end, end, err);
+    if (rc == AK_OK && !*end && !record->fault) {
+        consume(csv, len, has_end);
+    }
+    return rc;
 }
 
 void ak_csv_put(struct ak_buf *out, struct ak_str text)

@@ -45,12 +45,18 @@ struct ak_csv {
     bool is_ended;  /* nothing left in the file */
 };
 
+/* Instead of a file: records of a text, which is copied. May be called again for the next one. */
+void ak_csv_init_text(struct ak_csv *csv); /* released like any other */
+void ak_csv_give(struct ak_csv *csv, struct ak_str text);
 /* Borrows the file; reads it from `from` to its end, or to `to` when that is not 0. */
 void ak_csv_init(struct ak_csv *csv, struct ak_file *file, uint64_t from, uint64_t to);
 void ak_csv_release(struct ak_csv *csv); /* idempotent */
 /* *end: there is no further record. The record is valid until the next call. */
 AK_MUST enum ak_rc ak_csv_next(struct ak_csv *csv, struct ak_csv_record *record, bool *end,
                                struct ak_err *err);
+/* The next line as it is, in record->raw, without its line end; record->fault: it is too long. */
+AK_MUST enum ak_rc ak_csv_next_line(struct ak_csv *csv, struct ak_csv_record *record, bool *end,
+                                    struct ak_err *err);
 uint64_t ak_csv_offset(const struct ak_csv *csv); /* of the next byte in the file */
 
 /* Append a field, in quotes where it needs them; .p NULL: nothing, which is null. Commas and line

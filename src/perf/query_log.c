@@ -10,7 +10,7 @@
 #include "perf/query_log.h"
 #include "base/hash.h"
 #include "perf/query_log_priv.h"
-#include "perf/summary.h"
+#include "perf/summary_file.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -1,18 +1,36 @@
-/* summary.h — optimization_summary.txt: a line per event with its metrics (perf.h has the form).
+/* summary.h — a line of optimization_summary.txt as rows: a row per metric, or one without.
  *
- * Two processes may append at the same time, the server and `akidb perf advise`: the file is locked
- * for the moment of writing. Past AK_PERF_SUMMARY_MAX bytes it becomes
- * optimization_summary.old.txt, in place of the former one of that name, and begins anew.
- *
- * Threads: any. Memory: borrowed for the call.
+ * Threads: a parser belongs to one thread. Memory: what it gives is valid until the next line.
  */
 #pragma once
-#include "base/file.h"
+#include "perf/csv.h"
+#include "perf/perf.h"
+#include "perf/values.h"
 
-#define AK_PERF_SUMMARY_MAX ((uint64_t)4 << 20)
-#define AK_PERF_SUMMARY_OLD_FILE "optimization_summary.old.txt"
+#define AK_PERF_EVENT_METRICS_MAX 64
 
-/* Whole lines. A cut last line of a writer that crashed is closed first. Nothing is appended when
- * it fails. */
-AK_MUST enum ak_rc ak_perf_summary_append(struct ak_fs *fs, const char *dir, struct ak_str lines,
-                                          struct ak_err *err);
+struct ak_perf_event {
+    int64_t timestamp;
+    struct ak_str type;
+    struct ak_perf_metric metrics[AK_PERF_EVENT_METRICS_MAX];
+    bool has_value[AK_PERF_EVENT_METRICS_MAX];
+    size_t metric_count;    /* 0: one row without a metric */
+    struct ak_str metadata; /* a JSON object; .p NULL: none */
+    const char *fault;      /* NULL: all is well; else what is wrong with the line */
+};
+
+struct ak_perf_event_parser {
+    struct ak_perf_day_cache days;
+    struct ak_csv csv;
+    struct ak_csv_record record;
+    struct ak_buf metadata;
+    struct ak_buf message;
+};
+
+void ak_perf_event_parser_init(struct ak_perf_event_parser *parser);
+void ak_perf_event_parser_release(struct ak_perf_event_parser *parser); /* idempotent */
+/* A line that is not blank and no comment. */
+void ak_perf_event_parse(struct ak_perf_event_parser *parser, struct ak_str line,
+                         struct ak_perf_event *event);
+/* Blank, or a comment. */
+bool ak_perf_event_is_none(struct ak_str line);
