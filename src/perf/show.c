@@ -96,34 +96,31 @@ static enum ak_rc no_memory(struct ak_err *err)
     return ak_fail(err, AK_NOMEM, "no memory to add up the query log: ask for fewer days");
 }
 
-/* The group under `key`, made when there is none. */
-static enum ak_rc group_of(struct ak_perf_stats *stats, enum ak_perf_by by, struct ak_str key,
-                           struct ak_perf_group **group, bool *is_new, struct ak_err *err)
+/* The group under `key`, made when there is none; NULL: no memory. */
+static struct ak_perf_group *group_of(struct ak_perf_stats *stats, enum ak_perf_by by,
+                                      struct ak_str key, bool *is_new)
 {
     struct set *set = &stats->sets[by];
     uint32_t at = ak_map_get(&set->map, ak_hash64_str(key), &key, same_key, set);
     *is_new = at == AK_MAP_NONE;
     if (!*is_new) {
-        *group = set->groups[at];
-        return AK_OK;
+        return set->groups[at];
     }
     struct ak_str kept = ak_arena_str(&stats->texts, key);
     struct ak_perf_group *made = ak_try_zalloc(sizeof *made);
     if (!made || !kept.p || !grow(set)) {
         ak_free(made);
-        return no_memory(err);
+        return NULL;
     }
     set->keys[set->count] = kept;
     set->groups[set->count] = made;
-    enum ak_rc rc =
-        ak_map_put(&set->map, ak_hash64_str(kept), &kept, set->count, same_key, set, NULL, err);
-    if (rc != AK_OK) {
+    if (ak_map_put(&set->map, ak_hash64_str(kept), &kept, set->count, same_key, set, NULL, NULL) !=
+        AK_OK) {
         ak_free(made);
-        return rc;
+        return NULL;
     }
     set->count++;
-    *group = made;
-    return AK_OK;
+    return made;
 }
 
 static size_t put_key(char *key, size_t at, struct ak_str text)
@@ -236,7 +233,6 @@ static enum ak_rc add_to(struct ak_perf_stats *stats, enum ak_perf_by by,
     char key[KEY_BYTES];
     int32_t day = day_of(by, row);
     bool is_new = false;
-    struct ak_perf_group *group = NULL;
     bool is_full = stats->sets[by].count >= AK_PERF_GROUPS_MAX;
     struct ak_str text = key_of(by, row, day, false, key);
     if (is_full && ak_map_get(&stats->sets[by].map, ak_hash64_str(text), &text, same_key,
@@ -246,17 +242,13 @@ static enum ak_rc add_to(struct ak_perf_stats *stats, enum ak_perf_by by,
     } else {
         is_full = false;
     }
-    enum ak_rc rc = group_of(stats, by, text, &group, &is_new, err);
-    if (rc == AK_OK && is_new && !name_group(stats, by, group, row, day, is_full)) {
-        rc = no_memory(err);
+    struct ak_perf_group *group = group_of(stats, by, text, &is_new);
+    if (!group || (is_new && !name_group(stats, by, group, row, day, is_full)) ||
+        (by == AK_PERF_BY_SHAPE && !note_index(stats, group, row))) {
+        return no_memory(err);
     }
-    if (rc == AK_OK) {
-        add_row(group, row);
-        if (by == AK_PERF_BY_SHAPE && !note_index(stats, group, row)) {
-            rc = no_memory(err);
-        }
-    }
-    return rc;
+    add_row(group, row);
+    return AK_OK;
 }
 
 /* --- The slowest --- */
