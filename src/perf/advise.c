@@ -1,6 +1,7 @@
 /* advise.c — an advice as such: adding to it, its notes, and what became of the one before. */
 #include "perf/advise.h"
 #include "base/mem.h"
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,6 +70,7 @@ static bool grow(struct ak_advice *advice)
 void ak_advice_add(struct ak_advice *advice, const struct ak_perf_recommendation *one)
 {
     struct ak_perf_recommendation kept = *one;
+    kept.estimated_speedup = round(kept.estimated_speedup * 1e3) / 1e3;
     if (!grow(advice) || !keep(&advice->arena, &kept.table) || !keep(&advice->arena, &kept.index) ||
         !keep(&advice->arena, &kept.query_pattern) || !keep(&advice->arena, &kept.priority) ||
         !keep(&advice->arena, &kept.status) || !keep(&advice->arena, &kept.basis)) {
