@@ -317,6 +317,9 @@ static enum ak_rc run(struct advise *a, struct ak_err *err)
     const struct ak_target_options target = {.url = a->url, .dir = a->dir, .config = &a->config};
     struct ak_buf path;
     enum ak_rc rc = ak_remote_open(&target, &a->remote, err);
+    if (rc == AK_OK) {
+        ak_remote_unlogged(a->remote);
+    }
     rc = rc == AK_OK ? ak_advise_collections(a->remote, &a->arena, &a->collections,
                                              &a->collection_count, err)
                      : rc;

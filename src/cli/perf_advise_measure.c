@@ -454,9 +454,8 @@ static void choose_efs(struct ak_advise_measured *measured)
     uint32_t least = measured->k + 1;
     measured->ef = measured->ef < least ? least : measured->ef;
     put_ef(measured, measured->ef);
-    put_ef(measured, least > ladder[0] ? least : ladder[0]);
     for (size_t i = 0; i < LADDER; i++) {
-        if (ladder[i] > least) {
+        if (ladder[i] >= least) {
             put_ef(measured, ladder[i]);
         }
     }

@@ -52,8 +52,9 @@ struct ak_probe {
 struct ak_op {
     void (*done)(struct ak_op *op, enum ak_rc rc); /* why it failed is in op->err */
     struct ak_arena *arena;
-    bool may_block;  /* the calling thread may wait: the operation is not moved to the pool */
-    bool was_closed; /* the collection had to be opened for it */
+    bool may_block;   /* the calling thread may wait: the operation is not moved to the pool */
+    bool was_closed;  /* the collection had to be opened for it */
+    bool is_unlogged; /* the query log leaves it out */
     struct ak_err err;
     int64_t began_ns; /* the rest is the service's */
     struct ak_probe probe;

@@ -18,7 +18,7 @@ void ak_probe_choose(struct ak_service *service, struct ak_op *op,
                      const struct ak_collection *collection)
 {
     op->probe.is_on = false;
-    if (!ak_query_log_wants(service->queries)) {
+    if (op->is_unlogged || !ak_query_log_wants(service->queries)) {
         return;
     }
     /* A copy: an upsert gives its collection back before it is done. */
