@@ -6,7 +6,7 @@
 A dozen collections of very different use, some sixty shapes of query, each with its own cost; load that follows the hour;
 times that scatter as they do (log-normal, with slow ones); misses that wait for the disk. Without --server the columns and
 the precision are those of the work order (nine columns, whole seconds, a decimal of a millisecond); with it those that
-AkiDB's own log has (eleven columns, microseconds, three decimals).
+AkiDB's own log has (eleven columns, microseconds, four digits of a millisecond).
 """
 
 import argparse
@@ -48,6 +48,15 @@ class Shapes:
         self.weights = [1 / (1 + i) for i in range(len(self.all))]
 
 
+def milliseconds(ms, server):
+    """As AkiDB's own log has them: four digits, at most three decimals."""
+    if not server:
+        return f"{ms:.1f}"
+    decimals = 3 if ms < 10 else 2 if ms < 100 else 1 if ms < 1000 else 0
+    text = f"{ms:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
+
+
 def row(shape, time, chance, server):
     ms = math.exp(chance.gauss(shape["ms"], shape["spread"]))
     hit = chance.random() < shape["hits"]
@@ -60,11 +69,11 @@ def row(shape, time, chance, server):
     is_read = shape["kind"] in ("SELECT", "COUNT")
     examined = max(1, round(shape["examined"] * chance.gauss(1, 0.12))) if is_read else 1
     returned = (shape["k"] if chance.random() < 0.97 else chance.randrange(shape["k"] + 1)) if is_read else 0
-    fields = [shape["hash"][: 16 if server else 6], shape["kind"], f"{ms:.3f}" if server else f"{ms:.1f}"]
+    fields = [shape["hash"][: 16 if server else 6], shape["kind"], milliseconds(ms, server)]
     fields += [str(examined), str(returned), "true" if hit else "false", shape["table"], shape["index"]]
     if server:
         cpu = (ms - io) * chance.uniform(0.9, 1)
-        fields += [f"{cpu:.3f}", f"{io:.3f}"]
+        fields += [milliseconds(cpu, True), milliseconds(io, True)]
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     else:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -109,6 +118,7 @@ def write_large(path, day, size, server=True, seed=1, block_rows=200_000):
     small.unlink()
     tails = [line.split(",", 1)[1] for line in lines]
     total = sum(map(len, lines))
+    chance = random.Random(seed)
     rounds = max(1, round(size / total))
     step = 86_399_000_000 / (rounds * len(tails))
     rows = 0
@@ -117,7 +127,7 @@ def write_large(path, day, size, server=True, seed=1, block_rows=200_000):
         for _ in range(rounds):
             parts = []
             for tail in tails:
-                us = int(rows * step)
+                us = int((rows + chance.random()) * step)
                 s = us // 1_000_000
                 parts.append(f"{day}T{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}")
                 parts.append(f".{us % 1_000_000:06}Z," if server else "Z,")

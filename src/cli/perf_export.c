@@ -143,10 +143,10 @@ static void print_parsed(const struct ak_perf_note *note)
     char rows[AK_NUMBER_TEXT_MAX];
     (void)printf("✓ Parsed %s rows from %s\n", ak_text_count(note->rows, rows), note->source);
     if (note->rejected) {
-        (void)printf("⚠ %s rows of %s could not be taken; they are in " AK_PERF_REJECTED_FOLDER
+        (void)printf("⚠ %s row%s of %s could not be taken, put aside in " AK_PERF_REJECTED_FOLDER
                      "/%.*s.csv with the reasons\n",
-                     ak_text_count(note->rejected, rows), note->source,
-                     (int)(strlen(note->target) - strlen(".parquet")), note->target);
+                     ak_text_count(note->rejected, rows), note->rejected == 1 ? "" : "s",
+                     note->source, (int)(strlen(note->target) - strlen(".parquet")), note->target);
     }
 }
 

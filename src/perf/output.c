@@ -8,13 +8,14 @@
  * I2  What a killed run left ends in ".parquet.tmp", which no reader's pattern takes, and goes when
  *     the next file is begun in that folder. The lock of the export keeps others away from it.
  */
-#include "base/mem.h"
+#include "base/fault.h"
 #include "parquet/reader.h"
 #include "perf/perf_priv.h"
 #include <limits.h>
 #include <string.h>
 
 #define CREATED_BY "akidb perf export"
+#define ZSTD_LEVEL 3 /* of so small columns a level more is a tenth less */
 
 static enum ak_rc to_file(void *ctx, const void *p, size_t len, struct ak_err *err)
 {
@@ -89,7 +90,8 @@ enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
                                enum ak_codec codec, struct ak_err *err)
 {
     struct ak_parquet_column columns[AK_PERF_COLUMNS_MAX];
-    const struct ak_parquet_write_options options = {.codec = codec, .created_by = CREATED_BY};
+    const struct ak_parquet_write_options options = {
+        .codec = codec, .level = codec == AK_CODEC_ZSTD ? ZSTD_LEVEL : 0, .created_by = CREATED_BY};
     const struct ak_parquet_sink sink = {output, to_file};
     *output = (struct ak_perf_output){.fs = fs, .info = info};
     ak_buf_init(&output->path, PATH_MAX);
@@ -151,6 +153,7 @@ enum ak_rc ak_perf_output_flush(struct ak_perf_output *output, struct ak_err *er
         rc = ak_parquet_end_group(output->writer, err);
     }
     ak_perf_batch_clear(batch);
+    ak_crash_point("perf_group");
     return rc;
 }
 
@@ -197,6 +200,7 @@ enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows, 
     }
     ak_file_close(output->file);
     output->file = NULL;
+    ak_crash_point("perf_synced");
     if (rc == AK_OK) {
         rc = ak_fs_rename(output->fs, output->tmp.p, output->path.p, err);
     }
@@ -204,6 +208,7 @@ enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows, 
         (void)!ak_fs_remove(output->fs, output->tmp.p, NULL); /* the first failure counts */
         return rc;
     }
+    ak_crash_point("perf_renamed");
     struct ak_buf folder;
     ak_buf_init(&folder, PATH_MAX);
     ak_buf_add_str(&folder, folder_of(ak_buf_str(&output->path)));

@@ -123,8 +123,8 @@ struct ak_perf_query {
     double io_wait_ms;
 };
 
-/* Append the header line, and a row with its newline. Times are written to the microsecond, numbers
- * in the shortest form with at most three decimals. */
+/* Append the header line, and a row with its newline. Times are written to the microsecond,
+ * milliseconds to four digits and at most three decimals. */
 void ak_perf_put_query_header(struct ak_buf *out);
 void ak_perf_put_query(struct ak_buf *out, const struct ak_perf_query *query);
 
