@@ -19,6 +19,7 @@
 #define TABLES_MAX 100000u
 #define WAKES_MIN 3u
 #define PINS_MAX 100u
+#define LEVEL0_LINK_BYTES 8u /* 2·m links of four bytes */
 
 struct entry {
     int64_t hour;
@@ -137,7 +138,8 @@ static int by_hour(const void *x, const void *y)
 
 uint64_t ak_advise_bytes(const struct ak_advise_collection *collection)
 {
-    uint64_t row = (uint64_t)collection->dimension * sizeof(float) + 8u * collection->params.m;
+    uint64_t row = (uint64_t)collection->dimension * sizeof(float) +
+                   (uint64_t)collection->params.m * LEVEL0_LINK_BYTES;
     row += collection->params.quantization == AK_QUANTIZATION_U8 ? collection->dimension : 0;
     return collection->documents * row;
 }

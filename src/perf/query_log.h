@@ -6,10 +6,10 @@
  * and counted (akidb_query_log_dropped_total), and serving goes on.
  *
  * Files, all in one folder:
- *   query_perf_daily_YYYYMMDD.csv    rows whose query began on that day, in UTC
- *   query_perf_weekly_YYYYWW.csv     of these rows as many as fit into the same size, evenly
- * thinned query_shapes.ndjson              {"query_hash","table","query_type", and what makes the
- * shape} optimization_summary.txt         events, a line each: figures of every hour (summary_file.h)
+ *   query_perf_daily_YYYYMMDD.csv   rows whose query began on that day, in UTC
+ *   query_perf_weekly_YYYYWW.csv    of these as many as fit into the same size, thinned evenly
+ *   query_shapes.ndjson             {"query_hash","table","query_type", what makes the shape}
+ *   optimization_summary.txt        events, a line each: figures of every hour (summary_file.h)
  *
  * Sampling: one query in `sample_every`. A file has at most `file_bytes_max` bytes: rows that come
  * faster than the even pace which fills it by the end of its day are thinned to that pace, after a

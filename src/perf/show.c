@@ -11,7 +11,8 @@
 #define STEPS_AN_OCTAVE 8.0
 #define FIRST_STEP_MS 0.0001
 #define TEXTS_BYTES ((size_t)64 << 20)
-#define KEY_BYTES 600
+#define KEY_TEXT_MAX ((size_t)400) /* of hash and table together */
+#define KEY_BYTES (KEY_TEXT_MAX + 8)
 
 struct set {
     struct ak_map map;
@@ -125,7 +126,8 @@ static struct ak_perf_group *group_of(struct ak_perf_stats *stats, enum ak_perf_
 
 static size_t put_key(char *key, size_t at, struct ak_str text)
 {
-    size_t len = text.len < KEY_BYTES / 3 * 2 - at ? text.len : KEY_BYTES / 3 * 2 - at;
+    size_t room = KEY_TEXT_MAX - at;
+    size_t len = text.len < room ? text.len : room;
     if (len) {
         memcpy(key + at, text.p, len);
     }

@@ -1,4 +1,4 @@
-/* summary_file.h — optimization_summary.txt: a line per event with its metrics (perf.h has the form).
+/* summary_file.h — optimization_summary.txt: a line per event with its metrics, as perf.h has it.
  *
  * Two processes may append at the same time, the server and `akidb perf advise`: the file is locked
  * for the moment of writing. Past AK_PERF_SUMMARY_MAX bytes it becomes
