@@ -1,7 +1,7 @@
 /* perf.c — akidb perf …: the subcommands, and where the performance data is. */
 #include "cli/perf.h"
 #include "cli/nearest.h"
-#include "perf/perf.h"
+#include "cli/serve.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -32,8 +32,7 @@ enum ak_rc ak_cli_perf_folder(const struct ak_config_flags *flags, const char *g
     ak_config_init(&config);
     enum ak_rc rc = ak_config_load(&config, flags, environ, err);
     if (rc == AK_OK) {
-        ak_buf_add_fmt(out, "%s/" AK_PERF_FOLDER, config.data_dir);
-        (void)ak_buf_cstr(out);
+        ak_serve_perf_dir(&config, config.data_dir, out);
         rc = ak_buf_check(out, err);
     }
     ak_config_release(&config);

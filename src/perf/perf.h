@@ -11,7 +11,9 @@
  *     parquet_schema.json · rejected/{table}_YYYYMMDD.csv · .lock
  *
  * CSV is RFC 4180 (csv.h): comma, CRLF or LF, "" within quotes; the first line names the columns,
- * in any order. An empty field without quotes is null; only the timestamp must be there.
+ * in any order. An empty field without quotes is null; only the timestamp must be there. A text
+ * that a spreadsheet would take for a formula (= + - @ in front), or that has a ' in front, gets a
+ * ' before it when it is written and loses it when it is read.
  *
  * Threads: values; a reader belongs to one thread. Memory: texts are borrowed, see each call.
  */

@@ -151,7 +151,10 @@ static bool read_value(struct ak_perf_reader *reader, int column, struct ak_str 
         return ak_perf_read_bigint(text, at);
     case AK_PERF_BOOLEAN:
         return ak_perf_read_boolean(text, at);
-    case AK_PERF_VARCHAR:
+    case AK_PERF_VARCHAR: /* row.c puts a ' before what a spreadsheet would take for a formula */
+        if (text.len > 1 && text.p[0] == '\'' && ak_perf_is_formula(ak_str_sub(text, 1, 1))) {
+            text = ak_str_sub(text, 1, text.len);
+        }
         *(struct ak_str *)at = text;
         return ak_utf8_is_valid(text);
     case AK_PERF_DATE:

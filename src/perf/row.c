@@ -4,7 +4,10 @@
 #include "base/json.h"
 #include "perf/csv.h"
 #include "perf/perf.h"
+#include "perf/values.h"
+#include <string.h>
 
+#define DEFUSED_MAX 512
 #define EXACT_MAX 9e15 /* thousandths of larger numbers do not fit 64 bits */
 
 void ak_perf_put_query_header(struct ak_buf *out)
@@ -45,10 +48,23 @@ static void put_timestamp(struct ak_buf *out, int64_t wall_us)
     ak_buf_add_str(out, ak_str_of(ak_time_format(wall_us, text)));
 }
 
+/* What a spreadsheet would take for a formula, and what already looks like the remedy, gets a ' in
+ * front; the name of a table is at most 255 bytes, and longer texts are not ours. */
+static struct ak_str defuse(struct ak_str text, char place[DEFUSED_MAX])
+{
+    if (!ak_perf_is_formula(text) || text.len >= DEFUSED_MAX) {
+        return text;
+    }
+    place[0] = '\'';
+    memcpy(place + 1, text.p, text.len);
+    return (struct ak_str){place, text.len + 1};
+}
+
 /* A text that is there, if only an empty one, is told from none by its quotes. */
 static void put_text(struct ak_buf *out, struct ak_str text)
 {
-    ak_csv_put(out, text.p ? text : AK_STR(""));
+    char place[DEFUSED_MAX];
+    ak_csv_put(out, text.p ? defuse(text, place) : AK_STR(""));
 }
 
 #define PUT_TIMESTAMP(value) put_timestamp(out, value)

@@ -116,3 +116,8 @@ bool ak_perf_read_boolean(struct ak_str text, bool *value)
     *value = is_true;
     return is_true || is_false;
 }
+
+bool ak_perf_is_formula(struct ak_str text)
+{
+    return text.len && memchr("=+-@'", text.p[0], 5);
+}

@@ -18,3 +18,5 @@ AK_MUST bool ak_perf_read_timestamp(struct ak_perf_day_cache *cache, struct ak_s
 AK_MUST bool ak_perf_read_double(struct ak_str text, double *value); /* finite */
 AK_MUST bool ak_perf_read_bigint(struct ak_str text, int64_t *value);
 AK_MUST bool ak_perf_read_boolean(struct ak_str text, bool *value); /* true false t f 1 0 */
+/* Does it begin with one of = + - @ or '? */
+bool ak_perf_is_formula(struct ak_str text);
