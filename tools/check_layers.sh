@@ -10,7 +10,7 @@ floors="
 0 base
 1 model simd codec metrics httpc resil
 2 index wal catalog objstore parquet trace auth net
-3 snapshot upload export
+3 snapshot upload perf
 4 engine
 5 archive
 6 tier

@@ -106,5 +106,6 @@ void ak_json_put_compact(struct ak_buf *out, struct ak_str valid_json);
 /* Shared with other parsers: reads one JSON number at p; returns bytes used, 0 when malformed.
  * Rounds as strtof: past f32's range *out is an infinity, below it a zero. */
 size_t ak_f32_scan(const char *p, const char *end, float *out);
+size_t ak_f64_scan(const char *p, const char *end, double *out); /* as strtod */
 /* Shortest; returns the length (no NUL is written), 0 when the value is not finite. */
 size_t ak_f32_print(float value, char text[16]);

@@ -248,6 +248,16 @@ size_t ak_f32_scan(const char *p, const char *end, float *out)
     return used;
 }
 
+size_t ak_f64_scan(const char *p, const char *end, double *out)
+{
+    struct ak_decimal d;
+    size_t used = scan(p, end, &d);
+    if (used) {
+        *out = ak_decimal_to_double(&d);
+    }
+    return used;
+}
+
 /* Say what is wrong with the element at p. */
 static bool __attribute__((noinline))
 element_fails(struct ak_json *in, const char *p, const char *what)

@@ -305,6 +305,9 @@ enum ak_rc ak_client_send(struct ak_client *client, const struct ak_request *req
     ak_buf_add_fmt(&head, "%s %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: akidb/" AKIDB_VERSION "\r\n",
                    request->method, client->endpoint.prefix, request->path,
                    client->endpoint.authority);
+    if (request->is_unlogged) {
+        ak_buf_add_str(&head, AK_STR("Akidb-Query-Log: off\r\n"));
+    }
     if (request->content_type) {
         ak_buf_add_fmt(&head, "Content-Type: %s\r\nContent-Length: %zu\r\n", request->content_type,
                        request->body.len);

@@ -16,6 +16,7 @@ struct ak_request {
     const char *method;
     const char *path;         /* with query; begins with '/' */
     const char *content_type; /* NULL: no body */
+    bool is_unlogged;         /* the server leaves it out of its query log */
     struct ak_str body;
     uint32_t timeout_ms; /* without progress; 0: AK_CLIENT_TIMEOUT_MS */
     /* The body of a 2xx goes here instead of into `body`, as it comes; may be NULL. */

@@ -93,17 +93,30 @@ void ak_table_release(struct ak_table *table)
     table->cell_count = 0;
 }
 
-void ak_table_cell(struct ak_table *table, struct ak_str text)
+static void put_harmless(struct ak_buf *out, struct ak_str text)
 {
-    size_t len = text.len < CELL_MAX ? text.len : CELL_MAX;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.p[i];
-        bool is_c1 = c == 0xC2 && i + 1 < len && (unsigned char)text.p[i + 1] < 0xA0;
+        bool is_c1 = c == 0xC2 && i + 1 < text.len && (unsigned char)text.p[i + 1] < 0xA0;
         if (is_c1) {
             i++;
         }
-        ak_buf_add_char(&table->cells, is_c1 || c < 0x20 || c == 0x7F ? ' ' : (char)c);
+        ak_buf_add_char(out, is_c1 || c < 0x20 || c == 0x7F ? ' ' : (char)c);
     }
+}
+
+void ak_text_print(FILE *out, struct ak_str text)
+{
+    struct ak_buf harmless;
+    ak_buf_init(&harmless, 0);
+    put_harmless(&harmless, text);
+    (void)fwrite(harmless.len ? harmless.p : "", 1, harmless.len, out);
+    ak_buf_release(&harmless);
+}
+
+void ak_table_cell(struct ak_table *table, struct ak_str text)
+{
+    put_harmless(&table->cells, ak_str_sub(text, 0, CELL_MAX));
     ak_buf_add_char(&table->cells, '\0');
     table->cell_count++;
 }

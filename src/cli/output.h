@@ -19,6 +19,9 @@ const char *ak_text_bytes(double bytes, char text[AK_NUMBER_TEXT_MAX]); /* "3.2 
 const char *ak_text_seconds(double seconds,
                             char text[AK_NUMBER_TEXT_MAX]); /* "1.2 ms", "2 min 5 s" */
 
+/* Text from outside, its control characters replaced. */
+void ak_text_print(FILE *out, struct ak_str text);
+
 /* --- Tables --- */
 
 #define AK_TABLE_COLUMNS_MAX 12

@@ -12,6 +12,7 @@
 
 struct ak_remote {
     struct ak_client *client;
+    bool is_unlogged;
     char *name;
     struct ak_buf path;
     struct ak_buf answer;
@@ -163,6 +164,7 @@ enum ak_rc ak_remote_call(struct ak_remote *remote, const char *method, const ch
         .method = method,
         .path = path,
         .content_type = json ? "application/json" : NULL,
+        .is_unlogged = remote->is_unlogged,
         .body = json ? ak_buf_str(json) : AK_STR_NONE,
         .timeout_ms = CALL_TIMEOUT_MS,
     };
@@ -171,4 +173,9 @@ enum ak_rc ak_remote_call(struct ak_remote *remote, const char *method, const ch
         *answer = ak_buf_str(&remote->answer);
     }
     return rc;
+}
+
+void ak_remote_unlogged(struct ak_remote *remote)
+{
+    remote->is_unlogged = true;
 }

@@ -19,6 +19,8 @@ const char *ak_remote_name(const struct ak_remote *remote); /* "http://…" or t
 
 /* /api/v1/collections/<collection><rest>; valid until the next call. */
 const char *ak_remote_path(struct ak_remote *remote, struct ak_str collection, const char *rest);
+/* Calls from now on are measurements: the server leaves them out of its query log. */
+void ak_remote_unlogged(struct ak_remote *remote);
 /* A call without a body when `json` is NULL. */
 AK_MUST enum ak_rc ak_remote_call(struct ak_remote *remote, const char *method, const char *path,
                                   struct ak_buf *json, struct ak_str *answer, struct ak_err *err);

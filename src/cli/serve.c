@@ -2,7 +2,7 @@
  *
  *   log, metrics ─▶ rest ─▶ http        /health answers, /ready says 503
  *                    engine (replays, on a thread of its own so that signals are heard) ─▶ store
- *                    ─▶ archive ─▶ service
+ *                    ─▶ archive ─▶ query log ─▶ service
  *                                        /ready says 200
  *   SIGTERM or SIGINT: stop accepting, finish requests, flush the log, checkpoint, exit 0
  *   a second one:      flush the log unless that is done, exit at once; the next start replays
@@ -51,6 +51,7 @@ struct server {
     struct ak_engine *engine;
     struct ak_objstore *store;
     struct ak_archive *archive;
+    struct ak_query_log *queries;
     struct ak_service *service;
     int signals; /* signalfd */
     int news;    /* eventfd: the second thread is done */
@@ -182,6 +183,22 @@ static enum ak_rc open_archive(struct server *server, struct ak_engine *engine,
     return ak_archive_open(options, &server->archive, err);
 }
 
+static enum ak_rc open_query_log(struct server *server, struct ak_err *err)
+{
+    struct ak_query_log_options options;
+    struct ak_buf dir;
+    if (!server->config.perf_enabled) {
+        return AK_OK;
+    }
+    ak_buf_init(&dir, 0);
+    ak_serve_query_log_options(&server->config, &dir, &options);
+    options.log = server->log;
+    options.metrics = server->metrics;
+    enum ak_rc rc = ak_query_log_open(&options, &server->queries, err);
+    ak_buf_release(&dir);
+    return rc;
+}
+
 static enum ak_rc open_database(struct server *server, struct ak_err *err)
 {
     struct ak_engine_options options;
@@ -195,12 +212,14 @@ static enum ak_rc open_database(struct server *server, struct ak_err *err)
     }
     struct ak_archive_options archive;
     rc = open_archive(server, engine, &archive, err);
+    rc = rc == AK_OK ? open_query_log(server, err) : rc;
     const struct ak_service_options service = {
         .engine = engine,
         .archive = server->archive,
         .snapshots = archive.snapshots,
         .metrics = server->metrics,
         .log = server->log,
+        .queries = server->queries,
         .threads = (unsigned)server->config.server_workers,
     };
     rc = rc == AK_OK ? ak_service_open(&service, &server->service, err) : rc;
@@ -250,6 +269,8 @@ static void stop_thread(void *arg)
     server->http = NULL;
     ak_service_close(server->service);
     server->service = NULL;
+    ak_query_log_close(server->queries);
+    server->queries = NULL;
     ak_archive_close(server->archive); /* jobs stop at a safe point, and go on at the next start */
     server->archive = NULL;
     ak_mutex_lock(&server->lock);
@@ -339,6 +360,7 @@ static void close_all(struct server *server)
 {
     ak_http_close(server->http, 0);
     ak_service_close(server->service);
+    ak_query_log_close(server->queries);
     ak_rest_close(server->rest);
     ak_archive_close(server->archive);
     ak_engine_close(server->engine);

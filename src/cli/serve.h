@@ -7,6 +7,7 @@
 #include "archive/archive.h"
 #include "cli/config.h"
 #include "engine/engine.h"
+#include "perf/query_log.h"
 
 /* The engine as configured; dir too. log, metrics, clock and fs are left out. */
 void ak_serve_engine_options(const struct ak_config *config, struct ak_engine_options *options);
@@ -27,6 +28,12 @@ AK_MUST enum ak_rc ak_serve_open_place(const struct ak_config *config, const cha
                                        struct ak_objstore **store, struct ak_err *err);
 /* What is configured of the archive; engine, store, log, metrics and clock are left out. */
 void ak_serve_archive_options(const struct ak_config *config, struct ak_archive_options *options);
+/* The folder of the query log: as configured, else `perf` in the data folder `dir`. */
+void ak_serve_perf_dir(const struct ak_config *config, const char *dir, struct ak_buf *out);
+/* The query log as configured; log, metrics, clock and fs are left out. Its folder is put into
+ * `dir`, which must live until the log is open. */
+void ak_serve_query_log_options(const struct ak_config *config, struct ak_buf *dir,
+                                struct ak_query_log_options *options);
 /* false: no server has noted a port there. */
 AK_MUST bool ak_serve_read_port(const char *dir, uint16_t *port);
 AK_MUST enum ak_rc ak_serve_write_port(const char *dir, uint16_t port, struct ak_err *err);

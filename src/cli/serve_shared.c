@@ -1,8 +1,10 @@
-/* serve_shared.c — configuration to options of engine, store and archive, and the PORT file. */
+/* serve_shared.c — configuration to options of engine, store, archive and query log, and the PORT
+ * file. */
 #include "base/file.h"
 #include "cli/serve.h"
 #include "objstore/objstore_guard.h"
 #include "objstore/s3.h"
+#include "perf/perf.h"
 #include <stdio.h>
 
 #define PATH_MAX_BYTES 4200
@@ -266,5 +268,30 @@ void ak_serve_archive_options(const struct ak_config *config, struct ak_archive_
         .interval_s = (config->snapshots_interval + 999) / 1000,
         .retain_count = (uint32_t)config->snapshots_retain_count,
         .retain_age_s = (config->snapshots_retain_age + 999) / 1000,
+    };
+}
+
+/* --- The query log --- */
+
+void ak_serve_perf_dir(const struct ak_config *config, const char *dir, struct ak_buf *out)
+{
+    if (is_set(config->perf_dir)) {
+        ak_buf_add_str(out, ak_str_of(config->perf_dir));
+    } else {
+        ak_buf_add_fmt(out, "%s/" AK_PERF_FOLDER, dir);
+    }
+    (void)ak_buf_cstr(out);
+}
+
+void ak_serve_query_log_options(const struct ak_config *config, struct ak_buf *dir,
+                                struct ak_query_log_options *options)
+{
+    ak_serve_perf_dir(config, config->data_dir, dir);
+    *options = (struct ak_query_log_options){
+        .dir = ak_buf_cstr(dir),
+        .sample_every = (uint32_t)config->perf_sample_every,
+        .file_bytes_max = config->perf_max_bytes,
+        .retention_us = (int64_t)config->perf_retention * 1000,
+        .weekly_retention_us = (int64_t)config->perf_retention_weekly * 1000,
     };
 }

@@ -126,6 +126,12 @@ struct ak_found {
     const float *vector; /* f32[dimension] in the caller's arena, or NULL */
 };
 
+/* What a search took. */
+struct ak_search_effort {
+    uint64_t distances; /* computed */
+    bool was_exact;     /* every row that may be returned was compared */
+};
+
 enum ak_include { AK_INCLUDE_EXTERNAL_ID = 1, AK_INCLUDE_METADATA = 2, AK_INCLUDE_VECTOR = 4 };
 
 struct ak_search {
@@ -136,7 +142,8 @@ struct ak_search {
     bool has_threshold;             /* cosine, dot: score ≥ threshold; l2: ≤ */
     float threshold;
     bool exact;
-    unsigned include; /* ak_include bits */
+    unsigned include;                /* ak_include bits */
+    struct ak_search_effort *effort; /* out: what it took; may be NULL */
 };
 
 AK_MUST enum ak_rc ak_collection_search(struct ak_collection *collection,

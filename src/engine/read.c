@@ -149,6 +149,10 @@ static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct
     if (rc == AK_OK) {
         rc = ak_index_search(collection->index, &query, hits, &n, &effort, err);
     }
+    if (rc == AK_OK && search->effort) {
+        search->effort->distances = effort.distances;
+        search->effort->was_exact = effort.was_exact;
+    }
     if (rc == AK_OK) {
         ak_series_add(collection->engine->m_search_distances, effort.distances);
         ak_series_add(collection->engine->m_search_exact, effort.was_exact);

@@ -2,8 +2,9 @@
  * them.
  *
  * A chunk gets a dictionary when that is smaller than its values: distinct values and indexes
- * against the values themselves. Looking stops at AK_PARQUET_DICT_MAX. Indexes are bytes until the
- * 257th distinct value comes: a column of vectors has millions.
+ * against the values themselves, as the column's other encoding would have them. Looking stops at
+ * AK_PARQUET_DICT_MAX. Indexes are bytes until the 257th distinct value comes: a column of vectors
+ * has millions.
  */
 #include "base/bits.h"
 #include "base/hash.h"
@@ -190,6 +191,54 @@ static enum ak_rc note_row(struct maker *maker, const struct ak_parquet_values *
     return note_word(maker, (const char *)values->fixed + row * maker->width, err);
 }
 
+#define DELTA_MINIBLOCK 32u /* as DELTA_BINARY_PACKED has them here */
+
+static int64_t integer_at(const struct ak_parquet_column *column,
+                          const struct ak_parquet_values *values, uint64_t row)
+{
+    return column->type == AK_PARQUET_INT32 ? ((const int32_t *)values->fixed)[row]
+                                            : ((const int64_t *)values->fixed)[row];
+}
+
+/* About what integers take as DELTA_BINARY_PACKED: each miniblock by its largest difference. */
+static uint64_t delta_bytes(const struct ak_parquet_column *column,
+                            const struct ak_parquet_values *values, uint64_t rows)
+{
+    uint64_t bits = 0;
+    int64_t last = 0;
+    int64_t least = INT64_MAX;
+    int64_t most = INT64_MIN;
+    unsigned count = 0;
+    for (uint64_t row = 0; row < rows; row++) {
+        if (values->valid && !values->valid[row]) {
+            continue;
+        }
+        int64_t value = integer_at(column, values, row);
+        int64_t delta = (int64_t)((uint64_t)value - (uint64_t)last); /* wraps, as the encoding */
+        last = value;
+        least = delta < least ? delta : least;
+        most = delta > most ? delta : most;
+        if (++count == DELTA_MINIBLOCK || row + 1 == rows) {
+            uint64_t span = (uint64_t)most - (uint64_t)least;
+            bits += DELTA_MINIBLOCK * (span ? 64u - (unsigned)__builtin_clzll(span) : 0) + 24;
+            least = INT64_MAX;
+            most = INT64_MIN;
+            count = 0;
+        }
+    }
+    return bits / 8;
+}
+
+/* What the values take without a dictionary. */
+static uint64_t other_bytes(const struct maker *maker, const struct ak_parquet_values *values,
+                            uint64_t rows)
+{
+    if (maker->column->encoding != AK_PARQUET_DELTA_BINARY_PACKED || maker->column->is_list) {
+        return maker->plain_bytes;
+    }
+    return delta_bytes(maker->column, values, rows);
+}
+
 void ak_dictionary_release(struct ak_dictionary *dictionary)
 {
     ak_free(dictionary->indexes);
@@ -223,7 +272,8 @@ enum ak_rc ak_dictionary_make(const struct ak_parquet_column *column,
     }
     dictionary->bits = ak_bit_width(dictionary->count > 1 ? dictionary->count - 1 : 0);
     uint64_t bytes = dictionary->plain.len + dictionary->index_count * dictionary->bits / 8;
-    if (rc != AK_OK || maker->is_over || dictionary->count == 0 || bytes >= maker->plain_bytes) {
+    if (rc != AK_OK || maker->is_over || dictionary->count == 0 ||
+        bytes >= other_bytes(maker, values, rows)) {
         ak_dictionary_release(dictionary);
     }
     ak_map_release(&maker->map);

@@ -4,11 +4,6 @@
 
 #define SCROLL_DEFAULT 100u
 
-static struct ak_op op_of(const struct ak_call *call, void (*done)(struct ak_op *, enum ak_rc))
-{
-    return (struct ak_op){.done = done, .arena = call->arena, .may_block = call->op.may_block};
-}
-
 static struct ak_reader reader_of(struct ak_call *call, struct ak_json *in)
 {
     ak_json_init(in, ak_http_body(call->request));
@@ -168,7 +163,7 @@ void ak_rest_upsert(struct ak_call *call)
         ak_reply_error(call, AK_NOMEM, NULL);
         return;
     }
-    upsert->op = op_of(call, upsert_done);
+    upsert->op = ak_call_op(call, upsert_done);
     upsert->collection = call->collection;
     upsert->docs = list.items;
     upsert->count = list.count;
@@ -198,7 +193,7 @@ void ak_rest_vector_get(struct ak_call *call)
     if (!ak_call_arg_uuid(call, 1, &fetch->id)) {
         return;
     }
-    fetch->op = op_of(call, fetch_done);
+    fetch->op = ak_call_op(call, fetch_done);
     fetch->collection = call->collection;
     fetch->include = AK_INCLUDE_EXTERNAL_ID | AK_INCLUDE_METADATA | AK_INCLUDE_VECTOR;
     ak_service_fetch(call->service, fetch);
@@ -228,7 +223,7 @@ void ak_rest_vector_delete(struct ak_call *call)
     if (!ak_call_arg_uuid(call, 1, id)) {
         return;
     }
-    del->op = op_of(call, vector_delete_done);
+    del->op = ak_call_op(call, vector_delete_done);
     del->collection = call->collection;
     del->ids = id;
     del->count = 1;
@@ -318,7 +313,7 @@ void ak_rest_vectors_delete(struct ak_call *call)
     if (!close_reader(call, &in)) {
         return;
     }
-    del->op = op_of(call, vectors_delete_done);
+    del->op = ak_call_op(call, vectors_delete_done);
     del->collection = call->collection;
     ak_service_delete(call->service, del);
 }
@@ -390,7 +385,7 @@ void ak_rest_scroll(struct ak_call *call)
             return;
         }
     }
-    scroll->op = op_of(call, scroll_done);
+    scroll->op = ak_call_op(call, scroll_done);
     scroll->collection = call->collection;
     ak_service_scroll(call->service, scroll);
 }
@@ -438,7 +433,7 @@ void ak_rest_count(struct ak_call *call)
             return;
         }
     }
-    count->op = op_of(call, count_done);
+    count->op = ak_call_op(call, count_done);
     count->collection = call->collection;
     ak_service_count(call->service, count);
 }

@@ -187,11 +187,22 @@ static void go_on(struct ak_op *op)
             return;
         }
         if (!call->collection) {
+            op->was_closed = true;
             to_worker(call);
             return;
         }
     }
     call->route->handler(call);
+}
+
+struct ak_op ak_call_op(struct ak_call *call, void (*done)(struct ak_op *op, enum ak_rc rc))
+{
+    struct ak_str wish = ak_http_header(call->request, AK_STR("akidb-query-log"));
+    return (struct ak_op){.done = done,
+                          .arena = call->arena,
+                          .may_block = call->op.may_block,
+                          .was_closed = call->op.was_closed,
+                          .is_unlogged = ak_str_eq_nocase(wish, AK_STR("off"))};
 }
 
 static void on_request(void *ctx, struct ak_http_request *request)

@@ -87,6 +87,9 @@ struct ak_call {
     } u;
 };
 
+/* An operation on behalf of a call: its thread, its arena, and what its query log wants to know. */
+struct ak_op ak_call_op(struct ak_call *call, void (*done)(struct ak_op *op, enum ak_rc rc));
+
 #define AK_CALL_OF(member, pointer)                                                                \
     ((struct ak_call *)(void *)(((char *)(pointer)) - offsetof(struct ak_call, member)))
 

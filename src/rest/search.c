@@ -156,8 +156,7 @@ void ak_rest_search(struct ak_call *call)
     if (!end_of_body(call, &in, &search->search, 1)) {
         return;
     }
-    search->op =
-        (struct ak_op){.done = search_done, .arena = call->arena, .may_block = call->op.may_block};
+    search->op = ak_call_op(call, search_done);
     search->collection = call->collection;
     ak_service_search(call->service, search);
 }
@@ -256,8 +255,7 @@ void ak_rest_search_batch(struct ak_call *call)
     }
     memset(batch, 0, sizeof *batch);
     batch->call = call;
-    batch->op.op =
-        (struct ak_op){.done = batch_done, .arena = call->arena, .may_block = call->op.may_block};
+    batch->op.op = ak_call_op(call, batch_done);
     batch->op.collection = call->collection;
     batch->op.searches = list.items;
     batch->op.results = results;

@@ -210,6 +210,7 @@ enum ak_rc ak_service_open(const struct ak_service_options *options, struct ak_s
     made->engine = options->engine;
     made->metrics = options->metrics;
     made->log = options->log;
+    made->queries = options->queries;
     made->clock = options->clock ? options->clock : ak_clock_system();
     made->archive = options->archive;
     made->snapshots = options->snapshots;

@@ -15,6 +15,7 @@
 #include "archive/archive.h"
 #include "base/arena.h"
 #include "engine/engine.h"
+#include "perf/query_log.h"
 
 struct ak_service;
 
@@ -24,6 +25,7 @@ struct ak_service_options {
     struct ak_snapshot_options snapshots; /* what create and export begin with */
     struct ak_metrics *metrics;           /* may be NULL; not rendered after close */
     struct ak_log *log;                   /* may be NULL */
+    struct ak_query_log *queries;         /* where queries are logged; may be NULL; outlives it */
     const struct ak_clock *clock;         /* NULL: the system's */
     unsigned threads; /* workers; 0: two per core, at least four: many wait for disks */
 };
@@ -36,12 +38,26 @@ void ak_service_close(struct ak_service *service);
  * grace_ms exports and imports of Parquet end with AK_UNAVAILABLE. NULL is fine. Any thread. */
 void ak_service_hurry(struct ak_service *service, uint32_t grace_ms);
 
+/* What the query log wants to know of an operation that is in its sample (service_probe.c). */
+struct ak_probe {
+    bool is_on;
+    int64_t cpu_ns;     /* of the threads that worked on it */
+    int64_t wait_ns;    /* for disks */
+    int64_t faults;     /* pages that had to be read from one */
+    int64_t applied_ns; /* of a write */
+    uint64_t examined, returned;
+    struct ak_str table; /* the collection's name, in the operation's arena */
+};
+
 struct ak_op {
     void (*done)(struct ak_op *op, enum ak_rc rc); /* why it failed is in op->err */
     struct ak_arena *arena;
-    bool may_block; /* the calling thread may wait: the operation is not moved to the pool */
+    bool may_block;   /* the calling thread may wait: the operation is not moved to the pool */
+    bool was_closed;  /* the collection had to be opened for it */
+    bool is_unlogged; /* the query log leaves it out */
     struct ak_err err;
     int64_t began_ns; /* the rest is the service's */
+    struct ak_probe probe;
     struct ak_service *service;
     void (*run)(struct ak_op *op);
 };
@@ -161,6 +177,11 @@ struct ak_search_batch_op {
         struct ak_arena arena;
     } helpers[AK_BATCH_HELPERS_MAX];
     unsigned helper_count;
+    struct ak_batch_sums { /* for the query log */
+        _Atomic int64_t cpu_ns, wait_ns, faults;
+        _Atomic uint64_t examined, returned;
+        _Atomic uint64_t graphs; /* searches that took the graph */
+    } sums;
     _Atomic size_t next;   /* first search that nobody has taken */
     _Atomic unsigned busy; /* helpers at work: the last one out calls done */
     _Atomic int failed;    /* the first failure's code, set with err by whoever was first */

@@ -17,6 +17,7 @@ struct ak_service {
     struct ak_engine *engine;
     struct ak_metrics *metrics;
     struct ak_log *log;
+    struct ak_query_log *queries;
     const struct ak_clock *clock;
     struct ak_pool *pool;
     struct ak_pool *slow; /* what waits for jobs, stores and clients */
@@ -39,6 +40,25 @@ void ak_op_done(struct ak_op *op, enum ak_rc rc);
 /* Begin, then run(op) here when it `is_quick` or the thread may block, else on a worker. */
 void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
                  void (*run)(struct ak_op *op));
+/* --- service_probe.c: the query log --- */
+
+/* Before an operation begins: is it one of the sample? Notes the collection's name. */
+void ak_probe_choose(struct ak_service *service, struct ak_op *op,
+                     const struct ak_collection *collection);
+/* Around what a thread does for an operation; all zero while its probe is off. */
+struct ak_probe_span {
+    int64_t began_ns; /* until leave() */
+    int64_t cpu_ns, wait_ns, faults;
+};
+struct ak_probe_span ak_probe_enter(const struct ak_op *op);
+void ak_probe_leave(const struct ak_op *op, struct ak_probe_span *span);
+void ak_probe_add(struct ak_op *op, const struct ak_probe_span *span);
+/* Documents of a collection. */
+uint64_t ak_probe_rows(struct ak_collection *collection);
+/* Log an operation that has succeeded, just before it is done. No-op when its probe is off. `shape`
+ * lacks the table. */
+void ak_probe_log(struct ak_op *op, struct ak_query_shape shape, enum ak_query_index index);
+
 /* Is the server stopping, and the time of grace over? */
 bool ak_service_is_late(const struct ak_service *service);
 /* Move an operation that has begun to a worker. */

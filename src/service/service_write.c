@@ -15,6 +15,26 @@ static enum ak_rc commit_failed(struct ak_op *op, enum ak_rc rc)
     return ak_fail(&op->err, rc, "the write is not durable: %s", ak_rc_text(rc));
 }
 
+static void note_applied(struct ak_op *op, const struct ak_probe_span *span, uint64_t examined,
+                         uint64_t affected)
+{
+    if (op->probe.is_on) {
+        ak_probe_add(op, span);
+        op->probe.applied_ns = ak_mono_ns(op->service->clock);
+        op->probe.examined = examined;
+        op->probe.returned = affected;
+    }
+}
+
+/* From being applied to being durable it waited for the disk. */
+static void log_write(struct ak_op *op, struct ak_query_shape shape)
+{
+    if (op->probe.is_on) {
+        op->probe.wait_ns += ak_mono_ns(op->service->clock) - op->probe.applied_ns;
+        ak_probe_log(op, shape, shape.filter ? AK_QUERY_COLUMNS : AK_QUERY_ID);
+    }
+}
+
 /* --- Upserts --- */
 
 static void upsert_durable(struct ak_wal_commit *commit, enum ak_rc rc)
@@ -23,6 +43,7 @@ static void upsert_durable(struct ak_wal_commit *commit, enum ak_rc rc)
     struct ak_op *op = &upsert->op;
     if (rc == AK_OK) {
         ak_series_observe(op->service->m_upsert_seconds, ak_op_seconds(op));
+        log_write(op, (struct ak_query_shape){.type = AK_QUERY_UPSERT, .items = upsert->count});
     } else {
         rc = commit_failed(op, rc);
     }
@@ -33,11 +54,13 @@ static void run_upsert(struct ak_op *op)
 {
     struct ak_upsert_op *upsert = AK_OP_OF(op, struct ak_upsert_op, op);
     struct ak_engine *engine = op->service->engine;
+    struct ak_probe_span span = ak_probe_enter(op);
     if (op->may_block) {
         ak_collection_help(upsert->collection, upsert->count);
     }
     enum ak_rc rc = ak_collection_upsert(upsert->collection, upsert->docs, upsert->count,
                                          op->may_block, upsert->ids, &upsert->write, &op->err);
+    ak_probe_leave(op, &span);
     if (rc == AK_CONFLICT && !op->may_block) {
         ak_op_move(op, run_upsert);
         return;
@@ -46,6 +69,7 @@ static void run_upsert(struct ak_op *op)
         ak_op_done(op, rc);
         return;
     }
+    note_applied(op, &span, upsert->count, upsert->write.affected);
     if (upsert->applied) {
         upsert->applied(upsert);
     }
@@ -57,21 +81,35 @@ void ak_service_upsert(struct ak_service *service, struct ak_upsert_op *upsert)
 {
     bool is_quick =
         upsert->count <= AK_INLINE_UPSERT_MAX && !ak_collection_is_behind(upsert->collection);
+    ak_probe_choose(service, &upsert->op, upsert->collection);
     ak_op_start(service, &upsert->op, is_quick, run_upsert);
 }
 
 /* --- Deletes --- */
 
+static void log_delete(struct ak_delete_op *del)
+{
+    log_write(&del->op, (struct ak_query_shape){
+                            .type = AK_QUERY_DELETE, .items = del->count, .filter = del->filter});
+}
+
 static void delete_durable(struct ak_wal_commit *commit, enum ak_rc rc)
 {
     struct ak_delete_op *del = AK_OP_OF(commit, struct ak_delete_op, commit);
-    ak_op_done(&del->op, rc == AK_OK ? AK_OK : commit_failed(&del->op, rc));
+    if (rc == AK_OK) {
+        log_delete(del);
+    } else {
+        rc = commit_failed(&del->op, rc);
+    }
+    ak_op_done(&del->op, rc);
 }
 
 static void run_delete(struct ak_op *op)
 {
     struct ak_delete_op *del = AK_OP_OF(op, struct ak_delete_op, op);
     enum ak_rc rc = AK_OK;
+    struct ak_probe_span span = ak_probe_enter(op);
+    uint64_t examined = del->filter ? ak_probe_rows(del->collection) : del->count;
     del->write = (struct ak_write){0};
     if (del->filter) {
         rc = ak_collection_delete_matching(del->collection, del->filter, &del->write, &op->err);
@@ -79,7 +117,12 @@ static void run_delete(struct ak_op *op)
         rc = ak_collection_delete(del->collection, del->ids, del->count, &del->write, &op->err);
     }
     del->deleted = del->write.affected;
+    ak_probe_leave(op, &span);
+    note_applied(op, &span, examined, del->deleted);
     if (rc != AK_OK || del->write.affected == 0) {
+        if (rc == AK_OK) {
+            log_delete(del);
+        }
         ak_op_done(op, rc);
         return;
     }
@@ -89,6 +132,7 @@ static void run_delete(struct ak_op *op)
 
 void ak_service_delete(struct ak_service *service, struct ak_delete_op *del)
 {
+    ak_probe_choose(service, &del->op, del->collection);
     ak_op_start(service, &del->op, false, run_delete);
 }
 
