@@ -194,11 +194,14 @@ static enum ak_rc commit(struct ak_engine *engine, struct ak_catalog_row *row,
     ak_wal_stats(engine->wal, &stats);
     row->checkpoint.lsn = stats.end;
     enum ak_rc rc = ak_wal_sync(engine->wal, stats.end, err);
+    if (options->only_cold) {
+        ak_crash_point("tier_wake_before_commit");
+    }
     if (rc == AK_OK) {
         rc = ak_catalog_adopt(engine->catalog, &adoption, err);
     }
     if (rc == AK_OK) {
-        ak_crash_point("adopt_after_commit");
+        ak_crash_point(options->only_cold ? "tier_wake_after_commit" : "adopt_after_commit");
     }
     return rc;
 }
@@ -384,8 +387,8 @@ void ak_replace_end(struct ak_engine *engine, struct ak_replacement *swap,
 static enum ak_rc check_is_cold(const struct ak_catalog_row *row,
                                 const struct ak_engine_adopt_options *options, struct ak_err *err)
 {
-    return !options->only_cold || (row->tier.tier == AK_TIER_COLD && options->cover &&
-                                   ak_uuid_eq(&row->tier.cover, options->cover))
+    return !options->only_cold || (row->tier.tier == AK_TIER_COLD &&
+                                   ak_uuid_eq(&row->tier.cover, options->only_cold))
                ? AK_OK
                : ak_fail(err, AK_CONFLICT, "the collection is not cold any more, or elsewhere");
 }

@@ -504,6 +504,7 @@ static enum ak_rc summarise(const struct ak_entry *entry, struct ak_arena *arena
         .open = entry->live != NULL,
         .lsn = entry->checkpoint.lsn,
         .wal_bytes = entry->wal_bytes,
+        .tier = entry->tier.tier,
     };
     summary->info.name = ak_arena_str(arena, entry->info.name);
     summary->info.embedding_model = ak_arena_str(arena, entry->info.embedding_model);
