@@ -10,6 +10,7 @@
  */
 #pragma once
 #include "engine/engine.h"
+#include "model/tier.h"
 #include "snapshot/snapshot.h"
 
 struct ak_archive;
@@ -39,9 +40,15 @@ void ak_archive_close(struct ak_archive *archive);
 
 /* --- Jobs --- */
 
-enum ak_job_kind { AK_JOB_SNAPSHOT, AK_JOB_RESTORE, AK_JOB_SNAPSHOT_DELETE, AK_JOB_KIND_COUNT };
+enum ak_job_kind {
+    AK_JOB_SNAPSHOT,
+    AK_JOB_RESTORE,
+    AK_JOB_SNAPSHOT_DELETE,
+    AK_JOB_TIER, /* to the bucket or back */
+    AK_JOB_KIND_COUNT
+};
 enum ak_job_state { AK_JOB_RUNNING, AK_JOB_DONE, AK_JOB_FAILED };
-const char *ak_job_kind_name(enum ak_job_kind kind);    /* "snapshot" "restore" "snapshot_delete" */
+const char *ak_job_kind_name(enum ak_job_kind kind);    /* … "snapshot_delete" "tier" */
 const char *ak_job_state_name(enum ak_job_state state); /* "running" "done" "failed" */
 
 struct ak_job {
@@ -55,6 +62,8 @@ struct ak_job {
     enum ak_rc rc;                   /* of a failed one */
     struct ak_str error;             /* its text */
     bool rebuilt; /* a restore that found no usable image and built the index from the documents */
+    /* A move: to AK_TIER_COLD, or (a restore to the disk) to AK_TIER_WARM. */
+    enum ak_tier to;
 };
 /* Strings in the arena. AK_NOT_FOUND (finished jobs are kept for 24 h). */
 AK_MUST enum ak_rc ak_archive_job(struct ak_archive *archive, const struct ak_uuid *id,
@@ -87,7 +96,8 @@ AK_MUST enum ak_rc ak_archive_create(struct ak_archive *archive, struct ak_str c
 AK_MUST enum ak_rc ak_archive_restore(struct ak_archive *archive, struct ak_str collection,
                                       const struct ak_uuid *snapshot, struct ak_str into,
                                       struct ak_uuid *job, struct ak_err *err);
-/* At once; durable on return. No error when it is gone already; AK_CONFLICT while a job uses it.
+/* At once; durable on return. No error when it is gone already; AK_CONFLICT while a job uses it, or
+ * a cold collection lives in it.
  * After any other failure the deletion goes on by itself as soon as the store lets it. */
 AK_MUST enum ak_rc ak_archive_delete(struct ak_archive *archive, struct ak_str collection,
                                      const struct ak_uuid *snapshot, struct ak_err *err);
@@ -106,4 +116,30 @@ struct ak_archive_list {
 AK_MUST enum ak_rc ak_archive_list(struct ak_archive *archive, struct ak_str collection,
                                    const struct ak_archive_list *filter, struct ak_arena *arena,
                                    struct ak_snapshot_meta **list, size_t *count,
+                                   struct ak_err *err);
+
+/* --- Tiers: moves to the store and back (engine/tiering.h) --- */
+
+/* Each runs on the calling thread, which may take as long as the transfer, behind none of the
+ * archive's own jobs; it has a row of kind "tier" that GET /jobs shows, and is finished or undone
+ * by the next open after a crash. One at a time per collection: a second is AK_CONFLICT. No call
+ * may be under way when the archive is closed. */
+struct ak_archive_move {
+    /* Told how far it is now and then; false: stop (AK_UNAVAILABLE, nothing has changed). NULL:
+     * neither. */
+    bool (*tell)(void *ctx, double fraction);
+    void *ctx;
+};
+/* HOT or WARM → COLD: to WARM first when it is HOT; a snapshot unless one covers it; the objects
+ * are looked at in the store; then the commit, and the image goes. AK_CONFLICT: written meanwhile,
+ * or a job is in the way; AK_INVALID: it is empty; what the store says, when it is away. In every
+ * failure the collection is where it was, or WARM. No-op when it is COLD. `job` (may be NULL) gets
+ * the row's id. */
+AK_MUST enum ak_rc ak_archive_sink(struct ak_archive *archive, struct ak_str collection,
+                                   const struct ak_archive_move *move, struct ak_uuid *job,
+                                   struct ak_err *err);
+/* COLD → WARM: its image is fetched, verified and adopted; built from the documents when there is
+ * no usable image. No-op when it is not COLD. */
+AK_MUST enum ak_rc ak_archive_wake(struct ak_archive *archive, struct ak_str collection,
+                                   const struct ak_archive_move *move, struct ak_uuid *job,
                                    struct ak_err *err);

@@ -23,6 +23,7 @@ static const char *const kind_names[AK_JOB_KIND_COUNT] = {
     [AK_JOB_SNAPSHOT] = "snapshot",
     [AK_JOB_RESTORE] = "restore",
     [AK_JOB_SNAPSHOT_DELETE] = "snapshot_delete",
+    [AK_JOB_TIER] = "tier",
 };
 
 const char *ak_job_kind_name(enum ak_job_kind kind)
@@ -241,10 +242,11 @@ static enum job_outcome run_once(struct ak_archive *archive, struct archive_job 
         return ak_archive_restore_run(archive, job);
     case AK_JOB_SNAPSHOT_DELETE:
         return ak_archive_remove_run(archive, job);
+    case AK_JOB_TIER:
     case AK_JOB_KIND_COUNT:
         break;
     }
-    AK_ASSERT(job->kind < AK_JOB_KIND_COUNT); /* a verification is run by its caller */
+    AK_ASSERT(job->kind < AK_JOB_TIER); /* moves and verifications are run by their callers */
     return JOB_ENDED;
 }
 

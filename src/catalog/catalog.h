@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "model/collection.h"
+#include "model/tier.h"
 
 struct ak_catalog;
 
@@ -35,9 +36,25 @@ struct ak_checkpoint {
     uint64_t image_lsn;
 };
 
+/* Where a collection lives, and what is known of its use. */
+struct ak_catalog_tier {
+    enum ak_tier tier;
+    bool pinned;
+    int64_t since_us;       /* in its tier since; 0: since it was created */
+    int64_t last_access_us; /* as of the last flush; 0: never */
+    int64_t window_from_us; /* the manager's: so many accesses were counted since then */
+    uint32_t window_accesses;
+    struct ak_tier_overrides rules;
+    /* The state of image generation cover_generation is in this snapshot, lossless and with its
+     * image; nil: none is known. A COLD collection lives there. */
+    struct ak_uuid cover;
+    uint64_t cover_generation;
+};
+
 struct ak_catalog_row {
     struct ak_collection_info info;
     struct ak_checkpoint checkpoint;
+    struct ak_catalog_tier tier;
 };
 
 typedef enum ak_rc (*ak_catalog_row_fn)(void *ctx, const struct ak_catalog_row *row,
@@ -70,9 +87,20 @@ struct ak_catalog_adoption {
     const struct ak_uuid *job;        /* or NULL: its row is at `job_step` from the same moment */
     uint32_t job_step;
 };
-/* One transaction. AK_EXISTS when the name or the id is taken. */
+/* One transaction: the row's checkpoint and tier. AK_EXISTS when the name or the id is taken. */
 AK_MUST enum ak_rc ak_catalog_adopt(struct ak_catalog *catalog,
                                     const struct ak_catalog_adoption *adoption, struct ak_err *err);
+/* Tiers of collections become what is said here. */
+struct ak_catalog_tier_change {
+    struct ak_uuid id;
+    struct ak_catalog_tier tier;
+};
+/* All of them in one transaction; a collection that is gone meanwhile is skipped. The tiny image of
+ * one that becomes COLD goes. job (may be NULL): its row is at `job_step` from the same moment. */
+AK_MUST enum ak_rc ak_catalog_tiers(struct ak_catalog *catalog,
+                                    const struct ak_catalog_tier_change *changes, size_t count,
+                                    const struct ak_uuid *job, uint32_t job_step,
+                                    struct ak_err *err);
 /* Append the tiny image's bytes. AK_NOT_FOUND when there is none. */
 AK_MUST enum ak_rc ak_catalog_tiny(struct ak_catalog *catalog, const struct ak_uuid *id,
                                    struct ak_buf *out, struct ak_err *err);
@@ -113,10 +141,15 @@ struct ak_catalog_snapshot {
     int64_t created_us;
     uint64_t lsn; /* what was logged for the collection below it is in the snapshot */
     uint64_t bytes;
+    /* When it is put: the image generation whose state it keeps, lossless and with its image, which
+     * makes it the collection's cover; 0: none. Not kept with the snapshot's row. */
+    uint64_t generation;
 };
 
 /* Insert the row or replace it whole, and with it, in one transaction, note a snapshot (made, may
- * be NULL) and forget one (removed, may be NULL). AK_TOO_BIG: the payload. */
+ * be NULL; it becomes the cover of its collection unless that has one of a later generation or is
+ * COLD) and forget one (removed, may be NULL), also as the cover of job->collection. AK_TOO_BIG:
+ * the payload. */
 AK_MUST enum ak_rc ak_catalog_job_put(struct ak_catalog *catalog, const struct ak_catalog_job *job,
                                       const struct ak_catalog_snapshot *made,
                                       const struct ak_uuid *removed, struct ak_err *err);

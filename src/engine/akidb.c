@@ -34,6 +34,7 @@ static int code_of(enum ak_rc rc)
         return AKIDB_TOO_BIG;
     case AK_CONFLICT:
     case AK_UNAVAILABLE:
+    case AK_COLD:
     case AK_THROTTLED:
     case AK_TIMEOUT:
         return AKIDB_BUSY;

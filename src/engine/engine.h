@@ -40,7 +40,10 @@ struct ak_engine_options {
     uint64_t checkpoint_bytes;  /* a collection's log share that does; 0: 64 MiB */
     uint64_t pending_max_bytes; /* unlinked rows of a collection before writers help; 0: 96 MiB */
     uint64_t idle_bytes;        /* memory for idle small collections kept open; 0: 256 MiB */
-    unsigned build_threads;     /* 0: one per core */
+    /* Resident memory of the process above which pages of warm images are given back, the least
+     * recently used image first; 0: never. */
+    uint64_t resident_max_bytes;
+    unsigned build_threads; /* 0: one per core */
 };
 
 /* Make or open, replay, start the background threads. AK_CONFLICT: the folder is in use. */
@@ -59,9 +62,14 @@ AK_MUST enum ak_rc ak_engine_create(struct ak_engine *engine, const struct ak_co
 /* By name, or by id in text form. Durable on return; references held elsewhere stay usable. */
 AK_MUST enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id,
                                   struct ak_err *err);
-/* A reference, to be returned with ak_collection_unref. Opens a collection that is not live. */
+/* A reference, to be returned with ak_collection_unref. Opens a collection that is not live, and
+ * counts as an access (tiering.h), also when it fails with AK_COLD: the collection is in the object
+ * store, and can be had again once it has been restored. */
 AK_MUST enum ak_rc ak_engine_get(struct ak_engine *engine, struct ak_str name_or_id,
                                  struct ak_collection **collection, struct ak_err *err);
+/* The same, not counted: for those who look after collections and do not use them. */
+AK_MUST enum ak_rc ak_engine_peek(struct ak_engine *engine, struct ak_str name_or_id,
+                                  struct ak_collection **collection, struct ak_err *err);
 void ak_collection_unref(struct ak_collection *collection); /* NULL is fine */
 /* Borrowed strings, valid while the reference is held. */
 const struct ak_collection_info *ak_collection_info(const struct ak_collection *collection);

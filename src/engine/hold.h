@@ -13,7 +13,7 @@
 
 struct ak_hold;
 
-/* Checkpoint when dirty, then hold the image, whose checksums are verified. AK_NOT_FOUND;
+/* Checkpoint when dirty, then hold the image, whose checksums are verified. AK_NOT_FOUND; AK_COLD;
  * AK_CORRUPT. */
 AK_MUST enum ak_rc ak_engine_hold(struct ak_engine *engine, struct ak_str name_or_id,
                                   struct ak_hold **hold, struct ak_err *err);
@@ -23,7 +23,8 @@ void ak_hold_release(
 const struct ak_collection_info *ak_hold_info(const struct ak_hold *hold);
 uint64_t
 ak_hold_lsn(const struct ak_hold *hold); /* everything logged for it below is in the state */
-uint64_t ak_hold_rows(const struct ak_hold *hold); /* live documents */
+uint64_t ak_hold_rows(const struct ak_hold *hold);       /* live documents */
+uint64_t ak_hold_generation(const struct ak_hold *hold); /* of the image; 0: never had one */
 /* Documents [from, from + count) in a fixed order; views valid until release. */
 AK_MUST enum ak_rc ak_hold_read(struct ak_hold *hold, uint64_t from, size_t count,
                                 struct ak_document *docs, struct ak_err *err);
@@ -50,7 +51,13 @@ struct ak_engine_adopt_options {
      * So its owner knows after a crash whether the adoption took place. */
     const struct ak_uuid *job;
     uint32_t job_step;
+    /* The image is that of this snapshot, which therefore covers the adopted state (tiering.h); may
+     * be NULL. */
+    const struct ak_uuid *cover;
+    /* Replace only a collection that is COLD and lives in `cover`; else AK_CONFLICT. */
+    bool only_cold;
 };
+/* Its tier: WARM when it is new or was COLD, else what it was. */
 AK_MUST enum ak_rc ak_engine_adopt(struct ak_engine *engine, const struct ak_collection_info *info,
                                    const char *path, const struct ak_engine_adopt_options *options,
                                    struct ak_collection_info *adopted, struct ak_err *err);

@@ -7,69 +7,13 @@
 #include "tier/policy.h"
 #include <string.h>
 
-static const char *const tier_names[AK_TIER_COUNT] = {"hot", "warm", "cold"};
 static const char *const reason_names[AK_TIER_REASON_COUNT] = {
     "stays", "idle", "used", "busy", "memory", "disk", "pinned", "moving",
 };
 
-const char *ak_tier_name(enum ak_tier tier)
-{
-    return tier < AK_TIER_COUNT ? tier_names[tier] : "unknown";
-}
-
-bool ak_tier_parse(struct ak_str text, enum ak_tier *tier)
-{
-    for (int i = 0; i < AK_TIER_COUNT; i++) {
-        if (ak_str_eq(text, ak_str_of(tier_names[i]))) {
-            *tier = (enum ak_tier)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 const char *ak_tier_reason_name(enum ak_tier_reason reason)
 {
     return reason < AK_TIER_REASON_COUNT ? reason_names[reason] : "unknown";
-}
-
-#define SECOND_US INT64_C(1000000)
-#define HOUR_US (3600 * SECOND_US)
-#define DAY_US (24 * HOUR_US)
-#define LONGEST_US (36500 * DAY_US) /* a century: sums of times cannot overflow */
-
-struct ak_tier_rules ak_tier_rules_default(void)
-{
-    return (struct ak_tier_rules){
-        .hot_idle_us = 6 * HOUR_US,
-        .warm_idle_us = 7 * DAY_US,
-        .window_us = HOUR_US,
-        .promote_accesses = 10,
-        .lowest = AK_TIER_COLD,
-    };
-}
-
-enum ak_rc ak_tier_rules_check(const struct ak_tier_rules *rules, struct ak_err *err)
-{
-    const struct {
-        const char *name;
-        int64_t value, min;
-    } times[] = {
-        {"hot_idle", rules->hot_idle_us, 0},
-        {"warm_idle", rules->warm_idle_us, 0},
-        {"window", rules->window_us, SECOND_US},
-    };
-    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-        if (times[i].value < times[i].min || times[i].value > LONGEST_US) {
-            return ak_fail(err, AK_INVALID, "%s is %lld s; allowed are %lld s to 36500 days",
-                           times[i].name, (long long)(times[i].value / SECOND_US),
-                           (long long)(times[i].min / SECOND_US));
-        }
-    }
-    if (rules->lowest >= AK_TIER_COUNT) {
-        return ak_fail(err, AK_INVALID, "lowest tier: allowed are hot, warm, cold");
-    }
-    return AK_OK;
 }
 
 static int64_t used_us(const struct ak_tier_state *state)

@@ -19,27 +19,8 @@
  * Threads: pure. Memory: the caller's arrays.
  */
 #pragma once
-#include "base/err.h"
-#include "base/str.h"
+#include "model/tier.h"
 #include <stddef.h>
-#include <stdint.h>
-
-enum ak_tier { AK_TIER_HOT, AK_TIER_WARM, AK_TIER_COLD, AK_TIER_COUNT };
-const char *ak_tier_name(enum ak_tier tier); /* "hot" "warm" "cold" */
-AK_MUST bool ak_tier_parse(struct ak_str text, enum ak_tier *tier);
-
-struct ak_tier_rules {
-    int64_t hot_idle_us;       /* HOT → WARM after this; 0: never */
-    int64_t warm_idle_us;      /* WARM → COLD after this; 0: never */
-    int64_t window_us;         /* accesses are counted within this */
-    uint32_t promote_accesses; /* so many within it: WARM → HOT; 0: never */
-    bool stay_cold_on_access; /* COLD is not promoted by the policy (a search restores it anyway) */
-    enum ak_tier lowest;      /* it does not sink below this tier */
-};
-/* 6 h, 7 d, 10 accesses in 1 h, lowest COLD. */
-struct ak_tier_rules ak_tier_rules_default(void);
-/* AK_INVALID names the rule and what is allowed. */
-AK_MUST enum ak_rc ak_tier_rules_check(const struct ak_tier_rules *rules, struct ak_err *err);
 
 struct ak_tier_limits {
     uint64_t hot_bytes;  /* RAM of hot collections; 0: no limit */
