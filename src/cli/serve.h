@@ -7,6 +7,7 @@
 #include "archive/archive.h"
 #include "cli/config.h"
 #include "engine/engine.h"
+#include "tier/manager.h"
 
 /* The engine as configured; dir too. log, metrics, clock and fs are left out. */
 void ak_serve_engine_options(const struct ak_config *config, struct ak_engine_options *options);
@@ -22,6 +23,8 @@ AK_MUST enum ak_rc ak_serve_open_store(const struct ak_config *config, const cha
                                        struct ak_objstore **store, struct ak_err *err);
 /* What is configured of the archive; engine, store, log, metrics and clock are left out. */
 void ak_serve_archive_options(const struct ak_config *config, struct ak_archive_options *options);
+/* What is configured of the tiers; engine, archive, log, metrics and clock are left out. */
+void ak_serve_tiers_options(const struct ak_config *config, struct ak_tiers_options *options);
 /* false: no server has noted a port there. */
 AK_MUST bool ak_serve_read_port(const char *dir, uint16_t *port);
 AK_MUST enum ak_rc ak_serve_write_port(const char *dir, uint16_t port, struct ak_err *err);
