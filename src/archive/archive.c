@@ -126,6 +126,7 @@ static enum ak_rc present(struct ak_archive *archive, const struct ak_catalog_jo
         .rc = row->rc,
         .error = row->error,
         .rebuilt = read.rebuilt,
+        .to = read.to,
     };
     ak_arena_release(&read.strings);
     ak_mutex_lock(&archive->lock);

@@ -10,6 +10,7 @@
 #include "base/rand.h"
 #include "base/sync.h"
 #include "engine/hold.h"
+#include "engine/tiering.h"
 #include <stdatomic.h>
 
 /* Where a job's row says it is. Numbers are in catalogs: never reuse one. */
@@ -17,13 +18,13 @@ enum archive_step {
     STEP_BEGUN = 0,     /* after a crash: undone, and the job has failed */
     STEP_AGAIN = 1,     /* stopped in good order: the next open begins it anew */
     STEP_UPLOADED = 2,  /* snapshot: its objects are stored, the payload is its metadata */
-    STEP_COMMITTED = 3, /* restore: the image is the collection's state */
+    STEP_COMMITTED = 3, /* restore, tier: the image is the collection's state, or is gone */
 };
 
 enum job_state {
     JOB_QUEUED, /* for a thread, not before not_before_ns */
     JOB_RUNNING,
-    JOB_GUEST /* no thread takes it: a verification, or a deletion on its caller's thread */
+    JOB_GUEST /* no thread takes it: a verification, or a deletion or move on its caller's */
 };
 
 enum job_outcome { JOB_ENDED, JOB_RETRY, JOB_STOPPED };
@@ -36,7 +37,8 @@ struct archive_job {
 
     struct ak_snapshot_options options; /* snapshot */
     struct ak_str into;                 /* restore: the new collection's name, or empty */
-    bool rebuilt;                       /* restore */
+    bool rebuilt;                       /* restore, wake */
+    enum ak_tier to;                    /* tier */
 
     struct ak_hold *hold; /* snapshot: kept over tries */
     int64_t begun_ns;
@@ -45,6 +47,7 @@ struct archive_job {
     bool is_cleaning;   /* it has failed before: what it owes is removed */
     bool was_scheduled; /* by the schedule */
     bool is_removed;    /* snapshot_delete: nothing is left in the store */
+    bool was_stopped;   /* restore, tier: who was told of its progress wanted no more */
     struct ak_catalog_snapshot made;
     bool has_made, has_removed;
     _Atomic uint32_t progress_ppm; /* pairs with itself: only shown */
@@ -95,6 +98,9 @@ void ak_archive_job_free(struct archive_job *job);
 /* Into the list as a guest, when no other job is in the way (AK_CONFLICT). */
 AK_MUST enum ak_rc ak_archive_job_enter(struct ak_archive *archive, struct archive_job *job,
                                         struct ak_err *err);
+/* A guest works on this snapshot from here, unless it is being deleted (AK_CONFLICT). */
+AK_MUST enum ak_rc ak_archive_job_claim(struct ak_archive *archive, struct archive_job *job,
+                                        const struct ak_uuid *snapshot, struct ak_err *err);
 /* Its row is durable: a thread may take it. */
 void ak_archive_job_queue(struct ak_archive *archive, struct archive_job *job);
 void ak_archive_job_leave(struct ak_archive *archive, struct archive_job *job); /* and free it */
@@ -126,6 +132,10 @@ enum job_outcome ak_archive_create_run(struct ak_archive *archive, struct archiv
 enum job_outcome ak_archive_restore_run(struct ak_archive *archive, struct archive_job *job);
 enum job_outcome ak_archive_remove_run(struct ak_archive *archive, struct archive_job *job);
 enum job_outcome ak_archive_clean_run(struct ak_archive *archive, struct archive_job *job);
+/* One try of fetching the job's snapshot and making it the state of the job's target. `move` may be
+ * NULL. */
+AK_MUST enum ak_rc ak_archive_restore_once(struct ak_archive *archive, struct archive_job *job,
+                                           const struct ak_archive_move *move, struct ak_err *err);
 /* The id that a name or an id in text form stands for; *exists (may be NULL): as a collection. */
 AK_MUST enum ak_rc ak_archive_resolve(struct ak_archive *archive, struct ak_str collection,
                                       struct ak_uuid *id, bool *exists, struct ak_err *err);

@@ -61,6 +61,25 @@ static enum job_outcome stop(struct ak_archive *archive, struct archive_job *job
     return JOB_STOPPED;
 }
 
+/* The image generation that is held, which a later life must know to say what is covered: it lies
+ * in the row's target, which a snapshot does not have. */
+static void put_generation(struct ak_uuid *target, uint64_t generation)
+{
+    *target = (struct ak_uuid){{0}};
+    for (int i = 0; i < 8; i++) {
+        target->b[15 - i] = (uint8_t)(generation >> (8 * i));
+    }
+}
+
+static uint64_t generation_of(const struct ak_uuid *target)
+{
+    uint64_t generation = 0;
+    for (int i = 8; i < 16; i++) {
+        generation = generation << 8 | target->b[i];
+    }
+    return generation;
+}
+
 static enum ak_rc take_hold(struct ak_archive *archive, struct archive_job *job, struct ak_err *err)
 {
     char id[AK_UUID_TEXT_LEN];
@@ -70,6 +89,9 @@ static enum ak_rc take_hold(struct ak_archive *archive, struct archive_job *job,
     ak_uuid_format(&job->row.collection, id);
     enum ak_rc rc =
         ak_engine_hold(archive->engine, (struct ak_str){id, sizeof id}, &job->hold, err);
+    if (rc == AK_OK) {
+        put_generation(&job->row.target, ak_hold_generation(job->hold));
+    }
     if (rc == AK_OK && ak_hold_rows(job->hold) == 0) {
         rc = ak_fail(err, AK_INVALID, "collection '%.*s' is empty: there is nothing to keep",
                      AK_STR_ARG(ak_hold_info(job->hold)->name));
@@ -131,13 +153,16 @@ static enum ak_rc commit(struct ak_archive *archive, struct archive_job *job,
         rc = ak_snapshot_commit(archive->store, &meta, err);
     }
     if (rc == AK_OK) {
+        bool covers = meta.lossless && meta.has_image;
         ak_crash_point("snapshot_after_commit");
         job->has_made = true;
         job->made = (struct ak_catalog_snapshot){.id = meta.id,
                                                  .collection = job->row.collection,
                                                  .created_us = meta.created_us,
                                                  .lsn = meta.lsn,
-                                                 .bytes = meta.size_bytes};
+                                                 .bytes = meta.size_bytes,
+                                                 .generation =
+                                                     covers ? generation_of(&job->row.target) : 0};
     }
     return rc;
 }
@@ -201,6 +226,13 @@ enum ak_rc ak_archive_create(struct ak_archive *archive, struct ak_str collectio
     ak_arena_init(&arena, 0);
     enum ak_rc rc = ak_engine_describe(archive->engine, collection, &arena, &summary, err);
     struct ak_uuid id = rc == AK_OK ? summary.info.id : (struct ak_uuid){{0}};
+    if (rc == AK_OK && summary.tier == AK_TIER_COLD) {
+        rc = ak_fail(
+            err, AK_COLD,
+            "collection '%.*s' is cold: its state is in a snapshot already; use it once, and "
+            "try again, to have another",
+            AK_STR_ARG(collection));
+    }
     if (rc == AK_OK && summary.documents == 0) {
         rc = ak_fail(err, AK_INVALID, "collection '%.*s' is empty: there is nothing to keep",
                      AK_STR_ARG(collection));

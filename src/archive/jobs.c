@@ -72,9 +72,10 @@ void ak_archive_job_free(struct archive_job *job)
 
 /* --- The list --- */
 
-static bool is_in_place(const struct archive_job *job)
+/* The state of its target, or where that is. */
+static bool replaces(const struct archive_job *job)
 {
-    return job->kind == AK_JOB_RESTORE && !job->into.len;
+    return job->kind == AK_JOB_TIER || (job->kind == AK_JOB_RESTORE && !job->into.len);
 }
 
 static bool conflict(const struct archive_job *a, const struct archive_job *b)
@@ -84,7 +85,7 @@ static bool conflict(const struct archive_job *a, const struct archive_job *b)
         return false;
     }
     return (removes && ak_uuid_eq(&a->row.snapshot, &b->row.snapshot)) ||
-           (is_in_place(a) && is_in_place(b) && ak_uuid_eq(&a->row.target, &b->row.target));
+           (replaces(a) && replaces(b) && ak_uuid_eq(&a->row.target, &b->row.target));
 }
 
 static void count_running(struct ak_archive *archive)
@@ -114,6 +115,23 @@ enum ak_rc ak_archive_job_enter(struct ak_archive *archive, struct archive_job *
     if (rc == AK_OK) {
         *end = job;
         count_running(archive);
+    }
+    ak_mutex_unlock(&archive->lock);
+    return rc;
+}
+
+enum ak_rc ak_archive_job_claim(struct ak_archive *archive, struct archive_job *job,
+                                const struct ak_uuid *snapshot, struct ak_err *err)
+{
+    enum ak_rc rc = AK_OK;
+    ak_mutex_lock(&archive->lock);
+    job->row.snapshot = *snapshot;
+    for (struct archive_job *at = archive->first; at && rc == AK_OK; at = at->next) {
+        if (at != job && conflict(at, job)) {
+            job->row.snapshot = (struct ak_uuid){{0}};
+            rc = ak_fail(err, AK_CONFLICT, "a %s of it is under way: try later",
+                         ak_job_kind_name(at->kind));
+        }
     }
     ak_mutex_unlock(&archive->lock);
     return rc;
@@ -190,6 +208,10 @@ enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archiv
     }
     enum ak_rc put = ak_archive_job_put(archive, job, &local);
     if (put == AK_OK) {
+        if (job->has_made && job->made.generation) {
+            ak_engine_tier_covered(archive->engine, &job->made.collection, &job->made.id,
+                                   job->made.generation);
+        }
         return JOB_ENDED;
     }
     if (ak_catalog_is_failed(archive->catalog)) {

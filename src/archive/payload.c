@@ -2,7 +2,9 @@
  *
  *     snapshot         {"format","compression","encoding","row_group_rows","no_image"}, and from
  *                      STEP_UPLOADED on the snapshot's metadata object instead
+ *                      (the row's target is no id: generation_of())
  *     restore          {"into","rebuilt"}
+ *     tier             {"to","rebuilt"}
  *     snapshot_delete  {}
  *
  * Unknown fields are ignored, so that an older program can take over a newer one's rows.
@@ -30,6 +32,9 @@ enum ak_rc ak_archive_payload_write(struct archive_job *job, struct ak_err *err)
     } else if (job->kind == AK_JOB_RESTORE) {
         ak_buf_add_fmt(&out, "{\"into\":");
         ak_json_put_string(&out, job->into);
+        put_bool(&out, "rebuilt", job->rebuilt);
+    } else if (job->kind == AK_JOB_TIER) {
+        ak_buf_add_fmt(&out, "{\"to\":\"%s\"", ak_tier_name(job->to));
         put_bool(&out, "rebuilt", job->rebuilt);
     } else {
         ak_buf_add_char(&out, '{');
@@ -74,6 +79,10 @@ static void read_field(struct ak_json *in, struct ak_str key, struct archive_job
             if (!job->into.p) { /* an empty one would mean: in place */
                 ak_json_fail(in, "no memory for a name");
             }
+        }
+    } else if (ak_str_eq(key, AK_STR("to"))) {
+        if (ak_json_string(in, &text) && !ak_tier_parse(text, &job->to)) {
+            ak_json_fail(in, "unknown tier");
         }
     } else if (ak_str_eq(key, AK_STR("rebuilt"))) {
         (void)ak_json_bool(in, &job->rebuilt);

@@ -1,13 +1,15 @@
 /* recover.c — the jobs of a former life.
  *
- *     step       snapshot                    restore                   snapshot_delete
+ *     step       snapshot                    restore, tier             snapshot_delete
  *     BEGUN      failed; its objects owed    failed; nothing is left   goes on
- *     AGAIN      begun anew                  begun anew                –
+ *     AGAIN      begun anew                  begun anew (restore)      –
  *     UPLOADED   goes on: metadata           –                         –
  *     COMMITTED  –                           done                      –
  *
  * A job that a crash has interrupted before its commit is not begun anew: it may be the reason for
- * the crash. What a failed job owes is removed.
+ * the crash. What a failed job owes is removed. A move is not begun anew either: where collections
+ * belong is decided above, and may be decided otherwise by now. A snapshot that a move has waited
+ * for is a job of its own.
  */
 #include "archive/archive_priv.h"
 #include "base/mem.h"
@@ -51,15 +53,19 @@ static enum ak_rc decide(struct ak_archive *archive, struct archive_job *job, bo
         *runs = job->row.owes;
         return rc;
     }
-    if (job->kind == AK_JOB_RESTORE && job->row.step == STEP_COMMITTED) {
+    bool restores = job->kind == AK_JOB_RESTORE || job->kind == AK_JOB_TIER;
+    if (restores && job->row.step == STEP_COMMITTED) {
         *runs = false;
         job->row.state = AK_CATALOG_JOB_DONE;
         job->row.finished_us = ak_now_us(archive->clock);
         return ak_archive_job_put(archive, job, err);
     }
-    if (job->row.step == STEP_BEGUN && job->kind != AK_JOB_SNAPSHOT_DELETE) {
+    if (job->kind == AK_JOB_TIER ||
+        (job->row.step == STEP_BEGUN && job->kind != AK_JOB_SNAPSHOT_DELETE)) {
         (void)ak_fail(&why, AK_UNAVAILABLE,
-                      job->kind == AK_JOB_RESTORE
+                      job->kind == AK_JOB_TIER
+                          ? "interrupted: the server ended before it was moved; it is where it was"
+                      : job->kind == AK_JOB_RESTORE
                           ? "the server ended before it was restored; nothing has changed"
                           : "the server ended before it was stored; nothing of it is left");
         enum ak_rc rc = fail_job(archive, job, &why, err);

@@ -6,6 +6,8 @@
  *                                                                       [delete_after_remove]
  *   3. row      done, and the snapshot is not known here any more       [delete_after_done]
  *
+ * The snapshot that a cold collection lives in is not deleted: AK_CONFLICT before 1.
+ *
  * A deletion that was begun is finished, by tries or by the next open: every step may be repeated.
  */
 #include "archive/archive_priv.h"
@@ -72,7 +74,11 @@ enum ak_rc ak_archive_remove_one(struct ak_archive *archive, const struct ak_uui
         ak_archive_job_free(job);
         return rc;
     }
-    rc = ak_archive_job_put(archive, job, err);
+    /* In the list before it is asked: no move to the store relies on it from here (tier.c). */
+    rc = ak_engine_tier_uncover(archive->engine, collection, snapshot, err);
+    if (rc == AK_OK) {
+        rc = ak_archive_job_put(archive, job, err);
+    }
     if (rc != AK_OK) {
         ak_archive_job_leave(archive, job);
         return rc;

@@ -25,6 +25,7 @@
 
 struct restore {
     struct ak_archive *archive;
+    const struct ak_archive_move *move; /* of a move; may be NULL */
     struct archive_job *job;
     struct ak_arena arena;
     struct ak_snapshot_meta meta;
@@ -34,28 +35,40 @@ struct restore {
     uint64_t built;
 };
 
+static bool go_on(struct restore *restore, double fraction)
+{
+    const struct ak_archive_move *move = restore->move;
+    atomic_store(&restore->job->progress_ppm, (uint32_t)(fraction * 1e6));
+    bool goes_on = !atomic_load(&restore->archive->stops) &&
+                   !(move && move->tell && !move->tell(move->ctx, fraction));
+    restore->job->was_stopped = restore->job->was_stopped || !goes_on;
+    return goes_on;
+}
+
 static bool tell(void *ctx, double fraction)
 {
-    struct restore *restore = ctx;
-    atomic_store(&restore->job->progress_ppm, (uint32_t)(fraction * 800000));
-    return !atomic_load(&restore->archive->stops);
+    return go_on(ctx, fraction * 0.8);
 }
 
 static bool tell_left(void *ctx, uint64_t left)
 {
     struct restore *restore = ctx;
     double part = restore->built ? (double)left / (double)restore->built : 0;
-    atomic_store(&restore->job->progress_ppm, (uint32_t)(900000 - 500000 * part));
-    return !atomic_load(&restore->archive->stops);
+    return go_on(restore, 0.9 - 0.5 * part);
 }
 
 static enum ak_rc adopt(struct restore *restore, struct ak_err *err)
 {
     struct archive_job *job = restore->job;
+    const struct ak_uuid *snapshot = &job->row.snapshot;
+    bool covers = restore->meta.lossless && restore->meta.has_image && !job->rebuilt;
     struct ak_engine_adopt_options options = {.replace = !job->into.len,
                                               .documents = restore->meta.vector_count,
                                               .job = &job->row.id,
-                                              .job_step = STEP_COMMITTED};
+                                              .job_step = STEP_COMMITTED,
+                                              .cover = covers ? snapshot : NULL,
+                                              .only_cold =
+                                                  job->kind == AK_JOB_TIER ? snapshot : NULL};
     return ak_engine_adopt(restore->archive->engine, &restore->info, restore->path, &options, NULL,
                            err);
 }
@@ -73,7 +86,8 @@ static enum ak_rc from_image(struct restore *restore, struct ak_err *err)
         ak_snapshot_fetch_image(archive->store, &restore->meta, ak_engine_fs(archive->engine),
                                 restore->path, tell, restore, err);
     if (rc == AK_OK) {
-        ak_crash_point("restore_after_fetch");
+        ak_crash_point(restore->job->kind == AK_JOB_TIER ? "tier_wake_after_fetch"
+                                                         : "restore_after_fetch");
         return adopt(restore, err);
     }
     return rc == AK_NOT_FOUND ? ak_wrap(err, AK_CORRUPT, "the image") : rc;
@@ -84,10 +98,9 @@ static enum ak_rc add_rows(void *ctx, const struct ak_document *rows, size_t cou
 {
     struct restore *restore = ctx;
     restore->built += count;
-    if (atomic_load(&restore->archive->stops)) {
+    if (!go_on(restore, 0.4 * (double)restore->built / (double)(restore->meta.vector_count + 1))) {
         return ak_fail(err, AK_CONFLICT, "cancelled");
     }
-    (void)tell(ctx, 0.5 * (double)restore->built / (double)(restore->meta.vector_count + 1));
     return ak_image_builder_add(restore->builder, rows, count, err);
 }
 
@@ -144,6 +157,16 @@ static enum ak_rc restore_once(struct restore *restore, struct ak_err *err)
     return from_documents(restore, err);
 }
 
+enum ak_rc ak_archive_restore_once(struct ak_archive *archive, struct archive_job *job,
+                                   const struct ak_archive_move *move, struct ak_err *err)
+{
+    struct restore restore = {.archive = archive, .job = job, .move = move};
+    ak_arena_init(&restore.arena, 0);
+    enum ak_rc rc = restore_once(&restore, err);
+    ak_arena_release(&restore.arena);
+    return rc;
+}
+
 static enum job_outcome stop(struct ak_archive *archive, struct archive_job *job)
 {
     struct ak_err err;
@@ -156,15 +179,12 @@ static enum job_outcome stop(struct ak_archive *archive, struct archive_job *job
 
 enum job_outcome ak_archive_restore_run(struct ak_archive *archive, struct archive_job *job)
 {
-    struct restore restore = {.archive = archive, .job = job};
     struct ak_err err;
     job->row.step = STEP_BEGUN;
     /* At every try: the one before may have committed and been taken back. */
     enum ak_rc rc = ak_archive_job_put(archive, job, &err);
     if (rc == AK_OK) {
-        ak_arena_init(&restore.arena, 0);
-        rc = restore_once(&restore, &err);
-        ak_arena_release(&restore.arena);
+        rc = ak_archive_restore_once(archive, job, NULL, &err);
     }
     if (rc == AK_OK) {
         job->row.step = STEP_COMMITTED;

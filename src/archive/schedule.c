@@ -162,6 +162,11 @@ static enum ak_rc look_at(struct ak_archive *archive, const struct ak_collection
     if (rc != AK_OK && rc != AK_NOT_FOUND) {
         return rc;
     }
+    struct ak_tier_view view;
+    if (ak_engine_tier(archive->engine, summary->info.name, &view, NULL) != AK_OK ||
+        view.tier == AK_TIER_COLD || view.is_covered) {
+        return AK_OK; /* gone, or kept already, also when its LSN is of another node or time */
+    }
     bool has_changed = rc == AK_NOT_FOUND || summary->wal_bytes || summary->lsn > newest.lsn;
     look->stale += has_changed && look->now_us - newest.created_us > DAY_US;
     return has_changed ? begin_if_due(archive, &summary->info.id, newest.created_us, look, err)

@@ -2,8 +2,13 @@
 #include "base/mem.h"
 #include "base/err.h"
 #include "base/fault.h"
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static void *must(void *p)
 {
@@ -74,4 +79,27 @@ char *ak_strdup_n(const char *p, size_t len)
     }
     copy[len] = '\0';
     return copy;
+}
+
+void ak_memory_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
+}
+
+/* The second number of statm. */
+uint64_t ak_memory_resident(void)
+{
+    char text[256];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    ssize_t len = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    const char *second = strchr(text, ' ');
+    long page = sysconf(_SC_PAGESIZE);
+    return second && page > 0 ? strtoull(second, NULL, 10) * (uint64_t)page : 0;
 }

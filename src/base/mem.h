@@ -23,6 +23,11 @@ void *ak_alloc_aligned(size_t align, size_t size);     /* aborts on failure */
 void ak_free(void *p);
 char *ak_strdup_n(const char *p, size_t len); /* NUL-terminated copy; aborts */
 
+/* Give back to the system what is free and was kept for later allocations: after much was freed. */
+void ak_memory_trim(void);
+/* Resident memory of the process in bytes; 0 where the system does not tell. */
+uint64_t ak_memory_resident(void);
+
 /* a*b and a+b that say when they overflow. */
 static inline int ak_mul_overflows(size_t a, size_t b, size_t *out)
 {

@@ -4,6 +4,7 @@
  *
  *     none ──reserve──> heap ──reserve, 2 MiB and up──> region ──reserve, past its end──> region
  *     view ──thaw, small──> heap        view ──thaw, large──> region
+ *     view ──own──> heap or region      region with a file's pages ──own──> region without
  *
  *   heap    one cache-line-aligned block below 2 MiB, doubled when it is full
  *   region  an address range aligned to 2 MiB, several times what is needed; only touched pages
@@ -38,6 +39,7 @@ struct place {
     char *base;
     size_t bytes; /* usable bytes */
     enum slab_home home;
+    bool is_mapped;
 };
 
 struct retired_region {
@@ -96,7 +98,7 @@ static enum ak_rc map_region(size_t need, struct place *place, struct ak_err *er
         size_t bytes = round_up(wishes[i], HUGE_PAGE);
         char *base = map_aligned(bytes);
         if (base) {
-            *place = (struct place){base, bytes, HOME_REGION};
+            *place = (struct place){.base = base, .bytes = bytes, .home = HOME_REGION};
             return AK_OK;
         }
     }
@@ -120,7 +122,7 @@ static enum ak_rc heap_block(size_t bytes, size_t used, struct place *place, str
         return ak_fail(err, AK_NOMEM, "no memory for %zu bytes of rows", bytes);
     }
     memset(base + used, 0, bytes - used);
-    *place = (struct place){base, bytes, HOME_HEAP};
+    *place = (struct place){.base = base, .bytes = bytes, .home = HOME_HEAP};
     return AK_OK;
 }
 
@@ -170,6 +172,7 @@ static void publish(struct ak_slab *slab, const struct place *place)
     slab->home = (uint8_t)place->home;
     slab->cap = place->bytes / slab->stride;
     slab->region_bytes = place->home == HOME_REGION ? place->bytes : 0;
+    slab->is_mapped = place->is_mapped;
     slab->fd = -1;
     slab->view_rows = 0;
     /* Pairs with the acquire in ak_slab_base(): whoever sees the base sees the copied rows. */
@@ -210,6 +213,7 @@ void ak_slab_release(struct ak_slab *slab)
         (void)munmap(base, slab->region_bytes);
     }
     slab->home = HOME_NONE;
+    slab->is_mapped = false;
     slab->cap = 0;
     slab->region_bytes = 0;
     slab->view_rows = 0;
@@ -221,6 +225,11 @@ void ak_slab_release(struct ak_slab *slab)
 bool ak_slab_is_view(const struct ak_slab *slab)
 {
     return slab->home == HOME_VIEW;
+}
+
+bool ak_slab_is_borrowed(const struct ak_slab *slab)
+{
+    return slab->home == HOME_VIEW || slab->is_mapped;
 }
 
 /* A region whose front is the file's own pages, private. Only whole pages of rows are mapped, and
@@ -250,6 +259,7 @@ static enum ak_rc place_mapped(struct ak_slab *slab, size_t used, struct place *
         (void)munmap(place->base, place->bytes);
         return rc;
     }
+    place->is_mapped = true;
     advise_huge(slab, place, used);
     if (used > whole) {
         memcpy(place->base + whole, ak_slab_base(slab) + whole, used - whole);
@@ -275,6 +285,27 @@ enum ak_rc ak_slab_thaw(struct ak_slab *slab, struct ak_err *err)
     if (used >= HEAP_MAX && slab->fd >= 0 && slab->file_at % page_bytes() == 0) {
         rc = place_mapped(slab, used, &place, err);
     } else {
+        rc = place_copy(slab, used, used, &place, err);
+    }
+    if (rc == AK_OK) {
+        publish(slab, &place);
+    }
+    return rc;
+}
+
+enum ak_rc ak_slab_own(struct ak_slab *slab, struct ak_err *err)
+{
+    if (!ak_slab_is_borrowed(slab)) {
+        return AK_OK;
+    }
+    size_t used = 0;
+    enum ak_rc rc = rows_bytes(slab, slab->reserved, &used, err);
+    if (rc == AK_OK && used == 0) {
+        ak_slab_release(slab);
+        return AK_OK;
+    }
+    struct place place = {0};
+    if (rc == AK_OK) {
         rc = place_copy(slab, used, used, &place, err);
     }
     if (rc == AK_OK) {

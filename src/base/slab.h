@@ -8,6 +8,7 @@
  * A slab may start as a view of rows stored elsewhere (a section of a mapped image, read-only).
  * thaw() makes it writable: a small one is copied; a large one with a file behind it becomes a
  * private mapping of the same pages with room to grow behind it, so nothing is read or copied.
+ * own() copies what still lies in a file into memory of the slab's own.
  *
  * Threads: one writer; readers anywhere inside the epoch. base pairs: release store in growth,
  * acquire load in ak_slab_base().
@@ -26,6 +27,7 @@ struct ak_slab {
     struct ak_epoch *epoch;
     bool huge;           /* ask for 2 MiB pages */
     uint8_t home;        /* the slab's own: none, heap, region, view */
+    bool is_mapped;      /* region: its front is a private mapping of a file */
     size_t region_bytes; /* reserved, for home = region */
     int fd;              /* view: file behind it or -1 */
     uint64_t file_at;    /* view: where its first row is in the file */
@@ -41,6 +43,11 @@ void ak_slab_init_view(struct ak_slab *slab, size_t stride, bool huge, struct ak
 void ak_slab_release(struct ak_slab *slab); /* frees at once: no reader may be inside; idempotent */
 bool ak_slab_is_view(const struct ak_slab *slab);
 AK_MUST enum ak_rc ak_slab_thaw(struct ak_slab *slab, struct ak_err *err);
+/* Does any row lie in memory that is not the slab's own: a view's, or a file's? */
+bool ak_slab_is_borrowed(const struct ak_slab *slab);
+/* Copy rows that do, so that what they lay in may go once the epoch has passed; the slab is
+ * writable then. AK_NOMEM: nothing has changed. */
+AK_MUST enum ak_rc ak_slab_own(struct ak_slab *slab, struct ak_err *err);
 /* Rows [0, rows) may be used; new rows read as zero. A view must be thawed first. */
 AK_MUST enum ak_rc ak_slab_reserve(struct ak_slab *slab, uint64_t rows, struct ak_err *err);
 /* Bytes of memory that this slab has touched or may touch up to `rows`, for accounting. */

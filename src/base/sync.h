@@ -12,6 +12,7 @@ enum ak_rank {
     AK_RANK_SERVICE = 10,
     AK_RANK_ENGINE_LIFECYCLE = 20, /* opening, closing, checkpointing a collection */
     AK_RANK_COLLECTION = 30,       /* the writer lock of one collection */
+    AK_RANK_ENGINE_TIER = 35,      /* what the catalog is told of tiers, one change at a time */
     AK_RANK_ENGINE_DIRECTORY = 40, /* name and id tables, references, dirty list */
     AK_RANK_INDEX = 50,            /* index structure: growth, pending list */
     AK_RANK_COLUMNS = 55,          /* filter columns */

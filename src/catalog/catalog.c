@@ -29,6 +29,7 @@ static const char *const settings =
 #define COLUMNS                                                                                    \
     "uuid, name, dimension, metric, embedding_model, m, ef_construction, ef_search, quantization," \
     " state, created_us, generation, lsn, documents, image_bytes, tiny, image_lsn"
+#define COLUMN_COUNT 17
 
 static const char *const sql_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -37,8 +38,8 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_SAVEPOINT] = "SAVEPOINT change",
     [SQL_RELEASE] = "RELEASE change",
     [SQL_ROLLBACK_TO] = "ROLLBACK TO change",
-    [SQL_EACH] = "SELECT " COLUMNS " FROM collections WHERE database=?1 AND name>?2"
-                 " ORDER BY name LIMIT ?3",
+    [SQL_EACH] = "SELECT " COLUMNS ", " AK_CATALOG_TIER_COLUMNS " FROM collections"
+                 " WHERE database=?1 AND name>?2 ORDER BY name LIMIT ?3",
     [SQL_CREATE] = "INSERT INTO collections(" COLUMNS ", database)"
                    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,0,0,0,0,0,0,?12)",
     [SQL_FIND] = "SELECT id FROM collections WHERE uuid=?1",
@@ -78,6 +79,16 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_SNAPSHOTS_OLDER] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots s"
                             " WHERE created_us<?1 AND uuid<(SELECT max(uuid) FROM snapshots n"
                             " WHERE n.collection=s.collection) ORDER BY created_us LIMIT ?2",
+    [SQL_TIER_PUT] =
+        "UPDATE collections SET tier=?2, pinned=?3, tier_since_us=?4, last_access_us=?5,"
+        " window_from_us=?6, window_accesses=?7, rule_hot_idle_us=?8, rule_warm_idle_us=?9,"
+        " rule_window_us=?10, rule_promote_accesses=?11, rule_stay_cold=?12, rule_lowest=?13"
+        " WHERE id=?1",
+    [SQL_COVER_PUT] = "UPDATE collections SET cover=?2, cover_generation=?3 WHERE id=?1",
+    [SQL_COVERED] = "UPDATE collections SET cover=?2, cover_generation=?3"
+                    " WHERE uuid=?1 AND cover_generation<=?3 AND tier<>?4",
+    [SQL_UNCOVERED] = "UPDATE collections SET cover=NULL, cover_generation=0"
+                      " WHERE uuid=?1 AND cover=?2 AND tier<>?3",
 };
 
 static enum ak_rc code_of(int sqlite_rc)
@@ -196,9 +207,8 @@ void ak_catalog_close(struct ak_catalog *catalog)
 
 /* --- Changes. Each apply_* runs inside its savepoint. --- */
 
-/* Row number of a collection, or 0 when there is none. */
-static enum ak_rc find_row(struct ak_catalog *catalog, const struct ak_uuid *id, sqlite3_int64 *row,
-                           struct ak_err *err)
+enum ak_rc ak_catalog_find_row(struct ak_catalog *catalog, const struct ak_uuid *id,
+                               sqlite3_int64 *row, struct ak_err *err)
 {
     sqlite3_stmt *stmt = catalog->sql[SQL_FIND];
     bind_uuid(stmt, 1, id);
@@ -245,7 +255,7 @@ enum ak_rc ak_catalog_create(struct ak_catalog *catalog, const struct ak_collect
 static enum ak_rc apply_delete(struct ak_catalog *catalog, const void *arg, struct ak_err *err)
 {
     sqlite3_int64 row = 0;
-    enum ak_rc code = find_row(catalog, arg, &row, err);
+    enum ak_rc code = ak_catalog_find_row(catalog, arg, &row, err);
     if (code != AK_OK) {
         return code;
     }
@@ -272,7 +282,7 @@ static enum ak_rc checkpoint_one(struct ak_catalog *catalog,
                                  const struct ak_checkpoint_commit *commit, struct ak_err *err)
 {
     sqlite3_int64 row = 0;
-    enum ak_rc code = find_row(catalog, &commit->id, &row, err);
+    enum ak_rc code = ak_catalog_find_row(catalog, &commit->id, &row, err);
     if (code != AK_OK || row == 0) {
         return code; /* deleted meanwhile: nothing to remember */
     }
@@ -336,6 +346,16 @@ static enum ak_rc apply_adopt(struct ak_catalog *catalog, const void *arg, struc
         struct ak_checkpoint_commit commit = {.id = adoption->row->info.id,
                                               .checkpoint = adoption->row->checkpoint};
         rc = checkpoint_one(catalog, &commit, err);
+    }
+    sqlite3_int64 row = 0;
+    if (rc == AK_OK) {
+        rc = ak_catalog_find_row(catalog, &adoption->row->info.id, &row, err);
+    }
+    if (rc == AK_OK && row) {
+        rc = ak_catalog_put_tier(catalog, row, &adoption->row->tier, err);
+    }
+    if (rc == AK_OK && row) {
+        rc = ak_catalog_put_cover(catalog, row, &adoption->row->tier, err);
     }
     if (rc == AK_OK && adoption->job) {
         rc = ak_catalog_job_step(catalog, adoption->job, adoption->job_step, err);
@@ -461,6 +481,7 @@ static enum ak_rc read_row(sqlite3_stmt *stmt, struct ak_catalog_row *row, struc
         .tiny = sqlite3_column_int(stmt, 15) != 0,
         .image_lsn = (uint64_t)sqlite3_column_int64(stmt, 16),
     };
+    is_sound = ak_catalog_read_tier(stmt, COLUMN_COUNT, &row->tier) && is_sound;
     if (!is_sound || ak_collection_info_check(info, NULL) != AK_OK) {
         return ak_fail(err, AK_CORRUPT, "catalog: the row of collection '%.*s' is damaged",
                        AK_STR_ARG(info->name));

@@ -81,9 +81,15 @@ static enum ak_rc apply_job(struct ak_catalog *catalog, const void *arg, struct 
     if (rc == SQLITE_OK && change->made) {
         rc = put_snapshot(catalog, change->made);
     }
+    if (rc == SQLITE_OK && change->made && change->made->generation) {
+        rc = ak_catalog_covered(catalog, change->made);
+    }
     if (rc == SQLITE_OK && change->removed) {
         bind_uuid(catalog->sql[SQL_SNAPSHOT_DELETE], 1, change->removed);
         rc = ak_catalog_run(catalog, SQL_SNAPSHOT_DELETE);
+    }
+    if (rc == SQLITE_OK && change->removed) {
+        rc = ak_catalog_uncovered(catalog, &change->job->collection, change->removed);
     }
     return rc == SQLITE_OK ? AK_OK : ak_catalog_fail(catalog, rc, "record a job", err);
 }

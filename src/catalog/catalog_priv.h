@@ -39,6 +39,10 @@ enum catalog_sql {
     SQL_SNAPSHOT_NEWEST,
     SQL_SNAPSHOT_LAST,
     SQL_SNAPSHOTS_OLDER,
+    SQL_TIER_PUT,
+    SQL_COVER_PUT,
+    SQL_COVERED,
+    SQL_UNCOVERED,
     SQL_COUNT
 };
 
@@ -100,6 +104,28 @@ enum ak_rc ak_catalog_fail(struct ak_catalog *catalog, int sqlite_rc, const char
 int ak_catalog_run(struct ak_catalog *catalog, enum catalog_sql sql);
 AK_MUST enum ak_rc ak_catalog_exec(struct ak_catalog *catalog, const char *text,
                                    struct ak_err *err);
+
+/* Row number of a collection, or 0 when there is none. */
+AK_MUST enum ak_rc ak_catalog_find_row(struct ak_catalog *catalog, const struct ak_uuid *id,
+                                       sqlite3_int64 *row, struct ak_err *err);
+
+/* --- catalog_tiers.c --- */
+
+#define AK_CATALOG_TIER_COLUMNS                                                                    \
+    "tier, pinned, tier_since_us, last_access_us, window_from_us, window_accesses,"                \
+    " rule_hot_idle_us, rule_warm_idle_us, rule_window_us, rule_promote_accesses, rule_stay_cold," \
+    " rule_lowest, cover, cover_generation"
+/* These columns of the present row, from number `at` on; false: damaged. */
+AK_MUST bool ak_catalog_read_tier(sqlite3_stmt *stmt, int at, struct ak_catalog_tier *tier);
+/* Inside a change. */
+AK_MUST enum ak_rc ak_catalog_put_tier(struct ak_catalog *catalog, sqlite3_int64 row,
+                                       const struct ak_catalog_tier *tier, struct ak_err *err);
+AK_MUST enum ak_rc ak_catalog_put_cover(struct ak_catalog *catalog, sqlite3_int64 row,
+                                        const struct ak_catalog_tier *tier, struct ak_err *err);
+/* Inside a change: a snapshot came, or goes. SQLite codes. */
+int ak_catalog_covered(struct ak_catalog *catalog, const struct ak_catalog_snapshot *snapshot);
+int ak_catalog_uncovered(struct ak_catalog *catalog, const struct ak_uuid *collection,
+                         const struct ak_uuid *snapshot);
 
 /* --- catalog_jobs.c --- */
 

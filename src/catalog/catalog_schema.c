@@ -5,8 +5,8 @@
  * new step at the end. application_id marks the file as ours.
  *
  * Numbers of 64 bits without sign (LSN, generation, settings) are stored as SQLite's signed
- * integers of the same bits. metric, quantization and result codes are stored by name, state by
- * number (enum order).
+ * integers of the same bits. metric, quantization and result codes are stored by name, state and
+ * tiers by number (enum order).
  */
 #include "catalog/catalog_priv.h"
 #include <stdio.h>
@@ -70,6 +70,21 @@ static const char *const steps[] = {
     "  bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX snapshots_of ON snapshots(collection, uuid);"
     "CREATE INDEX snapshots_by_time ON snapshots(created_us);",
+    /* 3: tiers. A rule that is NULL is the node's; cover NULL: no snapshot is known to cover it. */
+    "ALTER TABLE collections ADD COLUMN tier INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE collections ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE collections ADD COLUMN tier_since_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE collections ADD COLUMN last_access_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE collections ADD COLUMN window_from_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE collections ADD COLUMN window_accesses INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE collections ADD COLUMN rule_hot_idle_us INTEGER;"
+    "ALTER TABLE collections ADD COLUMN rule_warm_idle_us INTEGER;"
+    "ALTER TABLE collections ADD COLUMN rule_window_us INTEGER;"
+    "ALTER TABLE collections ADD COLUMN rule_promote_accesses INTEGER;"
+    "ALTER TABLE collections ADD COLUMN rule_stay_cold INTEGER;"
+    "ALTER TABLE collections ADD COLUMN rule_lowest INTEGER;"
+    "ALTER TABLE collections ADD COLUMN cover BLOB;"
+    "ALTER TABLE collections ADD COLUMN cover_generation INTEGER NOT NULL DEFAULT 0;",
 };
 
 #define VERSION_NOW ((int)(sizeof steps / sizeof steps[0]))

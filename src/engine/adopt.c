@@ -4,9 +4,10 @@
  *   1. verify   the staging file: checksums, index, graph, documents (no lock; nothing is changed)
  *   2. move in  synced, renamed to the collection's next generation, folder synced
  *               [adopt_before_rename] [adopt_before_commit]
- *   3. quiet    replacing: the writer lock of the live collection is taken, and kept to the end
+ *   3. quiet    replacing: the writer lock of the live collection is taken, and kept to the end,
+ *               and nobody changes its tier
  *   4. log      durable up to its present end E
- *   5. commit   one catalog transaction: generation, checkpoint.lsn = E, and the job's step
+ *   5. commit   one catalog transaction: generation, checkpoint.lsn = E, tier, and the job's step
  *               [adopt_after_commit]                                       ← the commit point
  *   6. swap     the directory's place gets a new entry; the old one counts as dropped
  *   7. clean-up the superseded image goes, or with the last hold on it [adopt_after_remove]
@@ -193,11 +194,14 @@ static enum ak_rc commit(struct ak_engine *engine, struct ak_catalog_row *row,
     ak_wal_stats(engine->wal, &stats);
     row->checkpoint.lsn = stats.end;
     enum ak_rc rc = ak_wal_sync(engine->wal, stats.end, err);
+    if (options->only_cold) {
+        ak_crash_point("tier_wake_before_commit");
+    }
     if (rc == AK_OK) {
         rc = ak_catalog_adopt(engine->catalog, &adoption, err);
     }
     if (rc == AK_OK) {
-        ak_crash_point("adopt_after_commit");
+        ak_crash_point(options->only_cold ? "tier_wake_after_commit" : "adopt_after_commit");
     }
     return rc;
 }
@@ -240,6 +244,19 @@ static enum ak_rc enter(struct ak_engine *engine, const struct ak_catalog_row *r
     return rc;
 }
 
+/* The tier that it has with the adoption. */
+static void adopted_tier(struct ak_engine *engine, const struct ak_engine_adopt_options *options,
+                         struct ak_catalog_row *row)
+{
+    bool moves = !options->replace || row->tier.tier == AK_TIER_COLD;
+    if (moves) {
+        row->tier.tier = AK_TIER_WARM;
+        row->tier.since_us = ak_now_us(engine->clock);
+    }
+    row->tier.cover = options->cover ? *options->cover : (struct ak_uuid){{0}};
+    row->tier.cover_generation = options->cover ? row->checkpoint.generation : 0;
+}
+
 static enum ak_rc adopt_new(struct ak_engine *engine, struct ak_catalog_row *row, const char *from,
                             const struct ak_engine_adopt_options *options,
                             struct ak_collection_info *adopted, struct ak_err *err)
@@ -248,6 +265,7 @@ static enum ak_rc adopt_new(struct ak_engine *engine, struct ak_catalog_row *row
     row->info.state = AK_COLLECTION_READY;
     row->info.created_us = ak_now_us(engine->clock);
     row->checkpoint.generation = 1;
+    adopted_tier(engine, options, row);
     enum ak_rc rc = check_is_new(engine, &row->info, err);
     if (rc != AK_OK) {
         return rc;
@@ -274,12 +292,6 @@ static enum ak_rc adopt_new(struct ak_engine *engine, struct ak_catalog_row *row
 
 /* --- The next state of a present one --- */
 
-struct replacement {
-    struct ak_entry *old;
-    struct ak_entry *fresh;
-    struct ak_collection *live; /* referenced, or NULL: closed, and kept closed by `opening` */
-};
-
 static enum ak_rc check_fits(const struct ak_collection_info *now,
                              const struct ak_collection_info *info, struct ak_err *err)
 {
@@ -296,9 +308,8 @@ static enum ak_rc check_fits(const struct ak_collection_info *now,
     return AK_OK;
 }
 
-/* 3: nobody writes to it or opens it from here. */
-static enum ak_rc quiet(struct ak_engine *engine, struct ak_catalog_row *row,
-                        struct replacement *swap, struct ak_err *err)
+enum ak_rc ak_replace_begin(struct ak_engine *engine, struct ak_catalog_row *row,
+                            struct ak_replacement *swap, struct ak_err *err)
 {
     struct ak_directory *dir = &engine->directory;
     struct ak_uuid id = row->info.id;
@@ -308,16 +319,9 @@ static enum ak_rc quiet(struct ak_engine *engine, struct ak_catalog_row *row,
         ak_cond_wait(&dir->changed, &dir->lock);
         entry = ak_directory_find_id(dir, &id);
     }
-    enum ak_rc rc = entry ? check_fits(&entry->info, &row->info, err)
-                          : ak_fail(err, AK_NOT_FOUND, "the collection has been dropped");
-    if (rc == AK_OK) {
-        row->info = entry->info;
-        row->checkpoint.generation = entry->checkpoint.generation + 1;
-        rc = ak_directory_make(row, &swap->fresh, err);
-    }
-    if (rc == AK_OK) {
-        swap->old = entry;
-        swap->live = entry->live;
+    if (entry) {
+        *row = (struct ak_catalog_row){entry->info, entry->checkpoint, entry->tier};
+        *swap = (struct ak_replacement){.old = entry, .live = entry->live};
         if (swap->live) {
             swap->live->refs++;
         } else {
@@ -325,25 +329,39 @@ static enum ak_rc quiet(struct ak_engine *engine, struct ak_catalog_row *row,
         }
     }
     ak_mutex_unlock(&dir->lock);
-    return rc;
+    return entry ? AK_OK : ak_fail(err, AK_NOT_FOUND, "the collection has been dropped");
 }
 
-/* 6, or back to how it was. Consumes what quiet() took. */
-static void settle(struct ak_engine *engine, struct replacement *swap,
-                   const struct ak_catalog_row *row, enum ak_rc rc,
-                   struct ak_collection_info *adopted)
+void ak_replace_lock(struct ak_engine *engine, struct ak_catalog_row *row,
+                     struct ak_replacement *swap)
 {
     struct ak_directory *dir = &engine->directory;
-    bool in_doubt = rc != AK_OK && ak_catalog_is_failed(engine->catalog);
+    if (swap->live) {
+        ak_mutex_lock(&swap->live->lock);
+    }
+    ak_mutex_lock(&engine->tier_lock);
+    swap->is_locked = true;
+    ak_mutex_lock(&dir->lock);
+    row->tier = swap->old->tier;
+    ak_mutex_unlock(&dir->lock);
+}
+
+void ak_replace_end(struct ak_engine *engine, struct ak_replacement *swap,
+                    const struct ak_catalog_row *row, enum ak_rc rc,
+                    struct ak_collection_info *adopted)
+{
+    struct ak_directory *dir = &engine->directory;
+    bool in_doubt = rc != AK_OK && swap->is_locked && ak_catalog_is_failed(engine->catalog);
     ak_mutex_lock(&dir->lock);
     if (rc == AK_OK) {
         swap->fresh->checkpoint = row->checkpoint;
+        swap->fresh->tier = row->tier;
         ak_directory_replace(dir, swap->old, swap->fresh);
         if (adopted) {
             *adopted = swap->fresh->info;
         }
     } else {
-        swap->old->in_doubt = in_doubt;
+        swap->old->in_doubt = swap->old->in_doubt || in_doubt;
     }
     if (!swap->live) {
         swap->old->opening = false;
@@ -353,35 +371,73 @@ static void settle(struct ak_engine *engine, struct replacement *swap,
         }
     }
     ak_mutex_unlock(&dir->lock);
-    if (swap->live) {
-        ak_mutex_unlock(&swap->live->lock);
-        ak_collection_unref(swap->live);
+    if (swap->is_locked) {
+        ak_mutex_unlock(&engine->tier_lock);
+        if (swap->live) {
+            ak_mutex_unlock(&swap->live->lock);
+        }
     }
+    ak_collection_unref(swap->live);
     if (rc != AK_OK) {
         ak_free(swap->fresh);
     }
+}
+
+/* Is the collection still what the image was fetched for? */
+static enum ak_rc check_is_cold(const struct ak_catalog_row *row,
+                                const struct ak_engine_adopt_options *options, struct ak_err *err)
+{
+    return !options->only_cold || (row->tier.tier == AK_TIER_COLD &&
+                                   ak_uuid_eq(&row->tier.cover, options->only_cold))
+               ? AK_OK
+               : ak_fail(err, AK_CONFLICT, "the collection is not cold any more, or elsewhere");
+}
+
+static enum ak_rc begin_over(struct ak_engine *engine, struct ak_catalog_row *row,
+                             const struct ak_engine_adopt_options *options,
+                             struct ak_replacement *swap, struct ak_checkpoint *before,
+                             struct ak_err *err)
+{
+    struct ak_catalog_row image = *row;
+    enum ak_rc rc = ak_replace_begin(engine, row, swap, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    *before = row->checkpoint;
+    row->checkpoint = image.checkpoint;
+    row->checkpoint.generation = before->generation + 1;
+    rc = check_fits(&row->info, &image.info, err);
+    if (rc == AK_OK) {
+        rc = check_is_cold(row, options, err);
+    }
+    if (rc == AK_OK) {
+        rc = ak_directory_make(row, &swap->fresh, err);
+    }
+    if (rc != AK_OK) {
+        ak_replace_end(engine, swap, row, rc, NULL);
+    }
+    return rc;
 }
 
 static enum ak_rc adopt_over(struct ak_engine *engine, struct ak_catalog_row *row, const char *from,
                              const struct ak_engine_adopt_options *options,
                              struct ak_collection_info *adopted, struct ak_err *err)
 {
-    struct replacement swap = {0};
+    struct ak_replacement swap = {0};
+    struct ak_checkpoint before;
     char to[AK_IMAGE_PATH_MAX];
-    enum ak_rc rc = quiet(engine, row, &swap, err);
+    enum ak_rc rc = begin_over(engine, row, options, &swap, &before, err);
     if (rc != AK_OK) {
         return rc;
     }
-    struct ak_checkpoint before = swap.old->checkpoint;
     ak_collection_image_path(engine, &row->info.id, row->checkpoint.generation, to);
     rc = move_in(engine, from, to, err);
-    if (swap.live) {
-        ak_mutex_lock(&swap.live->lock);
-    }
+    ak_replace_lock(engine, row, &swap);
+    adopted_tier(engine, options, row);
     if (rc == AK_OK) {
         rc = commit(engine, row, options, err);
     }
-    settle(engine, &swap, row, rc, adopted);
+    ak_replace_end(engine, &swap, row, rc, adopted);
     if (rc == AK_OK) {
         ak_hold_remove_image(engine, &row->info.id, &before);
         ak_crash_point("adopt_after_remove");

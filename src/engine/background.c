@@ -202,6 +202,12 @@ static bool is_small(const struct ak_engine *engine, const struct ak_entry *entr
     return entry->live->is_small;
 }
 
+static bool is_closing(const struct ak_engine *engine, const struct ak_entry *entry)
+{
+    (void)engine;
+    return entry->live->closes_when_idle;
+}
+
 static bool too_much_open(struct ak_engine *engine)
 {
     struct ak_directory *dir = &engine->directory;
@@ -221,11 +227,13 @@ static void evict(struct ak_engine *engine)
         bool over = at->is_small ? dir->small_bytes > engine->idle_bytes / 2
                                  : dir->live_count > LARGE_OPEN_MAX;
         next = at->lru_next;
+        over = over || at->closes_when_idle;
         if (over && at->refs == 0 && !at->entry->dirty_from && !at->entry->opening) {
             ak_collection_close_live(at);
         }
     }
     ak_mutex_unlock(&dir->lock);
+    ak_collection_bury(engine);
 }
 
 /* One live collection that is worth a repair, referenced, or NULL. */
@@ -302,6 +310,9 @@ static void keep(struct ak_engine *engine)
     if (too_much_open(engine)) {
         checkpoint(engine, is_small);
     }
+    if (atomic_exchange_explicit(&engine->wants_close, false, memory_order_relaxed)) {
+        checkpoint(engine, is_closing);
+    }
     evict(engine);
     repair(engine);
     ak_wal_stats(engine->wal, &stats);
@@ -310,6 +321,7 @@ static void keep(struct ak_engine *engine)
         ak_log_warn(engine->log, "engine", "log segments stay for now: %s", err.text);
     }
     (void)ak_epoch_collect(engine->epoch);
+    ak_tier_trim(engine);
 }
 
 static void keeper_loop(void *arg)

@@ -166,6 +166,7 @@ static enum ak_rc load(struct ak_engine *engine, struct ak_entry *entry, struct 
         return ak_wrap(err, rc, "open collection '%.*s'", AK_STR_ARG(entry->info.name));
     }
     atomic_store(&collection->documents, ak_index_live(collection->index));
+    atomic_store(&collection->is_borrowed, collection->image != NULL);
     *out = collection;
     return AK_OK;
 }
@@ -184,13 +185,18 @@ enum ak_rc ak_collection_open_entry(struct ak_engine *engine, struct ak_entry *e
                                     struct ak_collection **collection, struct ak_err *err)
 {
     struct ak_directory *dir = &engine->directory;
-    while (entry->opening) {
+    enum ak_rc rc = ak_tier_is_cold(entry, err);
+    while (rc == AK_OK && entry->opening) {
         struct ak_uuid id = entry->info.id;
         ak_cond_wait(&dir->changed, &dir->lock);
         entry = ak_directory_find_id(dir, &id); /* it may be gone after the wait */
         if (!entry) {
             return ak_fail(err, AK_NOT_FOUND, "the collection has been dropped");
         }
+        rc = ak_tier_is_cold(entry, err);
+    }
+    if (rc != AK_OK) {
+        return rc;
     }
     if (entry->live) {
         ref_locked(dir, entry->live);
@@ -200,7 +206,7 @@ enum ak_rc ak_collection_open_entry(struct ak_engine *engine, struct ak_entry *e
     struct ak_collection *made = NULL;
     entry->opening = true;
     ak_mutex_unlock(&dir->lock);
-    enum ak_rc rc = load(engine, entry, &made, err);
+    rc = load(engine, entry, &made, err);
     ak_mutex_lock(&dir->lock);
     entry->opening = false;
     ak_cond_broadcast(&dir->changed);
@@ -230,7 +236,33 @@ void ak_collection_close_live(struct ak_collection *collection)
     dir->live_count--;
     dir->small_bytes -= collection->counted_bytes;
     collection->entry->live = NULL;
-    free_parts(collection);
+    collection->lru_next = dir->graves;
+    dir->graves = collection;
+}
+
+static struct ak_collection *take_graves(struct ak_directory *dir)
+{
+    struct ak_collection *first = dir->graves;
+    dir->graves = NULL;
+    return first;
+}
+
+static void free_all(struct ak_collection *first)
+{
+    while (first) {
+        struct ak_collection *next = first->lru_next;
+        free_parts(first);
+        first = next;
+    }
+}
+
+void ak_collection_bury(struct ak_engine *engine)
+{
+    struct ak_directory *dir = &engine->directory;
+    ak_mutex_lock(&dir->lock);
+    struct ak_collection *graves = take_graves(dir);
+    ak_mutex_unlock(&dir->lock);
+    free_all(graves);
 }
 
 void ak_collection_unref_locked(struct ak_collection *collection)
@@ -242,6 +274,12 @@ void ak_collection_unref_locked(struct ak_collection *collection)
         if (entry->dropped) {
             ak_collection_close_live(collection);
             ak_directory_free(dir, entry);
+        } else if (collection->closes_when_idle && entry->dirty_from) {
+            /* A builder told of its last links after the image was written: the keeper's. */
+            atomic_store_explicit(&collection->engine->wants_close, true, memory_order_relaxed);
+            ak_keeper_poke(collection->engine);
+        } else if (collection->closes_when_idle && !entry->opening) {
+            ak_collection_close_live(collection);
         }
         ak_cond_broadcast(&dir->changed);
     }
@@ -253,21 +291,39 @@ void ak_collection_unref(struct ak_collection *collection)
         struct ak_directory *dir = &collection->engine->directory;
         ak_mutex_lock(&dir->lock);
         ak_collection_unref_locked(collection);
+        struct ak_collection *graves = take_graves(dir);
         ak_mutex_unlock(&dir->lock);
+        free_all(graves);
     }
 }
 
-enum ak_rc ak_engine_get(struct ak_engine *engine, struct ak_str name_or_id,
-                         struct ak_collection **collection, struct ak_err *err)
+/* now_us 0: not an access. */
+static enum ak_rc get(struct ak_engine *engine, struct ak_str name_or_id, int64_t now_us,
+                      struct ak_collection **collection, struct ak_err *err)
 {
     struct ak_directory *dir = &engine->directory;
     ak_mutex_lock(&dir->lock);
     struct ak_entry *entry = ak_directory_find(dir, name_or_id);
+    if (entry && now_us) {
+        ak_tier_used(entry, now_us);
+    }
     enum ak_rc rc =
         entry ? ak_collection_open_entry(engine, entry, collection, err)
               : ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'", AK_STR_ARG(name_or_id));
     ak_mutex_unlock(&dir->lock);
     return rc;
+}
+
+enum ak_rc ak_engine_get(struct ak_engine *engine, struct ak_str name_or_id,
+                         struct ak_collection **collection, struct ak_err *err)
+{
+    return get(engine, name_or_id, ak_now_us(engine->clock), collection, err);
+}
+
+enum ak_rc ak_engine_peek(struct ak_engine *engine, struct ak_str name_or_id,
+                          struct ak_collection **collection, struct ak_err *err)
+{
+    return get(engine, name_or_id, 0, collection, err);
 }
 
 const struct ak_collection_info *ak_collection_info(const struct ak_collection *collection)
@@ -278,12 +334,15 @@ const struct ak_collection_info *ak_collection_info(const struct ak_collection *
 size_t ak_collection_bytes(const struct ak_collection *collection)
 {
     return sizeof *collection + ak_index_bytes(collection->index) +
-           ak_docs_bytes(&collection->docs) + ak_columns_bytes(collection->columns);
+           (size_t)atomic_load_explicit(&collection->docs_bytes, memory_order_relaxed) +
+           ak_columns_bytes(collection->columns);
 }
 
 void ak_collection_recount(struct ak_collection *collection)
 {
     struct ak_directory *dir = &collection->engine->directory;
+    atomic_store_explicit(&collection->docs_bytes, ak_docs_bytes(&collection->docs),
+                          memory_order_relaxed);
     if (!collection->is_small) {
         return; /* once large, always large: not worth a sum on every write */
     }
@@ -303,11 +362,12 @@ void ak_collection_stats(struct ak_collection *collection, struct ak_collection_
         .tombstones = ak_index_tombstones(collection->index),
     };
     ak_mutex_lock(&collection->lock);
-    stats->memory_bytes = ak_collection_bytes(collection);
-    ak_mutex_unlock(&collection->lock);
     ak_mutex_lock(&dir->lock);
+    ak_collection_recount(collection);
+    stats->memory_bytes = ak_collection_bytes(collection);
     stats->image_bytes = collection->entry->checkpoint.image_bytes;
     stats->generation = collection->entry->checkpoint.generation;
     stats->wal_bytes = collection->entry->wal_bytes;
     ak_mutex_unlock(&dir->lock);
+    ak_mutex_unlock(&collection->lock);
 }

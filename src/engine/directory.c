@@ -97,6 +97,7 @@ static struct ak_entry *entry_of(const struct ak_catalog_row *row)
     entry->info.name = (struct ak_str){text, name_len};
     entry->info.embedding_model = (struct ak_str){text + name_len, model_len};
     entry->checkpoint = row->checkpoint;
+    entry->tier = row->tier;
     return entry;
 }
 
@@ -138,10 +139,20 @@ enum ak_rc ak_directory_make(const struct ak_catalog_row *row, struct ak_entry *
     return *entry ? AK_OK : ak_fail(err, AK_NOMEM, "collection '%.*s'", AK_STR_ARG(row->info.name));
 }
 
+static void tier_is_saved(struct ak_directory *dir, struct ak_entry *entry)
+{
+    dir->tiers_unsaved -= entry->tier_unsaved;
+    entry->tier_unsaved = false;
+}
+
 void ak_directory_replace(struct ak_directory *dir, struct ak_entry *old, struct ak_entry *fresh)
 {
     /* The maps hold places: what stands at the place is another entry from here. */
     ak_directory_mark_clean(dir, old);
+    tier_is_saved(dir, old); /* with the replacement */
+    fresh->tier.last_access_us = old->tier.last_access_us;
+    fresh->accesses = old->accesses;
+    fresh->moving = old->moving;
     fresh->index = old->index;
     dir->entries[fresh->index] = fresh;
     old->index = NO_PLACE;
@@ -171,6 +182,7 @@ void ak_directory_remove(struct ak_directory *dir, struct ak_entry *entry)
                   dir);
     ak_map_remove(&dir->by_id, ak_uuid_hash(&entry->info.id), &entry->info.id, same_id, dir);
     ak_directory_mark_clean(dir, entry);
+    tier_is_saved(dir, entry);
     entry->dropped = true;
 }
 
@@ -205,6 +217,7 @@ void ak_directory_mark_dirty(struct ak_directory *dir, struct ak_entry *entry, a
         return;
     }
     entry->wal_bytes += bytes;
+    entry->is_written = entry->is_written || bytes;
     if (!entry->dirty_from) {
         entry->dirty_from = lsn ? lsn : 1; /* 0 means clean */
         link_dirty(dir, entry);
@@ -212,10 +225,17 @@ void ak_directory_mark_dirty(struct ak_directory *dir, struct ak_entry *entry, a
     }
 }
 
+void ak_directory_mark_written(struct ak_directory *dir, struct ak_entry *entry, ak_lsn lsn)
+{
+    ak_directory_mark_dirty(dir, entry, lsn, 0);
+    entry->is_written = !entry->dropped;
+}
+
 void ak_directory_mark_dirty_again(struct ak_directory *dir, struct ak_entry *entry, ak_lsn lsn,
                                    uint64_t bytes)
 {
     ak_directory_mark_dirty(dir, entry, lsn, bytes);
+    entry->is_written = !entry->dropped; /* perhaps: a failed log may have kept nothing of it */
     if (entry->dirty_from > lsn) {
         entry->dirty_from = lsn;
     }
@@ -230,6 +250,7 @@ void ak_directory_rotate_dirty(struct ak_directory *dir, struct ak_entry *entry)
 void ak_directory_mark_clean(struct ak_directory *dir, struct ak_entry *entry)
 {
     entry->wal_bytes = 0;
+    entry->is_written = false;
     if (!entry->dirty_from) {
         return;
     }

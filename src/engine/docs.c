@@ -146,6 +146,17 @@ enum ak_rc ak_docs_thaw(struct ak_docs *docs, struct ak_err *err)
     return AK_OK;
 }
 
+enum ak_rc ak_docs_own(struct ak_docs *docs, struct ak_err *err)
+{
+    enum ak_rc rc = AK_OK;
+    if ((rc = ak_slab_own(&docs->ids, err)) || (rc = ak_slab_own(&docs->times, err)) ||
+        (rc = ak_slab_own(&text_now(docs)->refs, err)) ||
+        (rc = ak_slab_own(&text_now(docs)->bytes, err))) {
+        return rc;
+    }
+    return AK_OK;
+}
+
 struct ak_uuid *ak_docs_id(const struct ak_docs *docs, uint32_t slot)
 {
     return ak_slab_row(&docs->ids, slot);

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "engine/engine_priv.h"
+#include "engine/tiering.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,7 +83,8 @@ static bool is_named(struct ak_engine *engine, struct ak_str name)
         return false;
     }
     const struct ak_entry *entry = ak_directory_find_id(&engine->directory, &id);
-    return entry && !entry->checkpoint.tiny && entry->checkpoint.generation == generation;
+    return entry && !entry->checkpoint.tiny && entry->tier.tier != AK_TIER_COLD &&
+           entry->checkpoint.generation == generation;
 }
 
 struct sweep {
@@ -108,7 +110,8 @@ static uint64_t count_image_files(const struct ak_directory *dir)
     uint64_t count = 0;
     for (uint32_t i = 0; i < dir->used; i++) {
         const struct ak_entry *entry = dir->entries[i];
-        count += entry && entry->checkpoint.generation && !entry->checkpoint.tiny;
+        count += entry && entry->checkpoint.generation && !entry->checkpoint.tiny &&
+                 entry->tier.tier != AK_TIER_COLD;
     }
     return count;
 }
@@ -243,7 +246,7 @@ static enum ak_rc replay_one(void *ctx, const struct ak_wal_record *record, stru
     ak_mutex_lock(&dir->lock);
     if (rc == AK_OK) {
         ak_directory_mark_dirty(dir, entry, record->lsn, record->next - record->lsn);
-        ak_collection_recount(collection);
+        ak_tier_written(engine, entry);
         if (ak_index_pending(collection->index)) {
             collection->refs++;
             ak_builders_want(collection);
@@ -336,6 +339,7 @@ static void close_collections(struct ak_engine *engine)
         ak_collection_close_live(dir->lru_first); /* asserts that no reference is out */
     }
     ak_mutex_unlock(&dir->lock);
+    ak_collection_bury(engine);
 }
 
 static void free_engine(struct ak_engine *engine)
@@ -350,6 +354,7 @@ static void free_engine(struct ak_engine *engine)
     ak_cond_release(&engine->keeper.wake);
     ak_mutex_release(&engine->keeper.lock);
     ak_mutex_release(&engine->keeper.work);
+    ak_mutex_release(&engine->tier_lock);
     ak_free(engine->dir);
     ak_free(engine);
 }
@@ -368,12 +373,14 @@ enum ak_rc ak_engine_open(const struct ak_engine_options *options, struct ak_eng
     engine->checkpoint_bytes = or_default(options->checkpoint_bytes, 64ull << 20);
     engine->pending_max_bytes = or_default(options->pending_max_bytes, 96ull << 20);
     engine->idle_bytes = or_default(options->idle_bytes, 256ull << 20);
+    engine->resident_max_bytes = options->resident_max_bytes;
     engine->build_threads =
         options->build_threads ? options->build_threads : (unsigned)(cores > 0 ? cores : 1);
     engine->epoch = ak_epoch_open();
     ak_uuid_maker_init(&engine->uuids, engine->clock);
     ak_directory_init(&engine->directory);
     ak_mutex_init(&engine->keeper.work, AK_RANK_ENGINE_LIFECYCLE, "keeper.work");
+    ak_mutex_init(&engine->tier_lock, AK_RANK_ENGINE_TIER, "tier");
     ak_mutex_init(&engine->keeper.lock, AK_RANK_POOL, "keeper");
     ak_cond_init(&engine->keeper.wake);
     open_series(engine);
@@ -401,6 +408,9 @@ void ak_engine_close(struct ak_engine *engine)
         rc = ak_checkpoint_release_log(engine, &err);
     }
     ak_mutex_unlock(&engine->keeper.work);
+    if (rc == AK_OK) {
+        rc = ak_engine_tier_flush(engine, NULL, 0, &err);
+    }
     if (rc != AK_OK) {
         ak_log_warn(engine->log, "engine",
                     "closed without a last checkpoint; the next start replays the log: %s",
@@ -471,6 +481,7 @@ enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id, st
             ak_directory_free(dir, gone);
         }
         ak_mutex_unlock(&dir->lock);
+        ak_collection_bury(engine);
         ak_hold_remove_image(engine, &id, &checkpoint);
     } else if (entry && ak_catalog_is_failed(engine->catalog)) {
         ak_mutex_lock(&dir->lock); /* A4 of adopt.c: the next start may find it dropped */
@@ -493,6 +504,7 @@ static enum ak_rc summarise(const struct ak_entry *entry, struct ak_arena *arena
         .open = entry->live != NULL,
         .lsn = entry->checkpoint.lsn,
         .wal_bytes = entry->wal_bytes,
+        .tier = entry->tier.tier,
     };
     summary->info.name = ak_arena_str(arena, entry->info.name);
     summary->info.embedding_model = ak_arena_str(arena, entry->info.embedding_model);
@@ -641,7 +653,7 @@ enum ak_rc ak_engine_verify(struct ak_engine *engine, struct ak_str name_or_id, 
 {
     struct ak_collection *collection = NULL;
     ak_mutex_lock(&engine->keeper.work);
-    enum ak_rc rc = ak_engine_get(engine, name_or_id, &collection, err);
+    enum ak_rc rc = ak_engine_peek(engine, name_or_id, &collection, err);
     if (rc == AK_OK) {
         rc = verify_live(collection, err);
     }

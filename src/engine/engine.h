@@ -22,6 +22,7 @@
 #include "metrics/metrics.h"
 #include "model/collection.h"
 #include "model/filter.h"
+#include "model/tier.h"
 #include "wal/wal.h"
 
 struct ak_engine;
@@ -80,6 +81,7 @@ struct ak_collection_summary {
     bool open;
     ak_lsn lsn;         /* everything logged for it below is in its newest image */
     uint64_t wal_bytes; /* logged for it since; 0: the image holds its state */
+    enum ak_tier tier;
 };
 /* Up to `limit` collections in name order after `after` (exclusive; empty: from the start). */
 AK_MUST enum ak_rc ak_engine_list(struct ak_engine *engine, struct ak_str after, size_t limit,

@@ -1,8 +1,8 @@
 /* engine_priv.h — the parts of an engine: entries, live collections, document storage.
  *
  * Locks, in rank order: keeper (one checkpoint, repair or eviction at a time) → collection (its
- * writer) → directory (entries, maps, references, dirty list) → builders. Readers of rows take
- * none: they are inside the epoch.
+ * writer) → tier (what the catalog is told of tiers) → directory (entries, maps, references, dirty
+ * list) → builders. Readers of rows take none: they are inside the epoch.
  */
 #pragma once
 #include "base/epoch.h"
@@ -58,6 +58,8 @@ void ak_docs_release(struct ak_docs *docs);
 AK_MUST enum ak_rc ak_docs_index(struct ak_docs *docs, const struct ak_index *index,
                                  struct ak_err *err);
 AK_MUST enum ak_rc ak_docs_thaw(struct ak_docs *docs, struct ak_err *err);
+/* Copy what still lies in the image. Writer lock held. */
+AK_MUST enum ak_rc ak_docs_own(struct ak_docs *docs, struct ak_err *err);
 /* Make sure that slots below `slots` and `text` more bytes can be stored without failing. */
 AK_MUST enum ak_rc ak_docs_reserve(struct ak_docs *docs, uint64_t slots, uint32_t new_ids,
                                    uint64_t text, struct ak_err *err);
@@ -114,10 +116,16 @@ struct ak_entry {
     struct ak_collection *live; /* NULL: closed */
     ak_lsn dirty_from;          /* not above any log record that the image lacks; 0: clean */
     uint64_t wal_bytes;         /* log since the checkpoint */
+    bool is_written;            /* dirty by a write, or by one that is under way; not only links */
     struct ak_entry *dirty_next, *dirty_prev;
-    uint32_t index;        /* in the directory's array */
-    bool opening;          /* a thread is loading it: wait on directory.changed */
-    _Atomic bool dropped;  /* out of the maps; freed with its last reference */
+    struct ak_catalog_tier tier; /* as it is now; the catalog may know it later: tiering.c */
+    uint32_t accesses;           /* since the process started */
+    bool tier_unsaved;           /* by a write: the next flush tells the catalog */
+    bool moving;                 /* between tiers */
+    uint32_t index;              /* in the directory's array */
+    bool opening;                /* a thread is loading it: wait on directory.changed */
+    _Atomic bool dropped;        /* out of the maps; freed with its last reference */
+    _Atomic bool went_cold;      /* dropped, because the collection is COLD now: writes say so */
     _Atomic bool in_doubt; /* a replacement or drop may be in the catalog or not: no writes (A4) */
 };
 
@@ -131,7 +139,9 @@ struct ak_directory {
     struct ak_map by_name, by_id;
     struct ak_entry dirty;                      /* head of the ring of dirty entries */
     struct ak_collection *lru_first, *lru_last; /* live ones, most recently used last */
+    struct ak_collection *graves; /* closed, to be freed by ak_collection_bury(); by lru_next */
     uint32_t live_count;
+    uint32_t tiers_unsaved;
     uint64_t small_bytes; /* memory of live small collections, as last counted */
     uint64_t dirty_count;
 };
@@ -152,6 +162,8 @@ AK_MUST enum ak_rc ak_directory_make(const struct ak_catalog_row *row, struct ak
 void ak_directory_replace(struct ak_directory *dir, struct ak_entry *old, struct ak_entry *fresh);
 void ak_directory_mark_dirty(struct ak_directory *dir, struct ak_entry *entry, ak_lsn lsn,
                              uint64_t bytes);
+/* The same for a write that is about to be logged. */
+void ak_directory_mark_written(struct ak_directory *dir, struct ak_entry *entry, ak_lsn lsn);
 void ak_directory_mark_clean(struct ak_directory *dir, struct ak_entry *entry);
 /* A checkpoint that had marked it clean did not finish: what it stood for counts again. */
 void ak_directory_mark_dirty_again(struct ak_directory *dir, struct ak_entry *entry, ak_lsn lsn,
@@ -163,36 +175,86 @@ void ak_directory_rotate_dirty(struct ak_directory *dir, struct ak_entry *entry)
 struct ak_collection {
     struct ak_engine *engine;
     struct ak_entry *entry;
-    uint32_t refs;      /* directory lock */
-    bool in_build_list; /* build lock */
-    bool is_small;      /* counted in small_bytes */
+    uint32_t refs;         /* directory lock */
+    bool in_build_list;    /* build lock */
+    bool is_small;         /* counted in small_bytes */
+    bool closes_when_idle; /* it went WARM: its memory goes with the last reference */
     uint64_t counted_bytes;
+    _Atomic uint64_t docs_bytes;               /* of `docs`, as last counted: pairs with itself */
     struct ak_collection *lru_next, *lru_prev; /* directory lock */
     struct ak_collection *build_next;          /* build lock */
     struct ak_mutex lock;                      /* the writer */
-    struct ak_image *image;                    /* what the slabs may be views of */
+    struct ak_image *image; /* what the slabs may be views of; NULL: all is memory of its own */
     struct ak_index *index;
     struct ak_docs docs;
     struct ak_columns *columns;
     bool thawed;
-    ak_lsn applied; /* writer lock: everything logged for it below this is in memory */
+    _Atomic bool is_borrowed; /* rows may lie in `image`; pairs with itself: only shown */
+    ak_lsn applied;           /* writer lock: everything logged for it below this is in memory */
     _Atomic uint64_t documents;
 };
 
 /* Directory lock held; *collection has one more reference. May drop and retake the lock to load. */
 AK_MUST enum ak_rc ak_collection_open_entry(struct ak_engine *engine, struct ak_entry *entry,
                                             struct ak_collection **collection, struct ak_err *err);
-/* Directory lock held, no references: free it. Caller made sure it is clean or dropped. */
+/* Directory lock held, no references: out of everything. Caller made sure it is clean or dropped.
+ * Its memory goes with the next ak_collection_bury(). */
 void ak_collection_close_live(struct ak_collection *collection);
+/* Free what was closed, which takes a while. Directory lock not held. */
+void ak_collection_bury(struct ak_engine *engine);
 void ak_collection_unref_locked(struct ak_collection *collection);
+/* Memory of its own, as last counted. */
 size_t ak_collection_bytes(const struct ak_collection *collection);
-/* Bring directory.small_bytes up to date with what this collection uses. Directory lock held. */
+/* Count it anew, also in directory.small_bytes. Writer and directory lock held. */
 void ak_collection_recount(struct ak_collection *collection);
 void ak_collection_image_path(const struct ak_engine *engine, const struct ak_uuid *id,
                               uint64_t generation, char path[AK_IMAGE_PATH_MAX]);
 
 struct ak_index_options ak_collection_index_options(const struct ak_engine *engine,
                                                     const struct ak_collection_info *info);
+
+/* --- tiering.c --- */
+
+/* A write came: what is WARM is HOT. Directory lock held. */
+void ak_tier_written(struct ak_engine *engine, struct ak_entry *entry);
+/* The entry is used. Directory lock held. */
+void ak_tier_used(struct ak_entry *entry, int64_t now_us);
+/* tier_move.c: give back what moves have freed, and pages of warm images while the process is too
+ * large. */
+void ak_tier_trim(struct ak_engine *engine);
+/* The entry that is current for the id counts as moving, or not any more. The first fails with
+ * AK_CONFLICT while another move is under way, AK_IO in doubt; directory lock held. */
+AK_MUST enum ak_rc ak_tier_begin_move(struct ak_entry *entry, struct ak_err *err);
+void ak_tier_end_move(struct ak_engine *engine, const struct ak_uuid *id);
+/* Copy what the catalog shall be told of the entry, which counts as told. Directory lock held. */
+void ak_tier_take(struct ak_directory *dir, struct ak_entry *entry,
+                  struct ak_catalog_tier_change *change);
+/* tier_lock held since the taking. What could not be told is to be told by the next flush. */
+AK_MUST enum ak_rc ak_tier_tell(struct ak_engine *engine,
+                                const struct ak_catalog_tier_change *changes, size_t count,
+                                struct ak_err *err);
+enum ak_rc ak_tier_not_found(struct ak_str name_or_id, struct ak_err *err);
+AK_MUST enum ak_rc ak_tier_is_cold(const struct ak_entry *entry, struct ak_err *err); /* AK_COLD */
+
+/* --- adopt.c: one entry for another --- */
+
+struct ak_replacement {
+    struct ak_entry *old;
+    struct ak_entry *fresh;
+    struct ak_collection *live; /* referenced, or NULL: closed, and kept closed by `opening` */
+    bool is_locked;             /* live->lock and engine->tier_lock are held */
+};
+/* Find the entry of row->info.id and keep it as it is: *row gets what it says. keeper.work held. */
+AK_MUST enum ak_rc ak_replace_begin(struct ak_engine *engine, struct ak_catalog_row *row,
+                                    struct ak_replacement *swap, struct ak_err *err);
+/* From here nobody writes to it, and its tier stays: row->tier is it. */
+void ak_replace_lock(struct ak_engine *engine, struct ak_catalog_row *row,
+                     struct ak_replacement *swap);
+/* `fresh` with row's checkpoint and tier takes the place of `old`; or, when rc is a failure, all is
+ * as before, or in doubt. Consumes what begin and lock took. */
+void ak_replace_end(struct ak_engine *engine, struct ak_replacement *swap,
+                    const struct ak_catalog_row *row, enum ak_rc rc,
+                    struct ak_collection_info *adopted);
 
 /* --- write.c --- */
 
@@ -272,9 +334,12 @@ struct ak_engine {
     struct ak_file *lock_file;
     struct ak_directory directory;
     struct ak_hold *holds; /* directory lock */
+    struct ak_mutex tier_lock;
+    _Atomic bool wants_trim;  /* pair with themselves: hints for the keeper */
+    _Atomic bool wants_close; /* a collection that went WARM is dirty by links */
     struct ak_builders builders;
     struct ak_keeper keeper;
-    uint64_t wal_max_bytes, checkpoint_bytes, pending_max_bytes, idle_bytes;
+    uint64_t wal_max_bytes, checkpoint_bytes, pending_max_bytes, idle_bytes, resident_max_bytes;
     unsigned build_threads;
     ak_lsn wal_from; /* as persisted; keeper.work */
     uint64_t replayed_records, replayed_skipped;

@@ -97,6 +97,9 @@ static enum ak_rc fix_state(struct ak_engine *engine, struct ak_str name_or_id,
     if (live) { /* dirty collections are never closed */
         live->refs++;
     }
+    if (entry) {
+        rc = ak_tier_is_cold(entry, err);
+    }
     ak_mutex_unlock(&dir->lock);
     if (!entry) {
         return ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'", AK_STR_ARG(name_or_id));
@@ -263,6 +266,11 @@ uint64_t ak_hold_lsn(const struct ak_hold *hold)
 uint64_t ak_hold_rows(const struct ak_hold *hold)
 {
     return hold->rows.live;
+}
+
+uint64_t ak_hold_generation(const struct ak_hold *hold)
+{
+    return hold->checkpoint.generation;
 }
 
 const char *ak_hold_image_path(const struct ak_hold *hold)

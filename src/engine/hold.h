@@ -54,8 +54,9 @@ struct ak_engine_adopt_options {
     /* The image is that of this snapshot, which therefore covers the adopted state (tiering.h); may
      * be NULL. */
     const struct ak_uuid *cover;
-    /* Replace only a collection that is COLD and lives in `cover`; else AK_CONFLICT. */
-    bool only_cold;
+    /* Replace only a collection that is COLD and lives in this snapshot (else AK_CONFLICT); NULL:
+     * any. */
+    const struct ak_uuid *only_cold;
 };
 /* Its tier: WARM when it is new or was COLD, else what it was. */
 AK_MUST enum ak_rc ak_engine_adopt(struct ak_engine *engine, const struct ak_collection_info *info,

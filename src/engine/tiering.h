@@ -83,7 +83,7 @@ AK_MUST enum ak_rc ak_engine_tier_hot(struct ak_engine *engine, struct ak_str na
 AK_MUST enum ak_rc ak_engine_tier_cold(struct ak_engine *engine, const struct ak_uuid *id,
                                        const struct ak_uuid *snapshot, const struct ak_uuid *job,
                                        uint32_t job_step, struct ak_err *err);
-/* COLD → WARM is an adoption: ak_engine_adopt() with `only_cold` (ak_archive_wake() does it). */
+/* COLD → WARM is an adoption: ak_engine_adopt() with `only_cold`: ak_archive_wake(). */
 
 /* --- What a collection is told. Durable on return; AK_NOT_FOUND. --- */
 

@@ -23,6 +23,11 @@ static enum ak_rc check_alive(const struct ak_collection *collection, struct ak_
             "read-only until the server is restarted",
             AK_STR_ARG(entry->info.name));
     }
+    if (entry->went_cold) {
+        return ak_fail(err, AK_COLD,
+                       "collection '%.*s' has gone to the object store: open it again",
+                       AK_STR_ARG(entry->info.name));
+    }
     return entry->dropped
                ? ak_fail(err, AK_NOT_FOUND,
                          "collection '%.*s' has been dropped, or replaced: open it again",
@@ -113,6 +118,7 @@ static void after_write(struct ak_collection *collection, ak_lsn lsn, ak_lsn nex
     bool build = added && ak_index_pending(collection->index) > 0;
     ak_mutex_lock(&dir->lock);
     ak_directory_mark_dirty(dir, collection->entry, lsn, next - lsn);
+    ak_tier_written(engine, collection->entry);
     ak_collection_recount(collection);
     uint64_t bytes = collection->entry->wal_bytes;
     uint64_t image = collection->entry->checkpoint.image_bytes;
@@ -136,7 +142,7 @@ static enum ak_rc log_record(struct ak_collection *collection, enum ak_record_ki
     struct ak_wal_stats stats;
     ak_wal_stats(collection->engine->wal, &stats);
     ak_mutex_lock(&dir->lock);
-    ak_directory_mark_dirty(dir, collection->entry, stats.end, 0);
+    ak_directory_mark_written(dir, collection->entry, stats.end);
     ak_mutex_unlock(&dir->lock);
     return ak_wal_append(collection->engine->wal, (uint32_t)kind, &part, 1, lsn, next, err);
 }
@@ -395,7 +401,11 @@ enum ak_rc ak_collection_apply(struct ak_collection *collection, struct ak_recor
     ak_mutex_lock(&collection->lock);
     enum ak_rc rc = apply_record(collection, reader, err);
     if (rc == AK_OK) {
+        struct ak_directory *dir = &collection->engine->directory;
         collection->applied = next;
+        ak_mutex_lock(&dir->lock);
+        ak_collection_recount(collection);
+        ak_mutex_unlock(&dir->lock);
     }
     ak_mutex_unlock(&collection->lock);
     return rc;

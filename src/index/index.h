@@ -57,6 +57,9 @@ void ak_index_close(struct ak_index *index); /* no other call may be under way; 
 
 /* Make a loaded index writable (copies small sections, maps large ones privately). Idempotent. */
 AK_MUST enum ak_rc ak_index_thaw(struct ak_index *index, struct ak_err *err);
+/* Copy what still lies in the image into memory of the index's own: the image may go once the epoch
+ * has passed. Builders wait meanwhile. Idempotent; AK_NOMEM: a part may have been copied. */
+AK_MUST enum ak_rc ak_index_own(struct ak_index *index, struct ak_err *err);
 /* The slot that the next add() will use: a freed one or the first past the end. */
 uint32_t ak_index_next_slot(const struct ak_index *index);
 /* Room for `more` adds: they cannot fail after it, short of the machine running out of memory

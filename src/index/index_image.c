@@ -642,24 +642,50 @@ enum ak_rc ak_index_rows_of(const struct ak_index_options *options, const struct
 
 /* --- Thawing --- */
 
+enum { IMAGE_SLABS = 7 };
+
+/* The slabs that may be views of the image; NULL at the end without codes. */
+static void image_slabs(struct ak_index *index, struct ak_slab *slabs[IMAGE_SLABS])
+{
+    struct ak_codes *codes = ak_index_codes(index);
+    slabs[0] = &index->vectors;
+    slabs[1] = &index->scales;
+    slabs[2] = &index->links;
+    slabs[3] = &index->levels;
+    slabs[4] = &index->upper;
+    slabs[5] = codes ? &codes->rows : NULL;
+    slabs[6] = codes ? &codes->terms : NULL;
+}
+
 static enum ak_rc thaw_slabs(struct ak_index *index, struct ak_err *err)
 {
-    enum { SLABS = 7 };
-    struct ak_slab *slabs[SLABS] = {&index->vectors, &index->scales, &index->links, &index->levels,
-                                    &index->upper};
-    struct ak_codes *codes = ak_index_codes(index);
-    enum ak_rc rc = codes ? ak_codes_scratch(index, err) : AK_OK;
-    if (codes) {
-        slabs[SLABS - 2] = &codes->rows;
-        slabs[SLABS - 1] = &codes->terms;
-    }
-    for (size_t i = 0; i < SLABS && rc == AK_OK; i++) {
+    struct ak_slab *slabs[IMAGE_SLABS];
+    enum ak_rc rc = ak_index_codes(index) ? ak_codes_scratch(index, err) : AK_OK;
+    image_slabs(index, slabs);
+    for (size_t i = 0; i < IMAGE_SLABS && rc == AK_OK; i++) {
         if (slabs[i] && ak_slab_is_view(slabs[i])) {
             rc = ak_slab_thaw(slabs[i], err);
             /* Readers may hold the view, which will not show what is written from now on. */
             ak_reclaim_hold(index->reclaim, index->options.epoch);
         }
     }
+    return rc;
+}
+
+enum ak_rc ak_index_own(struct ak_index *index, struct ak_err *err)
+{
+    struct ak_slab *slabs[IMAGE_SLABS];
+    enum ak_rc rc = AK_OK;
+    ak_gate_close(&index->gate);
+    image_slabs(index, slabs);
+    for (size_t i = 0; i < IMAGE_SLABS && rc == AK_OK; i++) {
+        if (slabs[i] && ak_slab_is_borrowed(slabs[i])) {
+            rc = ak_slab_own(slabs[i], err);
+            ak_reclaim_hold(index->reclaim, index->options.epoch); /* as in thaw_slabs() */
+        }
+    }
+    ak_gate_open(&index->gate);
+    ak_index_account(index);
     return rc;
 }
 

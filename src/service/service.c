@@ -182,22 +182,6 @@ double ak_op_seconds(const struct ak_op *op)
 
 /* --- Gauges --- */
 
-/* Resident set in bytes, from the second number of statm; 0 where the system does not tell. */
-static double resident_bytes(void)
-{
-    char text[256];
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return 0;
-    }
-    ssize_t len = read(fd, text, sizeof text - 1);
-    (void)close(fd);
-    text[len > 0 ? len : 0] = '\0';
-    const char *second = strchr(text, ' ');
-    unsigned long long pages = second ? strtoull(second, NULL, 10) : 0;
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
 static int wal_state(const struct ak_wal_stats *wal)
 {
     return wal->failed ? 2 : wal->full ? 1 : 0;
@@ -212,7 +196,7 @@ static void refresh_gauges(void *ctx)
     ak_series_set(service->m_collections_open, (double)stats.collections_open);
     ak_series_set(service->m_pending, (double)stats.pending);
     ak_series_set(service->m_memory_collections, (double)stats.memory_bytes);
-    ak_series_set(service->m_memory_process, resident_bytes());
+    ak_series_set(service->m_memory_process, (double)ak_memory_resident());
     ak_series_set(service->m_wal_retained, (double)(stats.wal.end - stats.wal.start));
     ak_series_set(service->m_wal_state, wal_state(&stats.wal));
 }
