@@ -163,11 +163,18 @@ static void count_use(struct ak_tiers *tiers, struct ak_str name)
     }
 }
 
-static void forget_uses(struct ak_tiers *tiers, const struct ak_uuid *id)
+static void forget_uses(struct ak_tiers *tiers, struct ak_str name)
 {
+    struct ak_tier_view view;
+    struct ak_tier_use *use = NULL;
+    if (ak_engine_tier(tiers->engine, name, &view, NULL) != AK_OK) {
+        return;
+    }
+    struct ak_tier_rules rules = ak_tier_rules_over(&tiers->options.rules, &view.rules);
     ak_mutex_lock(&tiers->uses_lock);
-    struct ak_tier_use *use = ak_tier_uses_find(&tiers->uses, id);
-    if (use) {
+    /* What the worker has not seen yet is entered first, or it would count later. */
+    if (ak_tier_uses_enter(&tiers->uses, &view, rules.window_us, ak_now_us(tiers->clock), &use,
+                           NULL) == AK_OK) {
         ak_tier_use_forget(use);
     }
     ak_mutex_unlock(&tiers->uses_lock);
@@ -299,7 +306,7 @@ static enum ak_rc run_move(struct ak_tiers *tiers, struct ak_tier_move *move, bo
     if (move->wait && rc == AK_OK && move->to <= move->from) {
         count_use(tiers, name);
     } else if (move->wait && rc == AK_OK) {
-        forget_uses(tiers, &move->id);
+        forget_uses(tiers, name);
     }
     tell(tiers, move, name, rc, err, seconds);
     if (move->from != move->to) {

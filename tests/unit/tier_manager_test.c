@@ -328,7 +328,7 @@ TEST(tier, a_store_that_is_away_leaves_everything_and_all_catches_up)
     make("warm", 20);
     CHECK_OK(act("cold", AK_TIER_DEMOTE_TO_COLD));
     CHECK_OK(act("warm", AK_TIER_DEMOTE_TO_WARM));
-    world_break(&world, AK_OBJSTORE_FAULT_UNAVAILABLE, 0);
+    world_break(&world, AK_OBJSTORE_FAULT_SLOW_503, 0);
     CHECK_RC(AK_UNAVAILABLE, wake("cold"));
     CHECK(strstr(err.text, "object store"));
     ak_manual_clock_advance(&wall, 8 * DAY);
