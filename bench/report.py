@@ -5,7 +5,7 @@ import json
 
 from support import OUT, ROOT, say
 
-PARTS = ["ann", "http", "upserts", "moments", "collections", "replay", "import", "s3", "parquet"]
+PARTS = ["ann", "http", "upserts", "moments", "collections", "replay", "import", "s3", "parquet", "tiers"]
 BUSY = 0.15  # share of the processors that others may take
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
 
@@ -421,6 +421,47 @@ def parquet_goals(page, r, raw):
     page.goal("Lossless Parquet beside JSON, worst kind", "> 2 ×", f"{least:.1f} ×", least > 2)
 
 
+def tiers(page, r):
+    page.add(f"The object store is {r['store']}. Moves by the API, medians; searches one after the other on one connection, k = 10.")
+    for rows, one in r.get("moves", {}).items():
+        page.add("", f"{int(rows):,} × 512")
+        page.table(["move", "seconds"], [[what, n(s, 3)] for what, s in one["moves"].items()])
+        head = ["search", "P50", "P95", "P99", "most"]
+        page.table(head, [[what, *(ms(t[p]) for p in ("p50", "p95", "p99", "max"))] for what, t in one["searches"].items()])
+    if "moves" in r:
+        tier_goals(page, r["moves"])
+    if "pressure" in r:
+        tier_pressure(page, r["pressure"])
+
+
+def tier_goals(page, moves):
+    small, large = moves["10000"], moves["100000"]
+    bars = [("Hot to warm, 10k × 512", small["moves"]["hot to warm, written before"], 2), ("Warm to hot, 10k × 512", small["moves"]["warm to hot"], 3),
+            ("Warm to cold, 10k × 512", small["moves"]["warm to cold, with its snapshot"], 5), ("Cold to warm, 100k × 512", large["moves"]["cold to warm"], 10)]
+    for what, got, bar in bars:
+        page.goal(what, f"≤ {bar / 10} s", seconds(got), got <= bar / 10)
+    hot, warm, dropped = (large["searches"][what]["p95"] for what in ("hot", "warm, touched", "warm, nothing cached"))
+    page.goal("Warm search beside hot, 100k × 512, P95", "≤ 2 ×", f"{warm / hot:.2f} ×", warm <= 2 * hot)
+    page.goal("Warm search, nothing cached, 100k × 512, P95", "≤ 25 ms", ms(dropped), dropped <= 25)
+
+
+def tier_pressure(page, p):
+    total = p["collections"] * p["collection_bytes"] / 2**30
+    page.add(
+        "",
+        f"{p['collections']} collections of {p['rows']:,} × {p['dimension']}, {total:.1f} GiB, under a limit of {p['limit_mib']:,} MiB for {n(p['minutes'])} minutes: "
+        f"Zipf over the collections, four clients, {n(p['searches'])} searches and {n(p['writes'])} writes. {n(p['checked'])} answers checked against an exact search: "
+        f"{p['wrong_count']} wrong, recall {p['recall']:.3f}; {p['refused']} requests refused. Resident set: median {n(p['resident_mib']['median'])} MiB, "
+        f"P99 {n(p['resident_mib']['p99'])}, most {n(p['resident_mib']['max'])}; of its own (anonymous) at most {n(p['anonymous_mib']['max'])} MiB.",
+    )
+    page.table(["answered by", "searches", "P50", "P95", "P99", "most"],
+               [[tier, n(t["count"]), *(ms(t[q]) for q in ("p50", "p95", "p99", "max"))] for tier, t in p["latency"].items()])
+    constant = 256  # memory.idle_bytes
+    most = p["limit_mib"] * 1.1 + constant
+    page.goal("Resident set under the limit, P99", f"≤ {most:,.0f} MiB", f"{p['resident_mib']['p99']:,.0f} MiB", p["resident_mib"]["p99"] <= most)
+    page.goal("Wrong answers while everything moves", "none", str(p["wrong_count"]), p["wrong_count"] == 0)
+
+
 TITLES = {
     "ann": ("Nearest-neighbour search beside other libraries", ann),
     "http": ("Search over HTTP", http),
@@ -431,6 +472,7 @@ TITLES = {
     "import": ("Bulk import", bulk_import),
     "s3": ("Object storage beside boto3 and rclone", s3),
     "parquet": ("Parquet files", parquet),
+    "tiers": ("Tiers", tiers),
 }
 
 

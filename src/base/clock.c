@@ -1,4 +1,4 @@
-/* clock.c — the system's clock, a manual one, and RFC 3339 text.
+/* clock.c — the system's clock, a manual one, a shifted one, and RFC 3339 text.
  *
  * Calendar arithmetic is that of "chrono-Compatible Low-Level Date Algorithms" (Hinnant 2013):
  * proleptic Gregorian, no locale, no time zone database.
@@ -56,6 +56,25 @@ void ak_manual_clock_advance(struct ak_manual_clock *manual, int64_t by_us)
 {
     AK_ASSERT(by_us >= 0); /* it serves as the monotonic clock too */
     (void)atomic_fetch_add_explicit(&manual->now_us, by_us, memory_order_relaxed);
+}
+
+/* Here too the clock is the first member. Relaxed: the time orders nothing else. */
+static int64_t shifted_wall_us(const struct ak_clock *clock)
+{
+    const struct ak_shifted_clock *shifted = (const struct ak_shifted_clock *)clock;
+    return system_wall_us(clock) + atomic_load_explicit(&shifted->by_us, memory_order_relaxed);
+}
+
+void ak_shifted_clock_init(struct ak_shifted_clock *shifted)
+{
+    shifted->clock = (struct ak_clock){shifted_wall_us, system_mono_ns};
+    atomic_init(&shifted->by_us, 0);
+}
+
+int64_t ak_shifted_clock_advance(struct ak_shifted_clock *shifted, int64_t by_us)
+{
+    AK_ASSERT(by_us >= 0); /* documents and jobs are dated: time does not go back */
+    return atomic_fetch_add_explicit(&shifted->by_us, by_us, memory_order_relaxed) + by_us;
 }
 
 /* Days since 1970-01-01 of a civil date; year ≥ 0. Years begin in March here, so that the leap day

@@ -1,6 +1,6 @@
 /* clock.h — time as an object, so that a test can move seven days in a microsecond.
  *
- * Threads: the system clock from any; a manual clock from any (its value is atomic).
+ * Threads: the system clock from any; a manual or shifted clock from any (its value is atomic).
  */
 #pragma once
 #include "base/str.h"
@@ -18,6 +18,16 @@ struct ak_manual_clock {
 };
 void ak_manual_clock_init(struct ak_manual_clock *manual, int64_t now_us);
 void ak_manual_clock_advance(struct ak_manual_clock *manual, int64_t by_us);
+
+/* The system's clock, its wall time so much later; monotonic time is the system's. For drills of
+ * what takes days, in a process that otherwise lives in real time. */
+struct ak_shifted_clock {
+    struct ak_clock clock;
+    _Atomic int64_t by_us;
+};
+void ak_shifted_clock_init(struct ak_shifted_clock *shifted);
+/* Gives by how much it is ahead now. */
+int64_t ak_shifted_clock_advance(struct ak_shifted_clock *shifted, int64_t by_us);
 
 static inline int64_t ak_now_us(const struct ak_clock *clock)
 {

@@ -70,6 +70,8 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_SNAPSHOT_PUT] = "INSERT INTO snapshots(uuid, collection, created_us, lsn, bytes)"
                          " VALUES(?1,?2,?3,?4,?5) ON CONFLICT(uuid) DO NOTHING",
     [SQL_SNAPSHOT_DELETE] = "DELETE FROM snapshots WHERE uuid=?1",
+    [SQL_SNAPSHOT_GET] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots"
+                         " WHERE uuid=?1",
     [SQL_SNAPSHOT_NEWEST] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots"
                             " WHERE collection=?1 ORDER BY uuid DESC LIMIT 1",
     [SQL_SNAPSHOT_LAST] = "SELECT uuid, collection, created_us, lsn, bytes FROM snapshots"

@@ -168,6 +168,10 @@ AK_MUST enum ak_rc ak_catalog_jobs_open(struct ak_catalog *catalog, ak_catalog_j
 /* Forget jobs that finished before that time and owe nothing. */
 AK_MUST enum ak_rc ak_catalog_jobs_prune(struct ak_catalog *catalog, int64_t before_us,
                                          struct ak_err *err);
+/* What is known of one snapshot. AK_NOT_FOUND. */
+AK_MUST enum ak_rc ak_catalog_snapshot_get(struct ak_catalog *catalog, const struct ak_uuid *id,
+                                           struct ak_catalog_snapshot *snapshot,
+                                           struct ak_err *err);
 /* The newest snapshot that is known of a collection, or (NULL) of all. AK_NOT_FOUND. */
 AK_MUST enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog,
                                               const struct ak_uuid *collection,

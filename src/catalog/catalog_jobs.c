@@ -269,13 +269,10 @@ static enum ak_rc read_snapshot(sqlite3_stmt *stmt, struct ak_catalog_snapshot *
     return AK_OK;
 }
 
-enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog, const struct ak_uuid *collection,
-                                      struct ak_catalog_snapshot *snapshot, struct ak_err *err)
+/* The row that a statement gives, begun by begin_read(). */
+static enum ak_rc one_snapshot(struct ak_catalog *catalog, sqlite3_stmt *stmt,
+                               struct ak_catalog_snapshot *snapshot, struct ak_err *err)
 {
-    sqlite3_stmt *stmt = begin_read(catalog, collection ? SQL_SNAPSHOT_NEWEST : SQL_SNAPSHOT_LAST);
-    if (collection) {
-        bind_uuid(stmt, 1, collection);
-    }
     int rc = sqlite3_step(stmt);
     enum ak_rc code = rc == SQLITE_ROW    ? read_snapshot(stmt, snapshot, err)
                       : rc == SQLITE_DONE ? ak_fail(err, AK_NOT_FOUND, "no snapshot is known")
@@ -283,6 +280,24 @@ enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog, const struct a
     (void)sqlite3_reset(stmt);
     ak_mutex_unlock(&catalog->db_lock);
     return code;
+}
+
+enum ak_rc ak_catalog_snapshot_get(struct ak_catalog *catalog, const struct ak_uuid *id,
+                                   struct ak_catalog_snapshot *snapshot, struct ak_err *err)
+{
+    sqlite3_stmt *stmt = begin_read(catalog, SQL_SNAPSHOT_GET);
+    bind_uuid(stmt, 1, id);
+    return one_snapshot(catalog, stmt, snapshot, err);
+}
+
+enum ak_rc ak_catalog_snapshot_newest(struct ak_catalog *catalog, const struct ak_uuid *collection,
+                                      struct ak_catalog_snapshot *snapshot, struct ak_err *err)
+{
+    sqlite3_stmt *stmt = begin_read(catalog, collection ? SQL_SNAPSHOT_NEWEST : SQL_SNAPSHOT_LAST);
+    if (collection) {
+        bind_uuid(stmt, 1, collection);
+    }
+    return one_snapshot(catalog, stmt, snapshot, err);
 }
 
 enum ak_rc ak_catalog_snapshots_older(struct ak_catalog *catalog, int64_t before_us,

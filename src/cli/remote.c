@@ -21,6 +21,7 @@ struct ak_remote {
     struct ak_engine *engine;
     struct ak_objstore *store;
     struct ak_archive *archive;
+    struct ak_tiers *tiers;
     struct ak_service *service;
     struct ak_rest *rest;
     struct ak_http_server *http;
@@ -35,6 +36,7 @@ void ak_remote_close(struct ak_remote *remote)
     ak_http_close(remote->http, GRACE_MS);
     ak_service_close(remote->service);
     ak_rest_close(remote->rest);
+    ak_tiers_close(remote->tiers);
     ak_archive_close(remote->archive);
     ak_engine_close(remote->engine);
     ak_objstore_close(remote->store);
@@ -43,6 +45,20 @@ void ak_remote_close(struct ak_remote *remote)
     ak_buf_release(&remote->answer);
     ak_free(remote->name);
     ak_free(remote);
+}
+
+/* For what is asked: by itself nothing moves in a folder while a command works on it. */
+static enum ak_rc open_tiers(struct ak_remote *remote, const struct ak_config *config,
+                             struct ak_err *err)
+{
+    struct ak_tiers_options options;
+    ak_serve_tiers_options(config, &options);
+    options.engine = remote->engine;
+    options.archive = remote->archive;
+    options.log = remote->log;
+    options.is_off = true;
+    options.threads = 1;
+    return ak_tiers_open(&options, &remote->tiers, err);
 }
 
 static enum ak_rc open_service(struct ak_remote *remote, const struct ak_target_options *options,
@@ -66,9 +82,11 @@ static enum ak_rc open_service(struct ak_remote *remote, const struct ak_target_
     archive.retain_count = 0;
     archive.retain_age_s = 0;
     rc = ak_archive_open(&archive, &remote->archive, err);
+    rc = rc == AK_OK ? open_tiers(remote, options->config, err) : rc;
     const struct ak_service_options service = {
         .engine = remote->engine,
         .archive = remote->archive,
+        .tiers = remote->tiers,
         .snapshots = archive.snapshots,
         .log = remote->log,
     };

@@ -2,7 +2,7 @@
  *
  *   log, metrics ─▶ rest ─▶ http        /health answers, /ready says 503
  *                    engine (replays, on a thread of its own so that signals are heard) ─▶ store
- *                    ─▶ archive ─▶ query log ─▶ service
+ *                    ─▶ archive ─▶ tiers, query log ─▶ service
  *                                        /ready says 200
  *   SIGTERM or SIGINT: stop accepting, finish requests, flush the log, checkpoint, exit 0
  *   a second one:      flush the log unless that is done, exit at once; the next start replays
@@ -52,7 +52,10 @@ struct server {
     struct ak_objstore *store;
     struct ak_archive *archive;
     struct ak_query_log *queries;
+    struct ak_tiers *tiers;
     struct ak_service *service;
+    bool has_test_clock; /* AKIDB_TEST_CLOCK=1: for drills, never for production */
+    struct ak_shifted_clock clock;
     int signals; /* signalfd */
     int news;    /* eventfd: the second thread is done */
     struct ak_mutex lock;
@@ -84,6 +87,24 @@ static void raise_fd_limit(struct server *server)
                     " open files (ulimit -n)",
                     room, files);
         server->config.server_connections_max = room;
+    }
+}
+
+/* Days go by in a moment: whoever reaches the API moves the clock. NULL: the system's clock. */
+static const struct ak_clock *clock_of(struct server *server)
+{
+    return server->has_test_clock ? &server->clock.clock : NULL;
+}
+
+static void open_clock(struct server *server)
+{
+    const char *wanted = getenv("AKIDB_TEST_CLOCK");
+    ak_shifted_clock_init(&server->clock);
+    server->has_test_clock = wanted && strcmp(wanted, "1") == 0;
+    if (server->has_test_clock) {
+        ak_log_warn(server->log, "serve",
+                    "AKIDB_TEST_CLOCK=1: POST /admin/test/clock moves this server's time, which is "
+                    "for tests and drills only");
     }
 }
 
@@ -136,6 +157,7 @@ static enum ak_rc open_http(struct server *server, struct ak_err *err)
     const struct ak_rest_options rest = {
         .metrics = server->metrics,
         .log = server->log,
+        .test_clock = server->has_test_clock ? &server->clock : NULL,
         .body_max = (size_t)config->server_body_max,
     };
     server->rest = ak_rest_open(&rest);
@@ -180,6 +202,7 @@ static enum ak_rc open_archive(struct server *server, struct ak_engine *engine,
     options->store = server->store;
     options->log = server->log;
     options->metrics = server->metrics;
+    options->clock = clock_of(server);
     return ak_archive_open(options, &server->archive, err);
 }
 
@@ -199,12 +222,25 @@ static enum ak_rc open_query_log(struct server *server, struct ak_err *err)
     return rc;
 }
 
+static enum ak_rc open_tiers(struct server *server, struct ak_engine *engine, struct ak_err *err)
+{
+    struct ak_tiers_options options;
+    ak_serve_tiers_options(&server->config, &options);
+    options.engine = engine;
+    options.archive = server->archive;
+    options.log = server->log;
+    options.metrics = server->metrics;
+    options.clock = clock_of(server);
+    return ak_tiers_open(&options, &server->tiers, err);
+}
+
 static enum ak_rc open_database(struct server *server, struct ak_err *err)
 {
     struct ak_engine_options options;
     ak_serve_engine_options(&server->config, &options);
     options.log = server->log;
     options.metrics = server->metrics;
+    options.clock = clock_of(server);
     struct ak_engine *engine = NULL;
     enum ak_rc rc = ak_engine_open(&options, &engine, err);
     if (rc != AK_OK) {
@@ -213,9 +249,11 @@ static enum ak_rc open_database(struct server *server, struct ak_err *err)
     struct ak_archive_options archive;
     rc = open_archive(server, engine, &archive, err);
     rc = rc == AK_OK ? open_query_log(server, err) : rc;
+    rc = rc == AK_OK ? open_tiers(server, engine, err) : rc;
     const struct ak_service_options service = {
         .engine = engine,
         .archive = server->archive,
+        .tiers = server->tiers,
         .snapshots = archive.snapshots,
         .metrics = server->metrics,
         .log = server->log,
@@ -271,6 +309,8 @@ static void stop_thread(void *arg)
     server->service = NULL;
     ak_query_log_close(server->queries);
     server->queries = NULL;
+    ak_tiers_close(server->tiers); /* moves under way end at a safe point, and are decided again */
+    server->tiers = NULL;
     ak_archive_close(server->archive); /* jobs stop at a safe point, and go on at the next start */
     server->archive = NULL;
     ak_mutex_lock(&server->lock);
@@ -362,6 +402,7 @@ static void close_all(struct server *server)
     ak_service_close(server->service);
     ak_query_log_close(server->queries);
     ak_rest_close(server->rest);
+    ak_tiers_close(server->tiers);
     ak_archive_close(server->archive);
     ak_engine_close(server->engine);
     ak_objstore_close(server->store);
@@ -389,6 +430,7 @@ static enum ak_rc serve(struct server *server, struct ak_err *err)
      * answers, and keeps gigabytes of them in pieces. */
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
     raise_fd_limit(server);
+    open_clock(server);
     enum ak_rc rc = open_signals(server, err);
     if (rc != AK_OK) {
         return rc;

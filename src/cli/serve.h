@@ -8,6 +8,7 @@
 #include "cli/config.h"
 #include "engine/engine.h"
 #include "perf/query_log.h"
+#include "tier/manager.h"
 
 /* The engine as configured; dir too. log, metrics, clock and fs are left out. */
 void ak_serve_engine_options(const struct ak_config *config, struct ak_engine_options *options);
@@ -34,6 +35,8 @@ void ak_serve_perf_dir(const struct ak_config *config, const char *dir, struct a
  * `dir`, which must live until the log is open. */
 void ak_serve_query_log_options(const struct ak_config *config, struct ak_buf *dir,
                                 struct ak_query_log_options *options);
+/* What is configured of the tiers; engine, archive, log, metrics and clock are left out. */
+void ak_serve_tiers_options(const struct ak_config *config, struct ak_tiers_options *options);
 /* false: no server has noted a port there. */
 AK_MUST bool ak_serve_read_port(const char *dir, uint16_t *port);
 AK_MUST enum ak_rc ak_serve_write_port(const char *dir, uint16_t port, struct ak_err *err);

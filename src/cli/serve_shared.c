@@ -24,6 +24,9 @@ void ak_serve_engine_options(const struct ak_config *config, struct ak_engine_op
         .pending_max_bytes = config->index_pending_max_bytes,
         .idle_bytes = config->memory_idle_bytes,
         .build_threads = (unsigned)config->index_build_threads,
+        .resident_max_bytes = config->tiering_max_hot_memory
+                                  ? config->tiering_max_hot_memory + config->memory_idle_bytes
+                                  : 0,
     };
 }
 
@@ -294,4 +297,28 @@ void ak_serve_query_log_options(const struct ak_config *config, struct ak_buf *d
         .retention_us = (int64_t)config->perf_retention * 1000,
         .weekly_retention_us = (int64_t)config->perf_retention_weekly * 1000,
     };
+}
+
+/* --- Tiers --- */
+
+void ak_serve_tiers_options(const struct ak_config *config, struct ak_tiers_options *options)
+{
+    *options = (struct ak_tiers_options){
+        .is_off = config->tiering_enabled == 0, /* config.def lists the words in this order */
+        .rules = ak_tier_rules_default(),
+        .limits =
+            {
+                .hot_bytes = config->tiering_max_hot_memory,
+                .warm_bytes = config->tiering_max_warm_disk,
+                .grace_us = (int64_t)config->tiering_grace * 1000,
+            },
+        .interval_ms = (uint32_t)config->tiering_worker_interval,
+        .flush_ms = (uint32_t)config->tiering_access_flush,
+        .wake_wait_ms = (uint32_t)config->tiering_wake_wait,
+        .threads = (unsigned)config->tiering_moves,
+    };
+    options->rules.hot_idle_us = (int64_t)config->tiering_hot_idle * 1000;
+    options->rules.warm_idle_us = (int64_t)config->tiering_warm_idle * 1000;
+    options->rules.window_us = (int64_t)config->tiering_promote_window * 1000;
+    options->rules.promote_accesses = (uint32_t)config->tiering_promote_accesses;
 }

@@ -157,10 +157,13 @@ static enum ak_rc spool(struct ak_upload *upload)
 static enum ak_rc process(struct ak_upload *upload)
 {
     enum ak_rc rc = AK_OK;
+    struct ak_str name = {upload->name, upload->name_len};
     if (!upload->import.collection) {
-        struct ak_str name = {upload->name, upload->name_len};
-        rc = ak_service_use(upload->service, name, true, &upload->arena, &upload->import.collection,
-                            &upload->err);
+        rc = ak_service_use(upload->service, name, &upload->op, &upload->arena,
+                            &upload->import.collection, &upload->err);
+    }
+    if (rc == AK_COLD) { /* the same again when it is there */
+        return rc;
     }
     if (rc == AK_OK) {
         rc = upload->is_parquet ? spool(upload) : work_through(upload);
@@ -305,6 +308,11 @@ static void run_job(struct ak_op *op)
     struct ak_upload *upload =
         (struct ak_upload *)(void *)((char *)op - offsetof(struct ak_upload, op));
     enum ak_rc rc = process(upload);
+    if (rc == AK_COLD) {
+        ak_service_await(upload->service, op, (struct ak_str){upload->name, upload->name_len},
+                         run_job);
+        return;
+    }
     ak_mutex_lock(&upload->lock);
     if (rc == AK_OK && upload->broken) {
         rc = ak_fail(&upload->err, AK_NOMEM, "no memory behind line %llu",

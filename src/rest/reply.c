@@ -192,6 +192,7 @@ void ak_put_collection(struct ak_buf *out, const struct ak_collection_summary *s
     put_member(out, "quantization", ak_str_of(ak_quantization_name(info->index.quantization)));
     ak_buf_add_char(out, '}');
     put_member(out, "state", ak_str_of(ak_collection_state_name(info->state)));
+    put_member(out, "tier", ak_str_of(ak_tier_name(summary->tier)));
     ak_buf_add_char(out, ',');
     put_count(out, "documents", summary->documents);
     ak_buf_add_str(out, AK_STR(",\"created_at\":"));

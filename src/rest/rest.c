@@ -2,7 +2,7 @@
  *
  *   on_head     route, content type, limit of the body; a stream is taken up here (import.c)
  *   on_request  small bodies go on at once on the loop; large ones, and collections that must first
- *               be opened from disk, on a worker
+ *               be opened from disk, on a worker; a cold collection is waited for without a thread
  *   handler     reads the body, starts an operation of the service; its `done` replies
  *   on_done     counts
  */
@@ -17,6 +17,7 @@ struct ak_rest *ak_rest_open(const struct ak_rest_options *options)
     struct ak_rest *rest = ak_zalloc(sizeof *rest);
     rest->metrics = options->metrics;
     rest->log = options->log;
+    rest->test_clock = options->test_clock;
     rest->body_max = options->body_max ? options->body_max : SIZE_MAX;
     rest->series = ak_rest_series_open(options->metrics);
     return rest;
@@ -180,8 +181,13 @@ static void go_on(struct ak_op *op)
 {
     struct ak_call *call = AK_CALL_OF(op, op);
     if (call->route->flags & AK_ROUTE_COLLECTION) {
-        enum ak_rc rc = ak_service_use(call->service, call->args[0], op->may_block, call->arena,
+        enum ak_rc rc = ak_service_use(call->service, call->args[0], op, call->arena,
                                        &call->collection, &call->err);
+        if (rc == AK_COLD) {
+            call->op.done = busy;
+            ak_service_await(call->service, op, call->args[0], go_on);
+            return;
+        }
         if (rc != AK_OK) {
             ak_reply_failure(call, rc, &call->err);
             return;

@@ -19,6 +19,8 @@ struct ak_rest;
 struct ak_rest_options {
     struct ak_metrics *metrics; /* may be NULL: /metrics is then empty */
     struct ak_log *log;         /* may be NULL; requests are logged at debug level */
+    /* For drills: POST /admin/test/clock moves it. NULL, as in production: that answers 404. */
+    struct ak_shifted_clock *test_clock;
     size_t body_max; /* lowers the limits of routes.def; 0: as they are. Not for streams */
 };
 

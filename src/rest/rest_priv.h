@@ -84,6 +84,8 @@ struct ak_call {
         struct ak_search_op search;
         struct ak_snapshot_op snapshot;
         struct ak_job_op job;
+        struct ak_tier_op tier;
+        struct ak_tiers_op tiers;
     } u;
 };
 
@@ -97,6 +99,7 @@ struct ak_rest {
     struct ak_metrics *metrics;
     struct ak_log *log;
     size_t body_max;
+    struct ak_shifted_clock *test_clock;
     _Atomic(struct ak_service *) service; /* set once; acquire pairs with set_service's release */
     struct ak_rest_series *series;        /* metrics.c */
 };

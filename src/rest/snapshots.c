@@ -117,6 +117,9 @@ static void put_job(struct ak_buf *out, const struct ak_job *job)
     if (job->kind == AK_JOB_RESTORE) {
         put_bool(out, "rebuilt", job->rebuilt);
     }
+    if (job->kind == AK_JOB_TIER) {
+        put_text(out, "to", ak_str_of(ak_tier_name(job->to)));
+    }
     if (job->state == AK_JOB_FAILED) {
         ak_buf_add_str(out, AK_STR(",\"error\":{\"code\":"));
         ak_json_put_string(out, ak_str_of(ak_rc_name(job->rc)));

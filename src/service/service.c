@@ -44,6 +44,7 @@ void ak_op_begin(struct ak_service *service, struct ak_op *op)
     op->service = service;
     op->began_ns = ak_mono_ns(service->clock);
     ak_err_clear(&op->err);
+    op->wakes = 0;
     enter(service);
 }
 
@@ -117,6 +118,67 @@ void ak_service_defer(struct ak_service *service, struct ak_op *op, void (*run)(
     if (rc != AK_OK) {
         ak_op_done(op, ak_wrap(&op->err, rc, "the server is busy"));
     }
+}
+
+/* --- Waiting for a cold collection: op->wait is in the manager's hands --- */
+
+/* A collection may become cold again before the operation gets to it, when the disk is short. */
+#define WAKES_MAX 3
+
+static void awake(struct ak_tier_wait *wait, enum ak_rc rc, const struct ak_err *why)
+{
+    struct ak_op *op = AK_OP_OF(wait, struct ak_op, wait);
+    if (rc == AK_OK) {
+        void (*go_on)(void *) = op->pool ? work : work_deferred;
+        struct ak_pool *pool = op->pool ? op->pool : op->service->pool;
+        rc = ak_pool_submit(pool, go_on, op, &op->err);
+        rc = rc == AK_OK ? rc : ak_wrap(&op->err, rc, "the server is busy");
+    } else {
+        op->err = *why;
+    }
+    if (rc != AK_OK) {
+        ak_op_done(op, rc);
+    }
+}
+
+static void await(struct ak_op *op, struct ak_str name_or_id, void (*run)(struct ak_op *op))
+{
+    struct ak_tiers *tiers = op->service->tiers;
+    struct ak_tier_view view;
+    op->run = run;
+    op->wait.done = awake;
+    enum ak_rc rc = AK_OK;
+    if (!tiers) {
+        rc = ak_fail(&op->err, AK_COLD,
+                     "the collection is in the object store, from which it is not fetched here");
+    } else if (op->wakes++ == WAKES_MAX) {
+        rc = ak_fail(&op->err, AK_UNAVAILABLE,
+                     "the collection came back from the object store and went there again: the "
+                     "disk is short (tiering.max_warm_disk)");
+    } else {
+        rc = ak_engine_tier(op->service->engine, name_or_id, &view, &op->err);
+    }
+    if (rc != AK_OK) {
+        ak_op_done(op, rc);
+        return;
+    }
+    ak_tiers_wake(tiers, &view.id, &op->wait);
+}
+
+void ak_op_await(struct ak_op *op, struct ak_str name_or_id, struct ak_pool *pool,
+                 void (*run)(struct ak_op *op))
+{
+    op->pool = pool;
+    await(op, name_or_id, run);
+}
+
+void ak_service_await(struct ak_service *service, struct ak_op *op, struct ak_str name_or_id,
+                      void (*run)(struct ak_op *op))
+{
+    op->service = service;
+    op->pool = NULL;
+    enter(service);
+    await(op, name_or_id, run);
 }
 
 double ak_op_seconds(const struct ak_op *op)
@@ -197,6 +259,7 @@ enum ak_rc ak_service_open(const struct ak_service_options *options, struct ak_s
     made->queries = options->queries;
     made->clock = options->clock ? options->clock : ak_clock_system();
     made->archive = options->archive;
+    made->tiers = options->tiers;
     made->snapshots = options->snapshots;
     ak_uuid_maker_init(&made->ids, made->clock);
     const struct ak_pool_options pool = {
@@ -224,6 +287,7 @@ void ak_service_hurry(struct ak_service *service, uint32_t grace_ms)
         if (service->archive) {
             ak_archive_unwatch(service->archive);
         }
+        ak_tiers_stop(service->tiers);
     }
 }
 

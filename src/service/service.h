@@ -4,7 +4,8 @@
  * the inputs, starts it, and hears of its end through op.done, once: at once on the calling thread,
  * or later on another one. The service decides where it runs: what is short and cannot block stays
  * on the caller's thread (an event loop), everything else goes to the worker pool. A write is done
- * when it is durable, and no thread waits for the disk meanwhile.
+ * when it is durable, and no thread waits for the disk meanwhile; nor does one wait for a cold
+ * collection that is on its way.
  *
  * Threads: any call from any thread; open and close by one. `done` runs on the caller's thread, a
  * worker, or the log's thread: it must not block.
@@ -16,12 +17,14 @@
 #include "base/arena.h"
 #include "engine/engine.h"
 #include "perf/query_log.h"
+#include "tier/manager.h"
 
 struct ak_service;
 
 struct ak_service_options {
     struct ak_engine *engine;   /* required; outlives the service */
     struct ak_archive *archive; /* NULL: snapshots and jobs are AK_UNSUPPORTED; outlives it too */
+    struct ak_tiers *tiers;     /* NULL: cold collections stay so, AK_COLD; outlives it too */
     struct ak_snapshot_options snapshots; /* what create and export begin with */
     struct ak_metrics *metrics;           /* may be NULL; not rendered after close */
     struct ak_log *log;                   /* may be NULL */
@@ -34,7 +37,8 @@ AK_MUST enum ak_rc ak_service_open(const struct ak_service_options *options,
                                    struct ak_service **service, struct ak_err *err);
 /* Finishes what is queued and waits for every operation that was started. NULL is fine. */
 void ak_service_close(struct ak_service *service);
-/* The server is about to stop: operations that wait for a job end now, and leave it to go on; after
+/* The server is about to stop: operations that wait for a job end now, and leave it to go on, those
+ * that wait for a cold collection end with AK_UNAVAILABLE, and nothing moves between tiers; after
  * grace_ms exports and imports of Parquet end with AK_UNAVAILABLE. NULL is fine. Any thread. */
 void ak_service_hurry(struct ak_service *service, uint32_t grace_ms);
 
@@ -60,20 +64,28 @@ struct ak_op {
     struct ak_probe probe;
     struct ak_service *service;
     void (*run)(struct ak_op *op);
+    struct ak_pool *pool; /* where it goes on when its collection is awake */
+    struct ak_tier_wait wait;
+    uint8_t wakes; /* how often it found its collection cold */
 };
 
 /* Call run(op) on a worker, with op->may_block set; when none takes it, op->done gets the code. */
 void ak_service_defer(struct ak_service *service, struct ak_op *op, void (*run)(struct ak_op *op));
+/* The collection is cold: bring it back, and call run(op) on a worker when it is there, as
+ * ak_service_defer() does; op->done gets why it is not (AK_UNAVAILABLE: try again later). */
+void ak_service_await(struct ak_service *service, struct ak_op *op, struct ak_str name_or_id,
+                      void (*run)(struct ak_op *op));
 /* Seconds since the operation was started. */
 double ak_op_seconds(const struct ak_op *op);
 
 /* --- Collections --- */
 
-/* A reference for the operations below, returned by ak_collection_unref(). When may_block is false
- * and the collection must first be opened from disk: AK_OK with *collection NULL; ask again from a
- * thread that may block (ak_service_defer). AK_NOT_FOUND. */
+/* A reference for the operations below, returned by ak_collection_unref(). When op->may_block is
+ * false  * and the collection must first be opened from disk: AK_OK with *collection NULL; ask
+ * again from a thread that may block (ak_service_defer). Counts as an access, but not again for an
+ * operation that has waited for the collection. AK_COLD: ak_service_await(); AK_NOT_FOUND. */
 AK_MUST enum ak_rc ak_service_use(struct ak_service *service, struct ak_str name_or_id,
-                                  bool may_block, struct ak_arena *arena,
+                                  const struct ak_op *op, struct ak_arena *arena,
                                   struct ak_collection **collection, struct ak_err *err);
 /* One collection, without opening it. Quick. AK_NOT_FOUND. */
 AK_MUST enum ak_rc ak_service_describe(struct ak_service *service, struct ak_str name_or_id,
@@ -266,6 +278,35 @@ struct ak_job_op {
 };
 void ak_service_job(struct ak_service *service, struct ak_job_op *op);
 void ak_service_jobs(struct ak_service *service, struct ak_job_op *op);
+
+/* --- Tiers: AK_UNSUPPORTED without a manager (service_tiers.c) --- */
+
+struct ak_tier_op {
+    struct ak_op op;
+    struct ak_str collection; /* name or id */
+    bool has_action;          /* act: this, or new rules, or both */
+    enum ak_tier_action action;
+    bool has_rules;
+    struct ak_tier_overrides rules;
+    struct ak_tier_status status; /* out: as it is then */
+};
+void ak_service_tier(struct ak_service *service, struct ak_tier_op *op);
+/* Rules first, then the action; done when a move has ended. Errors as ak_tiers_act(). */
+void ak_service_tier_act(struct ak_service *service, struct ak_tier_op *op);
+
+struct ak_tiers_op {
+    struct ak_op op;
+    bool wait;           /* run: until all that was decided has been carried out */
+    struct ak_str after; /* statuses of collections behind that name, */
+    size_t limit;        /* so many; 0: none */
+    struct ak_tiers_overview all;
+    struct ak_tier_status *list; /* out, in the order of names */
+    size_t count;
+    bool has_more;
+};
+void ak_service_tiers(struct ak_service *service, struct ak_tiers_op *op);
+/* A pass now; then as ak_service_tiers(). AK_CONFLICT: tiering is off. */
+void ak_service_tiers_run(struct ak_service *service, struct ak_tiers_op *op);
 
 /* --- Export and import of files (service_transfer.c) --- */
 

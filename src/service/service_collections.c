@@ -1,11 +1,11 @@
 /* service_collections.c — collections: make, list, describe, drop, and take one into use. */
 #include "service/service_priv.h"
 
-enum ak_rc ak_service_use(struct ak_service *service, struct ak_str name_or_id, bool may_block,
-                          struct ak_arena *arena, struct ak_collection **collection,
-                          struct ak_err *err)
+enum ak_rc ak_service_use(struct ak_service *service, struct ak_str name_or_id,
+                          const struct ak_op *op, struct ak_arena *arena,
+                          struct ak_collection **collection, struct ak_err *err)
 {
-    if (!may_block) {
+    if (!op->may_block) {
         struct ak_collection_summary summary;
         enum ak_rc rc = ak_engine_describe(service->engine, name_or_id, arena, &summary, err);
         if (rc != AK_OK) {
@@ -16,7 +16,11 @@ enum ak_rc ak_service_use(struct ak_service *service, struct ak_str name_or_id, 
             return AK_OK;
         }
     }
-    return ak_engine_get(service->engine, name_or_id, collection, err);
+    if (service->tiers) {
+        ak_tiers_touch(service->tiers);
+    }
+    return op->wakes ? ak_engine_peek(service->engine, name_or_id, collection, err)
+                     : ak_engine_get(service->engine, name_or_id, collection, err);
 }
 
 enum ak_rc ak_service_describe(struct ak_service *service, struct ak_str name_or_id,

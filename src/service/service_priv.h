@@ -22,6 +22,7 @@ struct ak_service {
     struct ak_pool *pool;
     struct ak_pool *slow; /* what waits for jobs, stores and clients */
     struct ak_archive *archive;
+    struct ak_tiers *tiers;
     struct ak_snapshot_options snapshots;
     struct ak_uuid_maker ids; /* of spool files */
     atomic_uint exports;      /* under way */
@@ -67,6 +68,9 @@ void ak_op_move(struct ak_op *op, void (*run)(struct ak_op *op));
 void ak_op_start_slow(struct ak_service *service, struct ak_op *op, void (*run)(struct ak_op *op));
 /* Move one that has begun to such a thread; false: their queue is full, and it is as it was. */
 AK_MUST bool ak_op_try_move_slow(struct ak_op *op, void (*run)(struct ak_op *op));
+/* An operation that has begun found its collection cold: as ak_service_await(), on `pool`. */
+void ak_op_await(struct ak_op *op, struct ak_str name_or_id, struct ak_pool *pool,
+                 void (*run)(struct ak_op *op));
 /* The operation that a commit belongs to. */
 #define AK_OP_OF(member, type, pointer)                                                            \
     ((type *)(void *)(((char *)(pointer)) - offsetof(type, member)))

@@ -32,10 +32,26 @@ static void finish(struct ak_snapshot_op *op, enum ak_rc rc)
     ak_op_done(&op->op, rc);
 }
 
+static enum ak_rc create(struct ak_snapshot_op *op, struct ak_archive *archive);
+
+/* A snapshot is made of an image, and a cold collection has none here. */
+static bool must_wake(const struct ak_snapshot_op *op)
+{
+    const struct ak_service *service = op->op.service;
+    struct ak_tier_view view;
+    return op->step == create && service->tiers &&
+           ak_engine_tier(service->engine, op->collection, &view, NULL) == AK_OK &&
+           view.tier == AK_TIER_COLD;
+}
+
 static void run_step(struct ak_op *base)
 {
     struct ak_snapshot_op *op = AK_OP_OF(op, struct ak_snapshot_op, base);
     struct ak_archive *archive = NULL;
+    if (must_wake(op)) {
+        ak_op_await(base, op->collection, base->service->slow, run_step);
+        return;
+    }
     enum ak_rc rc = archive_of(base, &archive);
     rc = rc == AK_OK ? op->step(op, archive) : rc;
     if (rc != AK_OK || !op->then) {

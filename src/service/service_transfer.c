@@ -126,12 +126,19 @@ static enum ak_rc export_ndjson(struct ak_export_op *op, struct ak_hold *hold)
     return rc;
 }
 
+static void run_awake(struct ak_op *base);
+
 static void run_export(struct ak_op *base)
 {
     struct ak_export_op *op = AK_OP_OF(op, struct ak_export_op, base);
     struct ak_service *service = base->service;
     struct ak_hold *hold = NULL;
     enum ak_rc rc = ak_engine_hold(service->engine, op->collection, &hold, &base->err);
+    if (rc == AK_COLD) {
+        atomic_fetch_sub(&service->exports, 1);
+        ak_op_await(base, op->collection, service->slow, run_awake);
+        return;
+    }
     if (rc == AK_OK) {
         op->rows = ak_hold_rows(hold);
         rc = op->format == AK_EXPORT_PARQUET ? export_parquet(op, hold) : export_ndjson(op, hold);
@@ -152,11 +159,25 @@ static void refuse_export(struct ak_op *base)
                              EXPORTS_MAX));
 }
 
+static bool enter_export(struct ak_service *service)
+{
+    bool fits = atomic_fetch_add(&service->exports, 1) < EXPORTS_MAX;
+    if (!fits) {
+        atomic_fetch_sub(&service->exports, 1);
+    }
+    return fits;
+}
+
+/* The collection was cold: others may have begun while it was on its way. */
+static void run_awake(struct ak_op *base)
+{
+    (enter_export(base->service) ? run_export : refuse_export)(base);
+}
+
 void ak_service_export(struct ak_service *service, struct ak_export_op *op)
 {
     op->begun = false;
-    if (atomic_fetch_add(&service->exports, 1) >= EXPORTS_MAX) {
-        atomic_fetch_sub(&service->exports, 1);
+    if (!enter_export(service)) {
         ak_op_begin(service, &op->op);
         refuse_export(&op->op);
         return;

@@ -258,6 +258,45 @@ def snapshots(api, data):
     api.call("getJob", 404, id=uuid.uuid4())
 
 
+def tiers(api):
+    """Of collection c, which has documents, and of the empty one."""
+    shown = api.call("getTier", 200)
+    equal((shown["collection"], shown["tier"], shown["pinned"], shown["rules"]["own"]), ("c", "hot", False, []))
+    api.call("getTier", 400, collection="%zz")
+    api.call("getTier", 404, collection="none")
+    equal(api.call("actOnTier", 200, {"action": "pin"})["next"]["reason"], "pinned")
+    api.call("actOnTier", 409, {"action": "demote_to_warm"}, valid=True)
+    rules = {"hot_idle_s": 60, "warm_idle_s": None, "promote_accesses": 3, "stay_cold_on_access": True, "lowest": "cold"}
+    shown = api.call("actOnTier", 200, {"action": "unpin", "rules": rules})
+    equal((shown["rules"]["hot_idle_s"], shown["rules"]["warm_idle_s"], len(shown["rules"]["own"])), (60, 604800, 4))
+    equal(api.call("actOnTier", 200, {"rules": None})["rules"]["own"], [])
+    equal(api.call("actOnTier", 200, {"action": "demote_to_cold"})["tier"], "cold")
+    job = next(job for job in api.call("listJobs", 200)["jobs"] if job["kind"] == "tier")
+    equal((job["state"], job["to"]), ("done", "cold"))
+    api.call("actOnTier", 409, {"action": "demote_to_warm"}, valid=True)
+    equal(api.call("getCollection", 200)["tier"], "cold")
+    equal(len(api.call("search", 200, {"vector": [1, 0, 0]})["results"]), 10)
+    equal(api.call("getTier", 200)["tier"], "warm")
+    api.call("actOnTier", 400, UNKNOWN)
+    api.call("actOnTier", 400, {"action": "melt"})
+    api.call("actOnTier", 400, {"action": "demote_to_cold"}, collection="empty", valid=True)
+    api.call("actOnTier", 404, {"action": "pin"}, collection="none", valid=True)
+    api.call("actOnTier", 415, {"action": "pin"}, "text/plain")
+    all_of_them = api.call("listTiers", 200)
+    assert "collections" not in all_of_them and all_of_them["tiers"]["warm"]["collections"] >= 1, all_of_them
+    page = api.call("listTiers", 200, query="?limit=2")
+    equal(([one["collection"] for one in page["collections"]], page["next"]), (["again", "c"], "c"))
+    equal(api.call("listTiers", 200, query="?limit=1000&after=c")["next"], None)
+    api.call("listTiers", 400, query="?limit=x")
+    assert api.call("runTiering", 200, query="?wait=true")["last_pass"]["collections"] >= 4
+    api.call("runTiering", 200)
+    api.call("runTiering", 400, query="?wait=perhaps")
+    before = api.call("moveTestClock", 200, {})["ahead_s"]
+    equal(api.call("moveTestClock", 200, {"advance_s": 3600})["ahead_s"], before + 3600)
+    api.call("moveTestClock", 400, {"advance_s": -1})
+    api.call("moveTestClock", 415, {}, "text/plain")
+
+
 def exports(api):
     lines = api.call("exportVectors", 200, query="?format=ndjson")
     equal(api.call("importVectors", 200, lines, NDJSON)["upserted"], lines.count("\n"))
@@ -313,11 +352,18 @@ def test_every_example_fits_its_schema():
 def test_every_operation_and_status_is_as_the_document_says():
     with support.Server() as server:
         client = server.client("/api/v1")
+        production = Contract(client)
+        production.call("moveTestClock", 404, {"advance_s": 1}, valid=True)
+        client.close()
+    with support.Server(environment={"AKIDB_TEST_CLOCK": "1"}) as server:
+        client = server.client("/api/v1")
         api = Contract(client)
+        api.seen |= production.seen
         for part in (node, collections, documents, searches):
             part(api)
         snapshots(api, pathlib.Path(server.data) / "db")
         exports(api)
+        tiers(api)
         equal(client.call("PATCH", "/collections").headers["Allow"], "GET, HEAD, POST")
         client.close()
         listed = {(operation["operationId"], code) for _, _, operation in operations()

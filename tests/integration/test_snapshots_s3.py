@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Snapshots of a real server in a bucket: of each real S3 server that is wanted here (see s3_servers.py) and of our own
-mock-s3, which also fails on request. What they are in a folder is in test_snapshots.py. Needs tests/requirements.txt.
+mock-s3, which also fails on request. What they are in a folder is in test_snapshots.py. The numbers in names are those of
+the end-to-end scenarios of the plan (the others: test_tiers.py). Needs tests/requirements.txt.
 """
 import json
 import os
@@ -244,7 +245,7 @@ def retried(client):
                if line.startswith("retry_attempts_total{"))
 
 
-def test_a_500_that_passes_is_asked_again_and_the_snapshot_succeeds():
+def test_e2e_13_a_500_that_passes_is_asked_again_and_the_snapshot_succeeds():
     with MockS3() as mock, support.Server(environment=mocked(mock)) as server:
         client = server.client()
         fill(client, rows=200)
@@ -271,7 +272,7 @@ def test_a_500_that_passes_is_asked_again_and_the_snapshot_succeeds():
         client.close()
 
 
-def test_a_403_fails_at_once_says_so_and_leaves_nothing():
+def test_e2e_14_a_403_fails_at_once_says_so_and_leaves_nothing():
     """Each of the three puts in turn is refused once: were it tried again, the snapshot would succeed."""
     with MockS3() as mock, support.Server(environment=mocked(mock)) as server:
         client = server.client()
@@ -325,9 +326,9 @@ def test_the_bucket_may_be_in_the_name_of_the_host():
 def tests():
     names = s3_servers.wanted()
     print(f"     S3 servers: {', '.join(names)}", flush=True)
-    sentences = {"five_snapshots_are_listed_verified_and_restored": list_verify_and_restore,
+    sentences = {"e2e_11_five_snapshots_are_listed_newest_first_verified_and_restored": list_verify_and_restore,
                  "another_machine_restores_by_the_id_of_the_collection": another_machine,
-                 "a_deleted_snapshot_leaves_no_key": delete}
+                 "e2e_12_a_deleted_snapshot_leaves_no_key": delete}
     each = {f"test_{sentence}_on_{name}": lambda name=name, test=test: test(name)
             for name in dict.fromkeys((*names, "mock-s3")) for sentence, test in sentences.items()}
     return each | globals()

@@ -43,6 +43,9 @@ static enum ak_rc wait_done(unsigned want)
     return rc;
 }
 
+static const struct ak_op patient = {.may_block = true};
+static const struct ak_op hasty = {.may_block = false};
+
 static struct ak_op op(bool may_block)
 {
     return (struct ak_op){.done = on_done, .arena = &f.arena, .may_block = may_block};
@@ -68,7 +71,7 @@ static void start(void)
     ak_service_create(f.service, &create);
     CHECK_INT(wait_done(1), AK_OK);
     CHECK(ak_str_eq(create.made.info.name, AK_STR("c")));
-    CHECK_OK(ak_service_use(f.service, AK_STR("c"), true, &f.arena, &f.collection, &err));
+    CHECK_OK(ak_service_use(f.service, AK_STR("c"), &patient, &f.arena, &f.collection, &err));
 }
 
 static void stop(void)
@@ -95,11 +98,11 @@ TEST(service, a_closed_collection_is_not_opened_on_a_loop)
     struct ak_err err;
     struct ak_collection *collection = NULL;
     start();
-    CHECK_OK(ak_service_use(f.service, AK_STR("c"), false, &f.arena, &collection, &err));
+    CHECK_OK(ak_service_use(f.service, AK_STR("c"), &hasty, &f.arena, &collection, &err));
     CHECK(collection == f.collection);
     ak_collection_unref(collection);
     CHECK_RC(AK_NOT_FOUND,
-             ak_service_use(f.service, AK_STR("d"), false, &f.arena, &collection, &err));
+             ak_service_use(f.service, AK_STR("d"), &hasty, &f.arena, &collection, &err));
     ak_collection_unref(f.collection);
     ak_service_close(f.service);
     ak_engine_close(f.engine);
@@ -107,9 +110,9 @@ TEST(service, a_closed_collection_is_not_opened_on_a_loop)
     CHECK_OK(ak_engine_open(&engine, &f.engine, &err));
     const struct ak_service_options service = {.engine = f.engine, .threads = 1};
     CHECK_OK(ak_service_open(&service, &f.service, &err));
-    CHECK_OK(ak_service_use(f.service, AK_STR("c"), false, &f.arena, &f.collection, &err));
+    CHECK_OK(ak_service_use(f.service, AK_STR("c"), &hasty, &f.arena, &f.collection, &err));
     CHECK(!f.collection);
-    CHECK_OK(ak_service_use(f.service, AK_STR("c"), true, &f.arena, &f.collection, &err));
+    CHECK_OK(ak_service_use(f.service, AK_STR("c"), &patient, &f.arena, &f.collection, &err));
     CHECK(f.collection);
     stop();
 }
