@@ -27,6 +27,9 @@ uint64_t ak_hold_rows(const struct ak_hold *hold); /* live documents */
 /* Documents [from, from + count) in a fixed order; views valid until release. */
 AK_MUST enum ak_rc ak_hold_read(struct ak_hold *hold, uint64_t from, size_t count,
                                 struct ak_document *docs, struct ak_err *err);
+/* The reader is done with the documents before `row`: what they have mapped is given back to the
+ * system. Advice: views stay valid. Without it a reader comes to have the whole image mapped. */
+void ak_hold_passed(struct ak_hold *hold, uint64_t row);
 /* The image as a file that stays unchanged until release, or NULL when it is a blob. */
 const char *ak_hold_image_path(const struct ak_hold *hold);
 struct ak_str ak_hold_image_blob(const struct ak_hold *hold); /* empty when it is a file */

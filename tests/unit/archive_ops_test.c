@@ -79,7 +79,8 @@ TEST(archive, a_snapshot_that_is_damaged_throughout_changes_nothing)
     world_open(&world, ak_test_dir());
     fill(&world, "docs", MANY, 1);
     struct ak_uuid snapshot = world_snapshot(&world, "docs");
-    CHECK_OK(ak_archive_verify(world.archive, AK_STR("docs"), &snapshot, &report, &err));
+    CHECK_OK(
+        ak_archive_verify(world.archive, AK_STR("docs"), &snapshot, NULL, NULL, &report, &err));
     CHECK_INT(report.rows, MANY);
     world_damage(&world, ".akx");
     world_damage_data(&world);
@@ -87,8 +88,8 @@ TEST(archive, a_snapshot_that_is_damaged_throughout_changes_nothing)
     CHECK_RC(AK_CORRUPT, world_restore(&world, "docs", &snapshot, "", &job));
     CHECK(job.state == AK_JOB_FAILED && job.rc == AK_CORRUPT);
     CHECK_RC(AK_CORRUPT, world_restore(&world, "docs", &snapshot, "copy", &job));
-    CHECK_RC(AK_CORRUPT,
-             ak_archive_verify(world.archive, AK_STR("docs"), &snapshot, &report, &err));
+    CHECK_RC(AK_CORRUPT, ak_archive_verify(world.archive, AK_STR("docs"), &snapshot, NULL, NULL,
+                                           &report, &err));
     check_state(&world, "docs", MANY, 2);
     CHECK_INT(ak_engine_collection_count(world.engine), 1);
     CHECK_INT(docs_files(world.dir), 1);
