@@ -4,8 +4,8 @@
     snapshots.py [--passes 5] [--rows 100000] [--memory-rows 1000000] [--only times,sizes,memory]
 
 Times are end to end, from the request to the answer (a restore: to the first search's answer), on a folder of the local disk; pyarrow
-writes and reads the same table there, synced as ours is, in the same passes. "Plain" is a file of the snapshot's length
-written and synced: what the disk alone takes. Memory is sampled while one operation runs, beyond what the server had before.
+writes and reads the same table there, synced as ours is, in the same passes. "Plain" is a file of the table's length written
+and synced: what the disk alone takes. Memory is sampled while one operation runs, beyond what the server had before.
 """
 
 import argparse
@@ -155,7 +155,7 @@ def one_pass(server, client, table, seen, vector, number):
     note("verify", took, cpu)
     if not report["ok"]:
         raise SystemExit(f"verify: {report}")
-    note("plain", plain_file(server.folder / "plain", made["size_bytes"]))
+    note("plain", plain_file(server.folder / "plain", object_of(made, "parquet")["size_bytes"]))
     if table is not None:
         wrote, read, size = arrow_pass(table, server.folder / "theirs.parquet")
         note("pyarrow write", wrote)

@@ -53,6 +53,10 @@ struct ak_engine_adopt_options {
      * So its owner knows after a crash whether the adoption took place. */
     const struct ak_uuid *job;
     uint32_t job_step;
+    /* Asked once the image was found whole, before anything is changed: what the caller looks at
+     * beside that. A failure is the adoption's. May be NULL. */
+    enum ak_rc (*confirm)(void *ctx, struct ak_err *err);
+    void *ctx;
 };
 AK_MUST enum ak_rc ak_engine_adopt(struct ak_engine *engine, const struct ak_collection_info *info,
                                    const char *path, const struct ak_engine_adopt_options *options,

@@ -1,5 +1,5 @@
-/* read.c — snapshots back: the image as a file, the documents in batches, each held against the
- * metadata on the way. */
+/* read.c — snapshots back: the documents in batches, held against the metadata on the way. (The
+ * image: fetch.c.) */
 #include "base/mem.h"
 #include "simd/simd.h"
 #include "snapshot/snapshot_priv.h"
@@ -156,83 +156,4 @@ enum ak_rc ak_snapshot_read(struct ak_objstore *store, const struct ak_snapshot_
     rc = rc == AK_OK ? ak_snapshot_read_rows(&bytes, meta, fn, ctx, NULL, err) : rc;
     ak_file_close(bytes.file);
     return rc == AK_OK ? rc : ak_wrap(err, rc, "read %s", ak_snapshot_name(&meta->id, name));
-}
-
-/* --- The image --- */
-
-static enum ak_rc digest_of_file(struct ak_fs *fs, const char *path, uint64_t *len,
-                                 uint8_t digest[32], struct ak_err *err)
-{
-    struct ak_file *file = NULL;
-    struct ak_sha256 hash;
-    char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
-    size_t got = AK_SNAPSHOT_STEP;
-    *len = 0;
-    if (!step) {
-        return ak_fail(err, AK_NOMEM, "a step of an image");
-    }
-    enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_READ, &file, err);
-    ak_sha256_init(&hash);
-    while (rc == AK_OK && got == AK_SNAPSHOT_STEP) {
-        rc = ak_file_read(file, *len, step, AK_SNAPSHOT_STEP, &got, err);
-        if (rc == AK_OK) {
-            ak_sha256_update(&hash, step, got);
-            *len += got;
-        }
-    }
-    if (rc == AK_OK) {
-        ak_sha256_final(&hash, digest);
-    }
-    ak_sha256_release(&hash);
-    ak_file_close(file);
-    ak_free(step);
-    return rc;
-}
-
-static bool image_progress(void *ctx, uint64_t done, uint64_t total)
-{
-    const struct ak_snapshot_ticker *ticker = ctx;
-    return ak_snapshot_tick(ticker, total ? (double)done / (double)total : 0, NULL) == AK_OK;
-}
-
-static enum ak_rc fetch(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
-                        struct ak_fs *fs, const char *path, const struct ak_snapshot_ticker *ticker,
-                        struct ak_err *err)
-{
-    uint8_t digest[32];
-    uint64_t len = 0;
-    struct ak_snapshot_ticker mine = *ticker;
-    enum ak_rc rc = ak_snapshot_object_len(store, meta, &meta->image, &len, err);
-    if (rc == AK_OK) { /* no copy where the store's file may be linked */
-        rc = ak_objstore_link_file(store, meta->image.key, fs, path, image_progress, &mine, err);
-    }
-    if (rc == AK_OK) {
-        rc = digest_of_file(fs, path, &len, digest, err);
-    }
-    if (rc == AK_OK && len != meta->image.bytes) {
-        rc = ak_fail(err, AK_CORRUPT, "object '%.*s' came with %llu bytes, the metadata says %llu",
-                     AK_STR_ARG(meta->image.key), (unsigned long long)len,
-                     (unsigned long long)meta->image.bytes);
-    }
-    if (rc == AK_OK) {
-        rc = ak_snapshot_digest_check(&meta->image, digest, err);
-    }
-    return rc;
-}
-
-enum ak_rc ak_snapshot_fetch_image(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
-                                   struct ak_fs *fs, const char *path,
-                                   ak_snapshot_progress progress, void *ctx, struct ak_err *err)
-{
-    const struct ak_snapshot_ticker ticker = {progress, ctx};
-    char name[AK_SNAPSHOT_NAME_MAX];
-    if (!meta->has_image) {
-        return ak_fail(err, AK_NOT_FOUND, "%s has no image", ak_snapshot_name(&meta->id, name));
-    }
-    enum ak_rc rc = fetch(store, meta, fs, path, &ticker, err);
-    if (rc != AK_OK) {
-        (void)!ak_fs_remove(fs, path, NULL);
-        return ak_wrap(err, rc, "fetch %s", ak_snapshot_name(&meta->id, name));
-    }
-    return AK_OK;
 }

@@ -143,6 +143,17 @@ AK_MUST enum ak_rc ak_snapshot_fetch_image(struct ak_objstore *store,
                                            const struct ak_snapshot_meta *meta, struct ak_fs *fs,
                                            const char *path, ak_snapshot_progress progress,
                                            void *ctx, struct ak_err *err);
+/* The same in two steps: begin returns when the file is there, and its SHA-256 is computed by the
+ * pool while the caller looks at the file; nothing in it is to be kept before check was AK_OK,
+ * which waits for that. The file stays the caller's. end frees (NULL is fine). */
+struct ak_snapshot_fetch;
+AK_MUST enum ak_rc ak_snapshot_fetch_begin(struct ak_objstore *store,
+                                           const struct ak_snapshot_meta *meta, struct ak_fs *fs,
+                                           const char *path, struct ak_pool *pool,
+                                           ak_snapshot_progress progress, void *ctx,
+                                           struct ak_snapshot_fetch **fetch, struct ak_err *err);
+AK_MUST enum ak_rc ak_snapshot_fetch_check(struct ak_snapshot_fetch *fetch, struct ak_err *err);
+void ak_snapshot_fetch_end(struct ak_snapshot_fetch *fetch);
 /* The documents in batches, from the data object (ranged reads, bounded memory): for a rebuild.
  * Views are valid during the call of fn. AK_CORRUPT: count, checksum, dimension, duplicate id. */
 typedef enum ak_rc (*ak_snapshot_rows_fn)(void *ctx, const struct ak_document *rows, size_t count,

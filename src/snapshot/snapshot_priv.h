@@ -152,6 +152,10 @@ AK_MUST enum ak_rc ak_snapshot_json_read(const struct ak_snapshot_bytes *bytes,
 AK_MUST enum ak_rc ak_snapshot_hash(const struct ak_snapshot_bytes *bytes,
                                     const struct ak_snapshot_object *object, struct ak_file *copy,
                                     const struct ak_snapshot_ticker *ticker, struct ak_err *err);
+/* Of a file that is mapped elsewhere too; *len is its length. */
+AK_MUST enum ak_rc ak_snapshot_hash_file(struct ak_fs *fs, const char *path,
+                                         const struct ak_snapshot_ticker *ticker, uint64_t *len,
+                                         uint8_t digest[32], struct ak_err *err);
 /* The rows of bytes that were hashed before; JSON is hashed on the way. *rows may be NULL. */
 AK_MUST enum ak_rc ak_snapshot_read_rows(const struct ak_snapshot_bytes *bytes,
                                          const struct ak_snapshot_meta *meta,

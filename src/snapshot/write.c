@@ -53,34 +53,12 @@ static enum ak_rc check_image(struct image_job *job, struct ak_err *err)
     return rc;
 }
 
-static enum ak_rc hash_file(struct image_job *job, struct ak_err *err)
+static bool hash_progress(void *ctx, double fraction)
 {
-    struct ak_file *file = NULL;
-    struct ak_sha256 hash = {NULL};
-    char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
-    enum ak_rc rc = step ? ak_fs_open(ak_fs_posix(), job->path, AK_OPEN_READ, &file, err)
-                         : ak_fail(err, AK_NOMEM, "no memory to read '%s'", job->path);
-    if (rc == AK_OK) {
-        ak_sha256_init(&hash);
-    }
-    for (size_t got = AK_SNAPSHOT_STEP; rc == AK_OK && got == AK_SNAPSHOT_STEP;) {
-        rc = ak_file_read(file, job->bytes, step, AK_SNAPSHOT_STEP, &got, err);
-        if (rc == AK_OK) {
-            ak_sha256_update(&hash, step, got);
-            job->bytes += got;
-            atomic_store_explicit(&job->done, job->bytes / 2, memory_order_relaxed);
-        }
-        if (rc == AK_OK && atomic_load_explicit(&job->stop, memory_order_relaxed)) {
-            rc = ak_fail(err, AK_CONFLICT, "cancelled");
-        }
-    }
-    if (rc == AK_OK) {
-        ak_sha256_final(&hash, job->sha256);
-    }
-    ak_sha256_release(&hash);
-    ak_file_close(file);
-    ak_free(step);
-    return rc;
+    struct image_job *job = ctx;
+    atomic_store_explicit(&job->done, (uint64_t)((double)job->total * fraction / 2),
+                          memory_order_relaxed);
+    return !atomic_load_explicit(&job->stop, memory_order_relaxed);
 }
 
 static enum ak_rc send_image(struct image_job *job, struct ak_err *err)
@@ -93,7 +71,9 @@ static enum ak_rc send_image(struct image_job *job, struct ak_err *err)
     }
     enum ak_rc rc = job->is_checked ? AK_OK : check_image(job, err);
     if (rc == AK_OK) {
-        rc = hash_file(job, err);
+        const struct ak_snapshot_ticker ticker = {hash_progress, job};
+        rc =
+            ak_snapshot_hash_file(ak_fs_posix(), job->path, &ticker, &job->bytes, job->sha256, err);
     }
     if (rc == AK_OK) {
         rc = ak_objstore_put_file(job->store, key, ak_fs_posix(), job->path, image_progress, job,
