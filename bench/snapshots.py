@@ -343,7 +343,7 @@ def measure_memory(rows):
     vectors = data_file(f"gaussian-{DIMENSION}-{rows}.npy", "made", "gaussian", rows, DIMENSION, None)
     with scratch("snapshots-memory") as folder, Server(folder) as server, server.client() as client:
         # A thin graph: these operations read all of it, and how well it searches is not the question.
-        small = {"m": 4, "ef_construction": 8}
+        small = {"m": 4, "ef_construction": 16}
         client.create_small = lambda name: client.call(
             "POST",
             "/collections",

@@ -22,9 +22,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RANK_SLOTS 4096                  /* slots between two entries of the rank table */
-#define PASSED_BYTES ((uint64_t)2 << 20) /* of vectors that are given back at once */
-#define PARTS 5                          /* sections that grow with the rows */
+#define RANK_SLOTS 4096                    /* slots between two entries of the rank table */
+#define PASSED_BYTES ((uint64_t)512 << 10) /* of vectors that are given back at once */
+#define PARTS 5                            /* sections that grow with the rows */
 
 struct ak_hold {
     struct ak_engine *engine;

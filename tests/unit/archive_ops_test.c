@@ -113,6 +113,11 @@ TEST(archive, what_cannot_be_is_refused_before_a_job_is_made)
     CHECK(strstr(err.text, "empty") != NULL);
     CHECK_RC(AK_NOT_FOUND,
              ak_archive_create(world.archive, AK_STR("no"), NULL, &job, &snapshot, &err));
+    const struct ak_snapshot_options lossy_json = {.format = AK_SNAPSHOT_JSON,
+                                                   .encoding = AK_SNAPSHOT_Q8};
+    CHECK_RC(AK_INVALID,
+             ak_archive_create(world.archive, AK_STR("docs"), &lossy_json, &job, &snapshot, &err));
+    CHECK(strstr(err.text, "encoding 'lossless'") != NULL);
     CHECK_RC(AK_NOT_FOUND, world_restore(&world, "docs", &unknown, "copy", NULL));
     CHECK_RC(AK_NOT_FOUND, world_restore(&world, "no", &unknown, "copy", NULL));
     CHECK_RC(AK_EXISTS, world_restore(&world, "docs", &unknown, "empty", NULL));
