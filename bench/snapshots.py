@@ -333,6 +333,8 @@ class Memory:
             transfer(self.server, "POST", "/collections/copy/import", kind, source=path)
             self.server.wait_linked(3600)
         self.own = collections_mib(self.client) - before
+        stays = peak.now()["RssAnon"] - peak.before["RssAnon"]
+        say(f"    own {self.own:.1f}, stays {stays:.1f} MiB")
         self.note(what, peak, peak.anonymous - self.own)
         if self.client.count("copy") != self.rows:
             raise SystemExit(f"{what}: not all documents arrived")
