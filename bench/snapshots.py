@@ -293,6 +293,31 @@ def transfer(server, method, path, kind=None, source=None, into=None):
             raise SystemExit(f"{method} {path}: {answer.status} {text[:300]!r}")
 
 
+class Fresh:
+    """Every call on a connection of its own: a kept-alive one is closed while an operation takes minutes."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def request(self, *args):
+        with self.server.client() as client:
+            return client.request(*args)
+
+    def call(self, *args):
+        with self.server.client() as client:
+            return client.call(*args)
+
+    def count(self, name):
+        return self.call("POST", f"/collections/{name}/count")["count"]
+
+    def create_small(self, name):
+        """A thin graph, since how well it searches is not the question, and no codes: an index that grows makes new
+        ones beside the old, a quarter of the vectors, whoever writes to it."""
+        index = {"m": 4, "ef_construction": 16, "quantization": "none"}
+        body = {"name": name, "dimension": DIMENSION, "metric": "cosine", "index": index}
+        self.call("POST", "/collections", body)
+
+
 class Memory:
     """One collection, and what each operation on it takes beyond it."""
 
@@ -333,8 +358,6 @@ class Memory:
             transfer(self.server, "POST", "/collections/copy/import", kind, source=path)
             self.server.wait_linked(3600)
         self.own = collections_mib(self.client) - before
-        stays = peak.now()["RssAnon"] - peak.before["RssAnon"]
-        say(f"    own {self.own:.1f}, stays {stays:.1f} MiB")
         self.note(what, peak, peak.anonymous - self.own)
         if self.client.count("copy") != self.rows:
             raise SystemExit(f"{what}: not all documents arrived")
@@ -343,14 +366,8 @@ class Memory:
 
 def measure_memory(rows):
     vectors = data_file(f"gaussian-{DIMENSION}-{rows}.npy", "made", "gaussian", rows, DIMENSION, None)
-    with scratch("snapshots-memory") as folder, Server(folder) as server, server.client() as client:
-        # A thin graph: these operations read all of it, and how well it searches is not the question.
-        small = {"m": 4, "ef_construction": 16}
-        client.create_small = lambda name: client.call(
-            "POST",
-            "/collections",
-            {"name": name, "dimension": DIMENSION, "metric": "cosine", "index": small},
-        )
+    with scratch("snapshots-memory") as folder, Server(folder) as server:
+        client = Fresh(server)
         client.create_small("big")
         run_json(
             AKIDB, "import", "--url", server.url, "-c", "big", "--json", "--wait", vectors, timeout=3600
