@@ -5,7 +5,19 @@ import json
 
 from support import OUT, ROOT, say
 
-PARTS = ["ann", "http", "upserts", "moments", "collections", "replay", "import", "s3", "parquet", "tiers"]
+PARTS = [
+    "ann",
+    "http",
+    "upserts",
+    "moments",
+    "collections",
+    "replay",
+    "import",
+    "s3",
+    "parquet",
+    "snapshots",
+    "tiers",
+]
 BUSY = 0.15  # share of the processors that others may take
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
 
@@ -462,6 +474,93 @@ def tier_pressure(page, p):
     page.goal("Wrong answers while everything moves", "none", str(p["wrong_count"]), p["wrong_count"] == 0)
 
 
+def snapshots(page, r):
+    for t in r.get("times", []):
+        snapshot_times(page, r, t)
+    if "sizes" in r:
+        snapshot_sizes(page, r["sizes"])
+    if "memory" in r:
+        snapshot_memory(page, r["memory"])
+
+
+STEPS = {
+    "create, changed": "create: the collection has changed, so that its image is written first",
+    "create": "create: its image is there",
+    "restore": "restore by the image, until the first search is answered",
+    "verify": "verify",
+    "rebuild": "restore from Parquet alone, the index built anew, until the first search is answered",
+    "pyarrow write": "pyarrow writes the table with zstd 1, synced",
+    "pyarrow read": "pyarrow reads it",
+    "plain": "the disk: a file of the table's length written and synced",
+}
+
+
+def snapshot_times(page, r, t):
+    page.add(
+        "",
+        f"{t['rows']:,} documents × {r['dimension']}, embedding-like, in a server; snapshots in a local folder, synced; {n(t['bytes'])} bytes, of "
+        f"which {n(t['data bytes'])} are the Parquet file. From the request to the answer over REST; medians of {r['passes']} passes, all rows in "
+        "turns in each.",
+    )
+    rows = []
+    for key, text in STEPS.items():
+        if key in t["median"]:
+            cpu = t["median"].get(key + " cpu")
+            rows.append(
+                [text, seconds(t["median"][key]), seconds(t["best"][key]), seconds(cpu) if cpu else "–"]
+            )
+    page.table(["", "median", "best", "processor time"], rows)
+    big = t["rows"] >= 100_000
+    for key, what, goal in (
+        ("create", "created in a local folder", 0.4 if big else 2),
+        ("restore", "restored by the image to the first search", 0.2 if big else 3),
+    ):
+        median = t["median"][key]
+        page.goal(f"{t['rows']:,} × {r['dimension']} {what}", f"≤ {goal} s", seconds(median), median <= goal)
+    for key, peer in (("create", "write"), ("restore", "read")) if big and "pyarrow write" in t["median"] else ():
+        ratio = t["median"][f"pyarrow {peer}"] / t["median"][key]
+        page.goal(f"snapshot {key} beside pyarrow's {peer}", "≥ 2 ×", f"{ratio:.1f} ×", ratio >= 2)
+
+
+def snapshot_sizes(page, sizes):
+    names = ["lossless", "plain", "bf16", "q8", "json"]
+    page.add(
+        "",
+        "The data object of 10,000 documents by encoding, zstd, with ids and 24 bytes of metadata each; in brackets the largest error of a number.",
+    )
+    rows = []
+    for kind, s in sizes.items():
+        row = [f"{kind}, {s['dimension']}", n(s["raw_bytes"])]
+        for name in names:
+            error = s[name].get("max_error")
+            row.append(n(s[name]["bytes"]) + (f" ({error:.1e})" if error else ""))
+        rows.append(row)
+    page.table(["vectors", "raw floats", *names], rows)
+    least = min(s["json"]["bytes"] / s["lossless"]["bytes"] for s in sizes.values())
+    page.goal("lossless snapshot beside one in JSON, worst kind", "> 2 × smaller", f"{least:.1f} ×", least > 2)
+    for kind, name in (("sin", "lossless"), ("sentence embeddings", "q8")):
+        if kind in sizes:
+            size = sizes[kind][name]["bytes"]
+            page.goal(f"snapshot of 10,000 {kind}, {name}", "< 5 MB", f"{size / 1e6:.2f} MB", size < 5e6)
+
+
+def snapshot_memory(page, memory):
+    page.add(
+        "",
+        f"Peak memory of the server beyond what it had before, and beyond the collection that comes into being: {memory['rows']:,} × 512. Of creating, "
+        "exporting and verifying, mapped pages of the image count; a restored image is mapped and is the collection, so there only anonymous memory "
+        "counts.",
+    )
+    page.table(["", "MiB"], [[what, n(m["mib"], 1)] for what, m in memory["operations"].items()])
+    what, worst = max(memory["operations"].items(), key=lambda item: item[1]["mib"])
+    page.goal(
+        f"memory of snapshots, restores, exports and imports of {memory['rows']:,} × 512",
+        "≤ 64 MiB",
+        f"{worst['mib']:.0f} MiB ({what})",
+        worst["mib"] <= 64,
+    )
+
+
 TITLES = {
     "ann": ("Nearest-neighbour search beside other libraries", ann),
     "http": ("Search over HTTP", http),
@@ -473,6 +572,7 @@ TITLES = {
     "s3": ("Object storage beside boto3 and rclone", s3),
     "parquet": ("Parquet files", parquet),
     "tiers": ("Tiers", tiers),
+    "snapshots": ("Snapshots, exports and imports", snapshots),
 }
 
 

@@ -242,7 +242,7 @@ static void measure_times(struct bench *b, unsigned rounds)
         seconds[2] = best(seconds[2], now() - from);
         mib[2] = peak_mib();
         from = now();
-        must(ak_snapshot_verify(b->store, &meta, &report, &err), &err);
+        must(ak_snapshot_verify(b->store, &meta, NULL, NULL, &report, &err), &err);
         seconds[3] = best(seconds[3], now() - from);
         mib[3] = peak_mib();
         forget(b, &meta);

@@ -56,7 +56,8 @@ enum ak_rc ak_archive_open(const struct ak_archive_options *options, struct ak_a
     ak_map_init(&archive->attempt_map);
     open_series(archive);
     const struct ak_pool_options pool = {.name = "ak-encode", .nice = true};
-    enum ak_rc rc = ak_pool_open(&pool, &archive->encoders, err);
+    enum ak_rc rc = ak_snapshot_options_check(&options->snapshots, err);
+    rc = rc == AK_OK ? ak_pool_open(&pool, &archive->encoders, err) : rc;
     rc = rc == AK_OK ? start(archive, err) : rc;
     if (rc != AK_OK) {
         ak_archive_close(archive);
@@ -240,8 +241,8 @@ enum ak_rc ak_archive_settle(struct ak_archive *archive, int64_t timeout_ms, str
 /* --- Snapshots --- */
 
 enum ak_rc ak_archive_verify(struct ak_archive *archive, struct ak_str collection,
-                             const struct ak_uuid *snapshot, struct ak_snapshot_report *report,
-                             struct ak_err *err)
+                             const struct ak_uuid *snapshot, ak_snapshot_progress progress,
+                             void *ctx, struct ak_snapshot_report *report, struct ak_err *err)
 {
     struct ak_arena arena;
     struct ak_snapshot_meta meta;
@@ -258,7 +259,7 @@ enum ak_rc ak_archive_verify(struct ak_archive *archive, struct ak_str collectio
     ak_arena_init(&arena, 0);
     rc = ak_snapshot_get(archive->store, &guest->row.collection, snapshot, &arena, &meta, err);
     if (rc == AK_OK) {
-        rc = ak_snapshot_verify(archive->store, &meta, report, err);
+        rc = ak_snapshot_verify(archive->store, &meta, progress, ctx, report, err);
     }
     ak_arena_release(&arena);
     ak_archive_job_leave(archive, guest);

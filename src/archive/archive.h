@@ -117,9 +117,11 @@ AK_MUST enum ak_rc ak_archive_restore(struct ak_archive *archive, struct ak_str 
  * After any other failure the deletion goes on by itself as soon as the store lets it. */
 AK_MUST enum ak_rc ak_archive_delete(struct ak_archive *archive, struct ak_str collection,
                                      const struct ak_uuid *snapshot, struct ak_err *err);
+/* progress (may be NULL) as of ak_snapshot_verify: false stops it (AK_CONFLICT "cancelled"). */
 AK_MUST enum ak_rc ak_archive_verify(struct ak_archive *archive, struct ak_str collection,
-                                     const struct ak_uuid *snapshot,
-                                     struct ak_snapshot_report *report, struct ak_err *err);
+                                     const struct ak_uuid *snapshot, ak_snapshot_progress progress,
+                                     void *ctx, struct ak_snapshot_report *report,
+                                     struct ak_err *err);
 AK_MUST enum ak_rc ak_archive_get(struct ak_archive *archive, struct ak_str collection,
                                   const struct ak_uuid *snapshot, struct ak_arena *arena,
                                   struct ak_snapshot_meta *meta, struct ak_err *err);

@@ -35,6 +35,11 @@ static enum ak_rc read_rows(void *ctx, uint64_t from, size_t count, struct ak_do
     return ak_hold_read(ctx, from, count, rows, err);
 }
 
+static void pass_rows(void *ctx, uint64_t row)
+{
+    ak_hold_passed(ctx, row);
+}
+
 /* The objects go, or are owed; then the job has failed. */
 static enum job_outcome give_up(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc,
                                 const struct ak_err *err)
@@ -111,9 +116,11 @@ static enum ak_rc upload(struct ak_archive *archive, struct archive_job *job,
         .lsn = ak_hold_lsn(job->hold),
         .rows = ak_hold_rows(job->hold),
         .read = read_rows,
+        .passed = pass_rows,
         .ctx = job->hold,
         .image_path = ak_hold_image_path(job->hold),
         .image_blob = ak_hold_image_blob(job->hold),
+        .image_is_checked = true, /* by the hold */
     };
     struct ak_buf json;
     job->options.pool = archive->encoders;
@@ -225,7 +232,10 @@ enum ak_rc ak_archive_create(struct ak_archive *archive, struct ak_str collectio
     struct ak_collection_summary summary;
     uint32_t away_ms = ak_objstore_away_ms(archive->store);
     ak_arena_init(&arena, 0);
-    enum ak_rc rc = ak_engine_describe(archive->engine, collection, &arena, &summary, err);
+    enum ak_rc rc = options ? ak_snapshot_options_check(options, err) : AK_OK;
+    if (rc == AK_OK) {
+        rc = ak_engine_describe(archive->engine, collection, &arena, &summary, err);
+    }
     struct ak_uuid id = rc == AK_OK ? summary.info.id : (struct ak_uuid){{0}};
     if (rc == AK_OK && summary.tier == AK_TIER_COLD) {
         rc = ak_fail(

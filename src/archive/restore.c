@@ -3,7 +3,8 @@
  * In order; [name] is a crash point:
  *   1. row       durable, STEP_BEGUN, with the id that the collection will have
  *                                                                       [restore_after_row]
- *   2. image     fetched to a staging file and held against the metadata [restore_after_fetch]
+ *   2. image     fetched to a staging file; its digest is computed beside the beginning of 3
+ *                                                                       [restore_after_fetch]
  *      or, when there is none or it is damaged, built from the documents of the data object, which
  *      the row then says
  *   3. adopt     verified and taken over; the row is at STEP_COMMITTED in the same transaction
@@ -31,6 +32,7 @@ struct restore {
     struct ak_snapshot_meta meta;
     struct ak_collection_info info; /* of the collection that it becomes */
     char path[PATH_MAX_BYTES];
+    struct ak_snapshot_fetch *fetch; /* while the image that is adopted is hashed */
     struct ak_image_builder *builder;
     uint64_t built;
 };
@@ -57,6 +59,13 @@ static bool tell_left(void *ctx, uint64_t left)
     return go_on(restore, 0.9 - 0.5 * part);
 }
 
+/* The digest, computed while the engine looked at the image. */
+static enum ak_rc confirm(void *ctx, struct ak_err *err)
+{
+    struct restore *restore = ctx;
+    return restore->fetch ? ak_snapshot_fetch_check(restore->fetch, err) : AK_OK;
+}
+
 static enum ak_rc adopt(struct restore *restore, struct ak_err *err)
 {
     struct archive_job *job = restore->job;
@@ -68,7 +77,9 @@ static enum ak_rc adopt(struct restore *restore, struct ak_err *err)
                                               .job_step = STEP_COMMITTED,
                                               .cover = covers ? snapshot : NULL,
                                               .only_cold =
-                                                  job->kind == AK_JOB_TIER ? snapshot : NULL};
+                                                  job->kind == AK_JOB_TIER ? snapshot : NULL,
+                                              .confirm = confirm,
+                                              .ctx = restore};
     return ak_engine_adopt(restore->archive->engine, &restore->info, restore->path, &options, NULL,
                            err);
 }
@@ -82,13 +93,16 @@ static bool is_of_the_image(enum ak_rc rc)
 static enum ak_rc from_image(struct restore *restore, struct ak_err *err)
 {
     struct ak_archive *archive = restore->archive;
-    enum ak_rc rc =
-        ak_snapshot_fetch_image(archive->store, &restore->meta, ak_engine_fs(archive->engine),
-                                restore->path, tell, restore, err);
+    enum ak_rc rc = ak_snapshot_fetch_begin(archive->store, &restore->meta,
+                                            ak_engine_fs(archive->engine), restore->path,
+                                            archive->encoders, tell, restore, &restore->fetch, err);
     if (rc == AK_OK) {
         ak_crash_point(restore->job->kind == AK_JOB_TIER ? "tier_wake_after_fetch"
                                                          : "restore_after_fetch");
-        return adopt(restore, err);
+        rc = adopt(restore, err);
+        ak_snapshot_fetch_end(restore->fetch);
+        restore->fetch = NULL;
+        return rc;
     }
     return rc == AK_NOT_FOUND ? ak_wrap(err, AK_CORRUPT, "the image") : rc;
 }

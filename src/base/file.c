@@ -461,6 +461,14 @@ int ak_file_fd(struct ak_file *file)
     return file->ops->fd(file);
 }
 
+void ak_file_begin_sync(struct ak_file *file, uint64_t at, uint64_t len)
+{
+    int fd = ak_file_fd(file);
+    if (fd >= 0 && at + len <= INT64_MAX) {
+        (void)sync_file_range(fd, (off64_t)at, (off64_t)len, SYNC_FILE_RANGE_WRITE);
+    }
+}
+
 void ak_file_close(struct ak_file *file)
 {
     if (file) {

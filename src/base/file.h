@@ -108,6 +108,9 @@ AK_MUST enum ak_rc ak_file_allocate(struct ak_file *file, uint64_t at, uint64_t 
                                     struct ak_err *err);
 AK_MUST enum ak_rc ak_file_size(struct ak_file *file, uint64_t *size, struct ak_err *err);
 int ak_file_fd(struct ak_file *file);
+/* The bytes [at, at + len) may go to the disk from now on, so that a later sync has less to wait
+ * for. Advice: it makes nothing durable and hides no failure from that sync. */
+void ak_file_begin_sync(struct ak_file *file, uint64_t at, uint64_t len);
 void ak_file_close(struct ak_file *file); /* NULL is fine */
 
 /* The whole file into `out` (appended), AK_TOO_BIG above size_max. */

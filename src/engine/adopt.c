@@ -1,7 +1,8 @@
 /* adopt.c — an image that came from elsewhere becomes the state of a collection.
  *
  * In order; [name] is a crash point:
- *   1. verify   the staging file: checksums, index, graph, documents (no lock; nothing is changed)
+ *   1. verify   the staging file: checksums, index, graph, documents (no lock; nothing is changed);
+ *               then the caller's word
  *   2. move in  synced, renamed to the collection's next generation, folder synced
  *               [adopt_before_rename] [adopt_before_commit]
  *   3. quiet    replacing: the writer lock of the live collection is taken, and kept to the end,
@@ -469,6 +470,9 @@ enum ak_rc ak_engine_adopt(struct ak_engine *engine, const struct ak_collection_
     enum ak_rc rc = ak_collection_info_check(&row.info, err);
     if (rc == AK_OK) {
         rc = verify(engine, &row.info, path, options->documents, &row.checkpoint, err);
+    }
+    if (rc == AK_OK && options->confirm) {
+        rc = options->confirm(options->ctx, err);
     }
     if (rc == AK_OK) {
         ak_mutex_lock(&engine->keeper.work);

@@ -22,8 +22,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RANK_SLOTS 4096                 /* slots between two entries of the rank table */
-#define READ_WINDOW ((uint64_t)8 << 20) /* bytes of vectors kept mapped behind a reader */
+#define RANK_SLOTS 4096                    /* slots between two entries of the rank table */
+#define PASSED_BYTES ((uint64_t)512 << 10) /* of vectors that are given back at once */
+#define PARTS 5                            /* sections that grow with the rows */
 
 struct ak_hold {
     struct ak_engine *engine;
@@ -36,7 +37,7 @@ struct ak_hold {
     struct ak_index_rows rows;
     struct ak_docs_sections docs;
     uint64_t *ranks;          /* live slots before slot n · RANK_SLOTS; NULL: all are live */
-    _Atomic uint64_t let_go;  /* bytes of the vectors given back to the system so far; a hint */
+    _Atomic uint64_t let_go;  /* slots whose pages were given back; pairs with itself: a hint */
     struct ak_hold *next;     /* directory lock */
     bool is_doomed, is_known; /* directory lock */
 };
@@ -185,6 +186,10 @@ static enum ak_rc open_image(struct ak_hold *hold, struct ak_err *err)
     if (rc == AK_OK) {
         rc = ak_docs_sections(hold->image, hold->rows.slots, &hold->docs, err);
     }
+    if (rc == AK_OK) { /* all of them were looked at */
+        const struct ak_image_section *refs = &hold->docs.refs;
+        ak_image_let_go(hold->image, refs->file_at, refs->file_at + refs->len);
+    }
     if (rc == AK_OK &&
         (hold->docs.lsn != checkpoint->image_lsn || hold->rows.live != checkpoint->documents)) {
         rc = ak_fail(err, AK_CORRUPT, "the image is not the one that the catalog names");
@@ -332,16 +337,38 @@ static struct ak_document document_at(const struct ak_hold *hold, uint64_t slot)
     };
 }
 
-/* Vectors far behind a reader that goes forward need not stay mapped: a hint, so a race between
- * readers costs at most page faults. */
-static void let_go_behind(struct ak_hold *hold, uint64_t slot)
+/* Where the text of slots from `slot` on begins, if they lie in order, as an image is written. */
+static uint64_t text_from(const struct ak_hold *hold, uint64_t slot)
 {
-    uint64_t at = slot * hold->rows.stride;
+    const struct ak_text_ref *refs = hold->docs.refs.p;
+    uint64_t at = refs[slot].at;
+    return at < hold->docs.text.len ? at : hold->docs.text.len;
+}
+
+/* A race between readers costs at most page faults. */
+void ak_hold_passed(struct ak_hold *hold, uint64_t row)
+{
     uint64_t done = atomic_load_explicit(&hold->let_go, memory_order_relaxed);
-    if (at > done + 2 * READ_WINDOW) {
-        atomic_store_explicit(&hold->let_go, at - READ_WINDOW, memory_order_relaxed);
-        ak_image_let_go(hold->image, hold->rows.vectors_at + done,
-                        hold->rows.vectors_at + at - READ_WINDOW);
+    if (row == 0 || row > hold->rows.live) {
+        return;
+    }
+    uint64_t to = slot_of(hold, row - 1); /* its pages may be those of the next as well */
+    if (to <= done + PASSED_BYTES / hold->rows.stride) {
+        return;
+    }
+    const struct ak_docs_sections *docs = &hold->docs;
+    const uint64_t parts[PARTS][3] = {
+        {hold->rows.vectors_at, done * hold->rows.stride, to * hold->rows.stride},
+        {docs->ids.file_at, done * docs->ids.stride, to * docs->ids.stride},
+        {docs->times.file_at, done * docs->times.stride, to * docs->times.stride},
+        {docs->text.file_at, text_from(hold, done), text_from(hold, to)},
+        {docs->refs.file_at, done * docs->refs.stride, to * docs->refs.stride},
+    };
+    atomic_store_explicit(&hold->let_go, to, memory_order_relaxed);
+    for (int i = 0; i < PARTS; i++) {
+        if (parts[i][1] < parts[i][2]) {
+            ak_image_let_go(hold->image, parts[i][0] + parts[i][1], parts[i][0] + parts[i][2]);
+        }
     }
 }
 
@@ -356,7 +383,6 @@ enum ak_rc ak_hold_read(struct ak_hold *hold, uint64_t from, size_t count, struc
         return AK_OK;
     }
     uint64_t slot = slot_of(hold, from);
-    let_go_behind(hold, slot);
     for (size_t i = 0; i < count; slot++) { /* the count was held against the bitmap at open */
         if (!is_dead(hold, slot)) {
             docs[i++] = document_at(hold, slot);

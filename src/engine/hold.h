@@ -28,6 +28,9 @@ uint64_t ak_hold_generation(const struct ak_hold *hold); /* of the image; 0: nev
 /* Documents [from, from + count) in a fixed order; views valid until release. */
 AK_MUST enum ak_rc ak_hold_read(struct ak_hold *hold, uint64_t from, size_t count,
                                 struct ak_document *docs, struct ak_err *err);
+/* The reader is done with the documents before `row`: what they have mapped is given back to the
+ * system. Advice: views stay valid. Without it a reader comes to have the whole image mapped. */
+void ak_hold_passed(struct ak_hold *hold, uint64_t row);
 /* The image as a file that stays unchanged until release, or NULL when it is a blob. */
 const char *ak_hold_image_path(const struct ak_hold *hold);
 struct ak_str ak_hold_image_blob(const struct ak_hold *hold); /* empty when it is a file */
@@ -57,6 +60,10 @@ struct ak_engine_adopt_options {
     /* Replace only a collection that is COLD and lives in this snapshot (else AK_CONFLICT); NULL:
      * any. */
     const struct ak_uuid *only_cold;
+    /* Asked once the image was found whole, before anything is changed: what the caller looks at
+     * beside that. A failure is the adoption's. May be NULL. */
+    enum ak_rc (*confirm)(void *ctx, struct ak_err *err);
+    void *ctx;
 };
 /* Its tier: WARM when it is new or was COLD, else what it was. */
 AK_MUST enum ak_rc ak_engine_adopt(struct ak_engine *engine, const struct ak_collection_info *info,

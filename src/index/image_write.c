@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define BUFFER_BYTES ((size_t)1 << 20)
+#define SYNC_BYTES ((uint64_t)8 << 20) /* on their way to the disk while more comes */
 
 static const char zeros[AK_IMAGE_ALIGN_FILE];
 
@@ -29,7 +30,8 @@ struct ak_image_writer {
     struct ak_buf *blob;
     size_t blob_at; /* where the image begins in it */
     uint32_t align_shift;
-    uint64_t at; /* bytes of the image so far */
+    uint64_t at;    /* bytes of the image so far */
+    uint64_t begun; /* of them on their way to the disk */
     struct ak_buf entries;
     struct ak_buf crcs;
     struct ak_image_entry open;
@@ -84,6 +86,11 @@ static enum ak_rc put_file(struct ak_image_writer *writer, const char *p, size_t
         len -= n;
         if (rc == AK_OK && writer->buffered == BUFFER_BYTES) {
             rc = flush(writer, err);
+        }
+        uint64_t behind = writer->at - writer->buffered;
+        if (rc == AK_OK && behind - writer->begun >= SYNC_BYTES) {
+            ak_file_begin_sync(writer->file, writer->begun, behind - writer->begun);
+            writer->begun = behind;
         }
     }
     return rc;

@@ -277,6 +277,17 @@ enum ak_rc ak_objstore_link_file(struct ak_objstore *store, struct ak_str key, s
     return wrap(store, rc, "download", key, err);
 }
 
+enum ak_rc ak_objstore_open_file(struct ak_objstore *store, struct ak_str key,
+                                 struct ak_file **file, struct ak_err *err)
+{
+    enum ak_rc rc = ak_objstore_check_key(key, err);
+    if (rc == AK_OK && !store->ops->open_file) {
+        rc = ak_fail(err, AK_UNSUPPORTED, "its objects are no files");
+    }
+    rc = rc == AK_OK ? store->ops->open_file(store, key, file, err) : rc;
+    return wrap(store, rc, "open", key, err);
+}
+
 enum ak_rc ak_objstore_put_file(struct ak_objstore *store, struct ak_str key, struct ak_fs *fs,
                                 const char *path, ak_objstore_progress progress, void *ctx,
                                 struct ak_err *err)

@@ -75,6 +75,11 @@ AK_MUST enum ak_rc ak_objstore_remove(struct ak_objstore *store, struct ak_str k
 AK_MUST enum ak_rc ak_objstore_get_range(struct ak_objstore *store, struct ak_str key,
                                          uint64_t from, void *p, size_t len, struct ak_err *err);
 
+/* The object as an open file, where objects are files: it is read without a copy, and its bytes
+ * stay what they are. The caller closes it. AK_UNSUPPORTED: this store has no files. */
+AK_MUST enum ak_rc ak_objstore_open_file(struct ak_objstore *store, struct ak_str key,
+                                         struct ak_file **file, struct ak_err *err);
+
 /* Told now and then of the bytes moved so far; return false to stop (the call gives AK_CONFLICT
  * "cancelled"). May be NULL in the calls below. */
 typedef bool (*ak_objstore_progress)(void *ctx, uint64_t done, uint64_t total);

@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #define COPY_BYTES ((size_t)1 << 20)
+#define SYNC_BYTES                                                                                 \
+    ((uint64_t)8 << 20) /* of a long object: on its way to the disk while more comes */
 
 /* --- Temporary files --- */
 
@@ -246,6 +248,15 @@ static enum ak_rc dir_link_file(struct ak_objstore *base, struct ak_str key, str
     return ak_objstore_target_link(&target, fs, from.text, path, err);
 }
 
+static enum ak_rc dir_open_file(struct ak_objstore *base, struct ak_str key, struct ak_file **file,
+                                struct ak_err *err)
+{
+    struct dir_store *store = dir_of(base);
+    struct dir_path path;
+    enum ak_rc rc = ak_dir_path_of_key(store, key, &path, err);
+    return rc == AK_OK ? ak_fs_open(store->fs, path.text, AK_OPEN_READ, file, err) : rc;
+}
+
 static enum ak_rc copy_to_object(struct dir_store *store, struct ak_file *file, uint64_t size,
                                  const struct dir_path *path, ak_objstore_progress progress,
                                  void *ctx, struct ak_err *err)
@@ -311,6 +322,7 @@ struct dir_writer {
     struct tmp tmp;
     struct dir_path path;
     bool only_if_absent;
+    uint64_t begun; /* bytes that are on their way to the disk */
 };
 
 static struct dir_writer *writer_of(struct ak_objstore_writer *writer)
@@ -323,6 +335,10 @@ static enum ak_rc dir_writer_write(struct ak_objstore_writer *base, const void *
 {
     struct dir_writer *writer = writer_of(base);
     enum ak_rc rc = ak_file_write(writer->tmp.file, base->bytes, p, len, err);
+    if (rc == AK_OK && base->bytes + len - writer->begun >= SYNC_BYTES) {
+        ak_file_begin_sync(writer->tmp.file, writer->begun, base->bytes + len - writer->begun);
+        writer->begun = base->bytes + len;
+    }
     return rc;
 }
 
@@ -413,6 +429,7 @@ enum ak_rc ak_objstore_open_dir(struct ak_fs *fs, const char *root, struct ak_ob
         .list = ak_dir_list,
         .get_file = dir_get_file,
         .link_file = dir_link_file,
+        .open_file = dir_open_file,
         .put_file = dir_put_file,
         .create = dir_create,
         .locate = dir_locate,

@@ -3,8 +3,8 @@
  * A store embeds `struct ak_objstore` first and fills one table of operations. objstore.c checks
  * every argument before it gets here (key, options, limit), puts "store: verb 'key'" before the
  * message of a failure, and restores `out` after a failed get: an operation does neither. No
- * operation but link_file and those that say so may be NULL; others have an implementation by the
- * rest, to be named in the table by a store that has nothing better.
+ * operation but link_file, open_file and those that say so may be NULL; others have an
+ * implementation by the rest, to be named in the table by a store that has nothing better.
  *
  * Threads: operations are called from any thread, several at once; a writer by one at a time.
  */
@@ -34,6 +34,9 @@ struct ak_objstore_ops {
     /* NULL or AK_UNSUPPORTED: get_file is called instead. */
     enum ak_rc (*link_file)(struct ak_objstore *store, struct ak_str key, struct ak_fs *fs,
                             const char *path, struct ak_err *err);
+    /* NULL: AK_UNSUPPORTED. */
+    enum ak_rc (*open_file)(struct ak_objstore *store, struct ak_str key, struct ak_file **file,
+                            struct ak_err *err);
     /* Or ak_objstore_put_file_by_writer. */
     enum ak_rc (*put_file)(struct ak_objstore *store, struct ak_str key, struct ak_fs *fs,
                            const char *path, ak_objstore_progress progress, void *ctx,

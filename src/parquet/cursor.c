@@ -156,7 +156,8 @@ static enum ak_rc check_index(const struct ak_parquet_cursor *cursor, size_t val
 static enum ak_rc check_end(const struct ak_parquet_cursor *cursor, struct ak_err *err)
 {
     const struct ak_parquet_stream *stream = &cursor->stream;
-    if (!stream->has_pages && stream->slots_seen != stream->chunk->values) {
+    if ((!stream->has_pages || stream->holds_index) &&
+        stream->slots_seen != stream->chunk->values) {
         return ak_fail(err, AK_CORRUPT, "the pages hold %llu values, the metadata says %llu",
                        (unsigned long long)stream->slots_seen,
                        (unsigned long long)stream->chunk->values);
@@ -348,6 +349,20 @@ enum ak_rc ak_parquet_cursor_init(struct ak_parquet_cursor *cursor,
     return rc;
 }
 
+enum ak_rc ak_parquet_cursor_hold_index(struct ak_parquet_cursor *cursor, struct ak_err *err)
+{
+    struct ak_parquet_stream *stream = &cursor->stream;
+    stream->holds_index = true;
+    if (stream->chunk->offset_index_at == 0) {
+        return AK_OK;
+    }
+    enum ak_rc rc = ak_parquet_read_pages(stream->reader, stream->group, stream->leaf_at,
+                                          &stream->arena, &stream->pages, err);
+    stream->has_pages = rc == AK_OK;
+    stream->pages_until = stream->pages.count;
+    return rc;
+}
+
 void ak_parquet_cursor_release(struct ak_parquet_cursor *cursor)
 {
     struct ak_parquet_budget *budget = &cursor->stream.budget;
@@ -370,6 +385,9 @@ enum ak_rc ak_parquet_cursor_open(const struct ak_parquet_reader *reader, size_t
 {
     struct ak_parquet_cursor *made = ak_alloc(sizeof *made);
     enum ak_rc rc = ak_parquet_cursor_init(made, reader, group, leaf, first, rows, err);
+    if (rc == AK_OK && reader->options.check_index && rows == reader->about.groups[group].rows) {
+        rc = ak_parquet_cursor_hold_index(made, err);
+    }
     if (rc != AK_OK) {
         ak_parquet_cursor_close(made);
         return rc;

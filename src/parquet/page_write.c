@@ -110,8 +110,9 @@ static struct dense make_dense(const struct ak_chunk_in *in, const struct ak_pag
     size_t size = item_size(in->column);
     const char *all = in->values->fixed;
     const uint8_t *valid = in->values->valid;
-    struct dense dense = {.p = all + page->first_row * size, .count = page->rows};
+    struct dense dense = {.count = page->rows};
     if (!in->column->is_list && (!valid || page->nulls == 0)) {
+        dense.p = all + page->first_row * size;
         return dense;
     }
     ak_buf_clear(room);

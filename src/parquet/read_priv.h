@@ -240,6 +240,7 @@ struct ak_parquet_stream {
     size_t window_len;
     struct ak_parquet_mem unpacked;
     bool always_check;  /* checksums, whatever the options */
+    bool holds_index;   /* all pages come, and are held against the index when there is one */
     size_t page;        /* number of the present data page in the chunk */
     size_t pages_until; /* with an index: one past the last wanted */
     uint64_t page_at;
@@ -306,3 +307,5 @@ enum ak_rc ak_parquet_cursor_init(struct ak_parquet_cursor *cursor,
                                   const struct ak_parquet_reader *reader, size_t group, size_t leaf,
                                   uint64_t first, uint64_t rows, struct ak_err *err);
 void ak_parquet_cursor_release(struct ak_parquet_cursor *cursor);
+/* Before the first batch of a cursor over all rows of a group: see check_index in reader.h. */
+enum ak_rc ak_parquet_cursor_hold_index(struct ak_parquet_cursor *cursor, struct ak_err *err);

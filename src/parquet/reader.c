@@ -81,6 +81,17 @@ static enum ak_rc check_head(struct ak_parquet_reader *reader, const uint8_t *ta
     return AK_OK;
 }
 
+/* The first bytes, which nothing else needs. */
+static enum ak_rc check_magic(const struct ak_parquet_reader *reader, struct ak_err *err)
+{
+    uint8_t head[AK_PARQUET_MAGIC_LEN];
+    enum ak_rc rc = ak_parquet_source_read(reader, 0, head, sizeof head, err);
+    if (rc == AK_OK && memcmp(head, AK_PARQUET_MAGIC, sizeof head) != 0) {
+        rc = ak_fail(err, AK_CORRUPT, "the first 4 bytes are not PAR1");
+    }
+    return rc;
+}
+
 static enum ak_rc read_footer(struct ak_parquet_reader *reader, uint8_t **buffer,
                               struct ak_err *err)
 {
@@ -144,6 +155,9 @@ enum ak_rc ak_parquet_open(const struct ak_parquet_source *source,
         rc = read_footer(made, &buffer, err);
     }
     ak_free(buffer);
+    if (rc == AK_OK && o->check_index) {
+        rc = check_magic(made, err);
+    }
     if (rc != AK_OK) {
         (void)ak_wrap(err, rc, "%s", made->name);
         ak_parquet_close(made);
@@ -237,10 +251,8 @@ static enum ak_rc verify_chunk(const struct ak_parquet_reader *reader, size_t gr
     const struct ak_parquet_group *in = &reader->about.groups[group];
     struct ak_parquet_batch batch = {.rows = 0};
     enum ak_rc rc = ak_parquet_cursor_init(&cursor, reader, group, leaf, 0, in->rows, err);
-    if (rc == AK_OK && in->chunks[leaf].offset_index_at != 0) {
-        rc = ak_parquet_read_pages(reader, group, leaf, &stream->arena, &stream->pages, err);
-        stream->has_pages = rc == AK_OK;
-        stream->pages_until = stream->pages.count;
+    if (rc == AK_OK) {
+        rc = ak_parquet_cursor_hold_index(&cursor, err);
     }
     stream->always_check = true;
     bool is_more = rc == AK_OK;
@@ -252,14 +264,6 @@ static enum ak_rc verify_chunk(const struct ak_parquet_reader *reader, size_t gr
     report->pages += stream->pages_read;
     report->pages_with_crc += stream->pages_with_crc;
     report->bytes += in->chunks[leaf].compressed;
-    if (rc == AK_OK && stream->slots_seen != in->chunks[leaf].values) {
-        rc = ak_fail(err, AK_CORRUPT,
-                     "%s: row group %zu, column '%.*s': the pages hold %llu values, the metadata "
-                     "says %llu",
-                     reader->name, group, AK_STR_ARG(stream->leaf->path),
-                     (unsigned long long)stream->slots_seen,
-                     (unsigned long long)in->chunks[leaf].values);
-    }
     ak_parquet_cursor_release(&cursor);
     return rc;
 }
@@ -268,10 +272,9 @@ enum ak_rc ak_parquet_verify(const struct ak_parquet_reader *reader,
                              struct ak_parquet_report *report, struct ak_err *err)
 {
     struct ak_parquet_report found = {.pages = 0};
-    uint8_t head[AK_PARQUET_MAGIC_LEN];
-    enum ak_rc rc = ak_parquet_source_read(reader, 0, head, sizeof head, err);
-    if (rc == AK_OK && memcmp(head, AK_PARQUET_MAGIC, sizeof head) != 0) {
-        rc = ak_fail(err, AK_CORRUPT, "%s: the first 4 bytes are not PAR1", reader->name);
+    enum ak_rc rc = check_magic(reader, err);
+    if (rc != AK_OK) {
+        return ak_wrap(err, rc, "%s", reader->name);
     }
     for (size_t g = 0; rc == AK_OK && g < reader->about.group_count; g++) {
         for (size_t c = 0; rc == AK_OK && c < reader->about.leaf_count; c++) {

@@ -40,6 +40,10 @@ struct ak_parquet_read_options { /* all zero is the default */
     size_t read_ahead;           /* bytes of one read within a column chunk; 0: 4 MiB */
     bool require_crc;            /* a page without checksum is AK_CORRUPT: our own files */
     bool ignore_crc;             /* do not hold pages against the checksums they have */
+    /* A cursor over all rows of a group holds its chunk against the page index as well, and open
+     * looks at the first bytes too: who reads every column to its end needs no ak_parquet_verify().
+     */
+    bool check_index;
 };
 
 /* Reads and validates the footer: one read of tail_bytes, a second when it is longer. */

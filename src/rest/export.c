@@ -84,8 +84,12 @@ static bool read_params(struct ak_call *call, enum ak_export_format *format,
         (text.len && !ak_read_compression(text, &options->compression, &call->err))) {
         return false;
     }
-    return ak_param_text(call, "encoding", &text) &&
-           (!text.len || ak_read_encoding(text, &options->encoding, &call->err));
+    if (!ak_param_text(call, "encoding", &text) ||
+        (text.len && !ak_read_encoding(text, &options->encoding, &call->err))) {
+        return false;
+    }
+    options->format = is_ndjson ? AK_SNAPSHOT_JSON : AK_SNAPSHOT_PARQUET;
+    return !text.len || ak_snapshot_options_check(options, &call->err) == AK_OK;
 }
 
 /* HEAD: what GET would begin with. */

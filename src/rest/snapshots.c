@@ -190,6 +190,7 @@ static void read_word(struct ak_reader *r, struct ak_str key, struct ak_snapshot
 static void read_options(struct ak_reader *r, struct ak_snapshot_options *options)
 {
     struct ak_str key;
+    bool has_encoding = false;
     if (!ak_json_object(r->in)) {
         return;
     }
@@ -197,9 +198,13 @@ static void read_options(struct ak_reader *r, struct ak_snapshot_options *option
         if (ak_str_eq(key, AK_STR("format")) || ak_str_eq(key, AK_STR("compression")) ||
             ak_str_eq(key, AK_STR("encoding"))) {
             read_word(r, key, options);
+            has_encoding |= ak_str_eq(key, AK_STR("encoding"));
         } else {
             ak_json_unknown_key(r->in, key, "format, compression, encoding");
         }
+    }
+    if (options->format == AK_SNAPSHOT_JSON && !has_encoding) {
+        options->encoding = AK_SNAPSHOT_LOSSLESS; /* the configured one is of Parquet */
     }
 }
 

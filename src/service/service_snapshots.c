@@ -178,9 +178,20 @@ void ak_service_snapshot_list(struct ak_service *service, struct ak_snapshot_op 
     start(service, op, list);
 }
 
+static bool goes_on(void *ctx, double fraction)
+{
+    (void)fraction;
+    return !ak_service_is_late(ctx);
+}
+
 static enum ak_rc verify(struct ak_snapshot_op *op, struct ak_archive *archive)
 {
-    return ak_archive_verify(archive, op->collection, &op->snapshot, &op->report, &op->op.err);
+    struct ak_service *service = op->op.service;
+    enum ak_rc rc = ak_archive_verify(archive, op->collection, &op->snapshot, goes_on, service,
+                                      &op->report, &op->op.err);
+    return rc == AK_CONFLICT && ak_service_is_late(service)
+               ? ak_fail(&op->op.err, AK_UNAVAILABLE, "the server is stopping")
+               : rc;
 }
 
 void ak_service_snapshot_verify(struct ak_service *service, struct ak_snapshot_op *op)

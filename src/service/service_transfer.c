@@ -58,6 +58,11 @@ static enum ak_rc read_held(void *ctx, uint64_t from, size_t count, struct ak_do
     return ak_hold_read(ctx, from, count, rows, err);
 }
 
+static void pass_held(void *ctx, uint64_t row)
+{
+    ak_hold_passed(ctx, row);
+}
+
 static enum ak_rc export_parquet(struct ak_export_op *op, struct ak_hold *hold)
 {
     const struct ak_snapshot_source source = {
@@ -65,6 +70,7 @@ static enum ak_rc export_parquet(struct ak_export_op *op, struct ak_hold *hold)
         .lsn = ak_hold_lsn(hold),
         .rows = ak_hold_rows(hold),
         .read = read_held,
+        .passed = pass_held,
         .ctx = hold,
     };
     double max_error = 0;
@@ -120,6 +126,7 @@ static enum ak_rc export_ndjson(struct ak_export_op *op, struct ak_hold *hold)
             }
         }
         at += n;
+        ak_hold_passed(hold, at);
     }
     rc = rc == AK_OK ? flush_lines(op) : rc;
     ak_buf_release(&op->lines);

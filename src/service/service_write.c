@@ -138,17 +138,27 @@ void ak_service_delete(struct ak_service *service, struct ak_delete_op *del)
 
 /* --- Imports --- */
 
+#define IMPORT_AHEAD ((size_t)8 << 20) /* twice as many bytes of vectors may wait for the disk */
+
 enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *docs, size_t count,
                          struct ak_err *err)
 {
     struct ak_write write = {0};
     ak_collection_help(import->collection, count);
     enum ak_rc rc = ak_collection_upsert(import->collection, docs, count, true, NULL, &write, err);
-    if (rc == AK_OK) {
-        import->upserted += count;
-        import->commit = write.commit;
+    if (rc != AK_OK) {
+        return rc;
     }
-    return rc;
+    import->upserted += count;
+    import->commit = write.commit;
+    import->since += count * ak_collection_info(import->collection)->dimension * sizeof(float);
+    if (import->since < IMPORT_AHEAD) {
+        return AK_OK;
+    }
+    ak_lsn behind = import->mark; /* the half before this one: the disk is kept busy */
+    import->mark = import->commit;
+    import->since = 0;
+    return behind ? ak_engine_commit(import->service->engine, behind, err) : AK_OK;
 }
 
 static void import_durable(struct ak_wal_commit *commit, enum ak_rc rc)

@@ -63,8 +63,7 @@ static enum ak_rc refill(struct json_reader *r, struct ak_err *err)
     if (step > WINDOW_MAX - r->len) {
         return corrupt(r, "a value is longer than any document can be", err);
     }
-    enum ak_rc rc = ak_objstore_get_range(r->bytes->store, r->bytes->key, r->next,
-                                          r->window + r->len, step, err);
+    enum ak_rc rc = ak_snapshot_bytes_read(r->bytes, r->next, r->window + r->len, step, err);
     if (rc == AK_OK) {
         ak_sha256_update(&r->hash, r->window + r->len, step);
         r->len += step;

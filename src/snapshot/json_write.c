@@ -90,6 +90,7 @@ static enum ak_rc put_documents(struct json_writer *w, const struct ak_snapshot_
             rc = put_document(w, at + i, &docs[i], err);
         }
         at += count;
+        ak_snapshot_source_passed(w->source, at);
         if (rc == AK_OK) {
             rc = ak_snapshot_tick(ticker, (double)at / (double)rows, err);
         }

@@ -6,20 +6,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FILE_AHEAD ((size_t)1 << 20) /* a read of a local file: a longer one gains nothing */
+
 /* --- A snapshot's file --- */
 
 static enum ak_rc read_range(void *ctx, uint64_t at, void *p, size_t len, struct ak_err *err)
 {
-    const struct ak_snapshot_bytes *bytes = ctx;
-    return ak_objstore_get_range(bytes->store, bytes->key, at, p, len, err);
+    return ak_snapshot_bytes_read(ctx, at, p, len, err);
 }
 
-enum ak_rc ak_snapshot_parquet_open(struct ak_snapshot_bytes *bytes,
-                                    struct ak_parquet_reader **reader, struct ak_err *err)
+/* A reader over the object; `bytes` is in use as long as it is. */
+static enum ak_rc open_table(struct ak_snapshot_bytes *bytes, struct ak_parquet_reader **reader,
+                             struct ak_err *err)
 {
     const struct ak_parquet_source source = {
         .ctx = bytes, .size = bytes->len, .name = bytes->name, .read_at = read_range};
-    const struct ak_parquet_read_options options = {.require_crc = true};
+    const struct ak_parquet_read_options options = {.require_crc = true,
+                                                    .check_index = true,
+                                                    .read_ahead = bytes->file ? FILE_AHEAD : 0};
     AK_ASSERT(bytes->key.len < sizeof bytes->name); /* the metadata's keys are ours */
     memcpy(bytes->name, bytes->key.p, bytes->key.len);
     bytes->name[bytes->key.len] = '\0';
@@ -81,7 +85,7 @@ enum ak_rc ak_snapshot_parquet_read(const struct ak_snapshot_bytes *given,
                                              .is_ours = true,
                                              .fn = pass_rows,
                                              .ctx = rows};
-    enum ak_rc rc = ak_snapshot_parquet_open(&bytes, &reader, err);
+    enum ak_rc rc = open_table(&bytes, &reader, err);
     if (rc != AK_OK) { /* its own messages name the object */
         return rc;
     }
@@ -127,7 +131,8 @@ static enum ak_rc import(struct ak_file *file, const char *path, struct importer
     struct ak_parquet_source source;
     struct ak_parquet_reader *reader = NULL;
     /* DuckDB's pages have up to 100 MB, and each is unpacked and decoded whole. */
-    const struct ak_parquet_read_options options = {.memory_max = (size_t)512 << 20};
+    const struct ak_parquet_read_options options = {.memory_max = (size_t)512 << 20,
+                                                    .read_ahead = FILE_AHEAD};
     const struct ak_table_options table = {
         .dimension = importer->dimension, .bad = AK_INVALID, .fn = import_rows, .ctx = importer};
     enum ak_rc rc = ak_parquet_source_file(file, path, &source, err);

@@ -17,7 +17,7 @@
 
 #define GROUPS_MAX 16384u /* what a reader describes in tens of megabytes */
 #define GROUP_ROWS 10000u
-#define GROUP_BYTES ((uint64_t)64 << 20) /* of vectors */
+#define GROUP_BYTES ((uint64_t)32 << 20) /* of vectors: as many are mapped while it is written */
 
 struct table {
     const struct ak_snapshot_source *source;
@@ -262,6 +262,7 @@ enum ak_rc ak_snapshot_parquet_write(const struct ak_snapshot_source *source,
         uint64_t left = source->rows - from;
         uint64_t rows = left < t.group_rows ? left : t.group_rows;
         rc = put_group(&t, from, rows, err);
+        ak_snapshot_source_passed(source, from + rows);
         if (rc == AK_OK) {
             rc = ak_snapshot_tick(ticker, (double)(from + rows) / (double)source->rows, err);
         }

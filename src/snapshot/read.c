@@ -1,5 +1,5 @@
-/* read.c — snapshots back: the image as a file, the documents in batches, each held against the
- * metadata on the way. */
+/* read.c — snapshots back: the documents in batches, held against the metadata on the way. (The
+ * image: fetch.c.) */
 #include "base/mem.h"
 #include "simd/simd.h"
 #include "snapshot/snapshot_priv.h"
@@ -75,21 +75,34 @@ enum ak_rc ak_snapshot_reader_rows(struct ak_snapshot_reader *reader,
     return count ? reader->fn(reader->ctx, rows, count, err) : AK_OK;
 }
 
-enum ak_rc ak_snapshot_hash_object(struct ak_objstore *store,
-                                   const struct ak_snapshot_object *object, uint64_t len,
-                                   struct ak_file *file, struct ak_err *err)
+/* --- Bytes --- */
+
+enum ak_rc ak_snapshot_bytes_read(const struct ak_snapshot_bytes *bytes, uint64_t at, void *p,
+                                  size_t len, struct ak_err *err)
+{
+    return bytes->file ? ak_file_read_exact(bytes->file, at, p, len, err)
+                       : ak_objstore_get_range(bytes->store, bytes->key, at, p, len, err);
+}
+
+enum ak_rc ak_snapshot_hash(const struct ak_snapshot_bytes *bytes,
+                            const struct ak_snapshot_object *object, struct ak_file *copy,
+                            const struct ak_snapshot_ticker *ticker, struct ak_err *err)
 {
     struct ak_sha256 hash;
     uint8_t digest[32];
+    uint64_t len = bytes->len;
     char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
     enum ak_rc rc = step ? AK_OK : ak_fail(err, AK_NOMEM, "a step of an object");
     ak_sha256_init(&hash);
     for (uint64_t at = 0; at < len && rc == AK_OK; at += AK_SNAPSHOT_STEP) {
         size_t n = len - at < AK_SNAPSHOT_STEP ? (size_t)(len - at) : AK_SNAPSHOT_STEP;
-        rc = ak_objstore_get_range(store, object->key, at, step, n, err);
+        rc = ak_snapshot_bytes_read(bytes, at, step, n, err);
         if (rc == AK_OK) {
             ak_sha256_update(&hash, step, n);
-            rc = file ? ak_file_write(file, at, step, n, err) : AK_OK;
+            rc = copy ? ak_file_write(copy, at, step, n, err) : AK_OK;
+        }
+        if (rc == AK_OK) {
+            rc = ak_snapshot_tick(ticker, (double)at / (double)len, err);
         }
     }
     if (rc == AK_OK) {
@@ -101,20 +114,16 @@ enum ak_rc ak_snapshot_hash_object(struct ak_objstore *store,
     return rc;
 }
 
-enum ak_rc ak_snapshot_read_rows(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
-                                 ak_snapshot_rows_fn fn, void *ctx, uint64_t *rows,
-                                 struct ak_err *err)
+enum ak_rc ak_snapshot_read_rows(const struct ak_snapshot_bytes *bytes,
+                                 const struct ak_snapshot_meta *meta, ak_snapshot_rows_fn fn,
+                                 void *ctx, uint64_t *rows, struct ak_err *err)
 {
     struct ak_snapshot_reader reader = {.meta = meta, .fn = fn, .ctx = ctx};
-    struct ak_snapshot_bytes bytes = {.store = store, .key = meta->data.key};
     uint8_t digest[32];
     bool is_json = meta->format == AK_SNAPSHOT_JSON;
     ak_map_init(&reader.seen);
-    enum ak_rc rc = ak_snapshot_object_len(store, meta, &meta->data, &bytes.len, err);
-    if (rc == AK_OK) {
-        rc = is_json ? ak_snapshot_json_read(&bytes, &reader, digest, err)
-                     : ak_snapshot_parquet_read(&bytes, &reader, err);
-    }
+    enum ak_rc rc = is_json ? ak_snapshot_json_read(bytes, &reader, digest, err)
+                            : ak_snapshot_parquet_read(bytes, &reader, err);
     if (rc == AK_OK && is_json) {
         rc = ak_snapshot_digest_check(&meta->data, digest, err);
     }
@@ -135,92 +144,16 @@ enum ak_rc ak_snapshot_read(struct ak_objstore *store, const struct ak_snapshot_
                             ak_snapshot_rows_fn fn, void *ctx, struct ak_err *err)
 {
     char name[AK_SNAPSHOT_NAME_MAX];
-    uint64_t len = 0;
-    enum ak_rc rc = AK_OK;
-    if (meta->format == AK_SNAPSHOT_PARQUET && ak_snapshot_has_digest(&meta->data)) {
+    struct ak_snapshot_bytes bytes = {.store = store, .key = meta->data.key};
+    enum ak_rc rc = ak_snapshot_object_len(store, meta, &meta->data, &bytes.len, err);
+    if (rc == AK_OK && ak_objstore_open_file(store, bytes.key, &bytes.file, NULL) != AK_OK) {
+        bytes.file = NULL; /* ranges of the object, then */
+    }
+    if (rc == AK_OK && meta->format == AK_SNAPSHOT_PARQUET && ak_snapshot_has_digest(&meta->data)) {
         /* Before a row of it is believed; JSON is read front to back and hashed on the way. */
-        rc = ak_snapshot_object_len(store, meta, &meta->data, &len, err);
-        rc = rc == AK_OK ? ak_snapshot_hash_object(store, &meta->data, len, NULL, err) : rc;
+        rc = ak_snapshot_hash(&bytes, &meta->data, NULL, NULL, err);
     }
-    rc = rc == AK_OK ? ak_snapshot_read_rows(store, meta, fn, ctx, NULL, err) : rc;
+    rc = rc == AK_OK ? ak_snapshot_read_rows(&bytes, meta, fn, ctx, NULL, err) : rc;
+    ak_file_close(bytes.file);
     return rc == AK_OK ? rc : ak_wrap(err, rc, "read %s", ak_snapshot_name(&meta->id, name));
-}
-
-/* --- The image --- */
-
-static enum ak_rc digest_of_file(struct ak_fs *fs, const char *path, uint64_t *len,
-                                 uint8_t digest[32], struct ak_err *err)
-{
-    struct ak_file *file = NULL;
-    struct ak_sha256 hash;
-    char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
-    size_t got = AK_SNAPSHOT_STEP;
-    *len = 0;
-    if (!step) {
-        return ak_fail(err, AK_NOMEM, "a step of an image");
-    }
-    enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_READ, &file, err);
-    ak_sha256_init(&hash);
-    while (rc == AK_OK && got == AK_SNAPSHOT_STEP) {
-        rc = ak_file_read(file, *len, step, AK_SNAPSHOT_STEP, &got, err);
-        if (rc == AK_OK) {
-            ak_sha256_update(&hash, step, got);
-            *len += got;
-        }
-    }
-    if (rc == AK_OK) {
-        ak_sha256_final(&hash, digest);
-    }
-    ak_sha256_release(&hash);
-    ak_file_close(file);
-    ak_free(step);
-    return rc;
-}
-
-static bool image_progress(void *ctx, uint64_t done, uint64_t total)
-{
-    const struct ak_snapshot_ticker *ticker = ctx;
-    return ak_snapshot_tick(ticker, total ? (double)done / (double)total : 0, NULL) == AK_OK;
-}
-
-static enum ak_rc fetch(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
-                        struct ak_fs *fs, const char *path, const struct ak_snapshot_ticker *ticker,
-                        struct ak_err *err)
-{
-    uint8_t digest[32];
-    uint64_t len = 0;
-    struct ak_snapshot_ticker mine = *ticker;
-    enum ak_rc rc = ak_snapshot_object_len(store, meta, &meta->image, &len, err);
-    if (rc == AK_OK) { /* no copy where the store's file may be linked */
-        rc = ak_objstore_link_file(store, meta->image.key, fs, path, image_progress, &mine, err);
-    }
-    if (rc == AK_OK) {
-        rc = digest_of_file(fs, path, &len, digest, err);
-    }
-    if (rc == AK_OK && len != meta->image.bytes) {
-        rc = ak_fail(err, AK_CORRUPT, "object '%.*s' came with %llu bytes, the metadata says %llu",
-                     AK_STR_ARG(meta->image.key), (unsigned long long)len,
-                     (unsigned long long)meta->image.bytes);
-    }
-    if (rc == AK_OK) {
-        rc = ak_snapshot_digest_check(&meta->image, digest, err);
-    }
-    return rc;
-}
-
-enum ak_rc ak_snapshot_fetch_image(struct ak_objstore *store, const struct ak_snapshot_meta *meta,
-                                   struct ak_fs *fs, const char *path,
-                                   ak_snapshot_progress progress, void *ctx, struct ak_err *err)
-{
-    const struct ak_snapshot_ticker ticker = {progress, ctx};
-    char name[AK_SNAPSHOT_NAME_MAX];
-    if (!meta->has_image) {
-        return ak_fail(err, AK_NOT_FOUND, "%s has no image", ak_snapshot_name(&meta->id, name));
-    }
-    enum ak_rc rc = fetch(store, meta, fs, path, &ticker, err);
-    if (rc != AK_OK) {
-        (void)!ak_fs_remove(fs, path, NULL);
-        return ak_wrap(err, rc, "fetch %s", ak_snapshot_name(&meta->id, name));
-    }
-    return AK_OK;
 }

@@ -9,9 +9,9 @@
  * the middle is src/archive. Format: docs/formats/snapshot.md.
  *
  * Threads: calls on different snapshots from any thread; callbacks come on the thread of the call.
- * Memory: writing and reading in the default form take at most 64 MiB beyond what the caller holds,
- * and reading 34 bytes a document more (duplicate ids are found); a lossy form takes as much again
- * as a row group's vectors, and importing what the file's pages need, at most 512 MiB a column.
+ * Memory: writing and reading take at most 64 MiB beyond what the caller holds, in every form, and
+ * reading a snapshot 34 bytes a document more (duplicate ids are found). Importing takes what the
+ * file's pages need, at most 512 MiB a column; of files of ours 64 MiB.
  * Strings of results are in the caller's arena.
  */
 #pragma once
@@ -43,9 +43,12 @@ struct ak_snapshot_source {
      * the source is closed. Any thread. */
     enum ak_rc (*read)(void *ctx, uint64_t from, size_t count, struct ak_document *rows,
                        struct ak_err *err);
+    /* Nothing looks at rows before `row` any more: their memory may go. NULL: it may not. */
+    void (*passed)(void *ctx, uint64_t row);
     void *ctx;
     const char *image_path;   /* the state's index image as a file that stays unchanged, or NULL */
     struct ak_str image_blob; /* or its bytes (small collections); both empty: no image */
+    bool image_is_checked;    /* its checksums have been verified: not done again */
     /* Of each row, where the source may hold several; NULL: all have info.dimension. */
     const uint32_t *dimensions;
 };
@@ -82,12 +85,16 @@ AK_MUST enum ak_rc ak_snapshot_meta_read(struct ak_str json, struct ak_arena *ar
 
 struct ak_snapshot_options {
     enum ak_snapshot_format format;
-    enum ak_codec compression; /* of Parquet pages; the default to pass is AK_CODEC_ZSTD */
-    enum ak_snapshot_encoding encoding;
-    uint32_t row_group_rows; /* 0: 10,000, fewer when a group would pass 64 MiB */
+    enum ak_codec compression;          /* of Parquet pages; the default to pass is AK_CODEC_ZSTD */
+    enum ak_snapshot_encoding encoding; /* of Parquet: JSON is always lossless */
+    uint32_t row_group_rows;            /* 0: 10,000, fewer when a group would pass 32 MiB */
     bool no_image;
     struct ak_pool *pool; /* encodes pages in parallel; NULL: on this thread */
 };
+
+/* AK_INVALID: what does not go together, and what to change: JSON and a lossy encoding. */
+AK_MUST enum ak_rc ak_snapshot_options_check(const struct ak_snapshot_options *options,
+                                             struct ak_err *err);
 
 /* Told now and then how far it is, 0..1; return false to stop (AK_CONFLICT "cancelled"). */
 typedef bool (*ak_snapshot_progress)(void *ctx, double fraction);
@@ -95,7 +102,8 @@ typedef bool (*ak_snapshot_progress)(void *ctx, double fraction);
 /* --- Creating: write, then commit --- */
 
 /* Put data and image under id `id`; *meta is filled (strings in the arena) and not yet stored.
- * AK_INVALID: the collection is empty, or rows differ in dimension (names the first). After a
+ * AK_INVALID: the collection is empty, rows differ in dimension (names the first), or the options
+ * do not go together. After a
  * failure nothing is left in the store, unless the store is away: ak_snapshot_remove() then
  * finishes the job. */
 AK_MUST enum ak_rc ak_snapshot_write(struct ak_objstore *store, const struct ak_uuid *id,
@@ -148,6 +156,17 @@ AK_MUST enum ak_rc ak_snapshot_fetch_image(struct ak_objstore *store,
                                            const struct ak_snapshot_meta *meta, struct ak_fs *fs,
                                            const char *path, ak_snapshot_progress progress,
                                            void *ctx, struct ak_err *err);
+/* The same in two steps: begin returns when the file is there, and its SHA-256 is computed by the
+ * pool while the caller looks at the file; nothing in it is to be kept before check was AK_OK,
+ * which waits for that. The file stays the caller's. end frees (NULL is fine). */
+struct ak_snapshot_fetch;
+AK_MUST enum ak_rc ak_snapshot_fetch_begin(struct ak_objstore *store,
+                                           const struct ak_snapshot_meta *meta, struct ak_fs *fs,
+                                           const char *path, struct ak_pool *pool,
+                                           ak_snapshot_progress progress, void *ctx,
+                                           struct ak_snapshot_fetch **fetch, struct ak_err *err);
+AK_MUST enum ak_rc ak_snapshot_fetch_check(struct ak_snapshot_fetch *fetch, struct ak_err *err);
+void ak_snapshot_fetch_end(struct ak_snapshot_fetch *fetch);
 /* The documents in batches, from the data object (ranged reads, bounded memory): for a rebuild.
  * Views are valid during the call of fn. AK_CORRUPT: count, checksum, dimension, duplicate id. */
 typedef enum ak_rc (*ak_snapshot_rows_fn)(void *ctx, const struct ak_document *rows, size_t count,
@@ -162,9 +181,11 @@ struct ak_snapshot_report {
                             * image, and when the table is lossy: then ids alone are compared */
 };
 /* Every object's length and SHA-256, every page's CRC, the count, vectors of the data against those
- * of the image. AK_CORRUPT names object, offset and page. */
+ * of the image. AK_CORRUPT names object, offset and page. Each object comes from the store once;
+ * what has no file there comes to temporary files without a name (TMPDIR), data and image both. */
 AK_MUST enum ak_rc ak_snapshot_verify(struct ak_objstore *store,
                                       const struct ak_snapshot_meta *meta,
+                                      ak_snapshot_progress progress, void *ctx,
                                       struct ak_snapshot_report *report, struct ak_err *err);
 
 /* --- The same table outside a snapshot: export and import --- */

@@ -57,11 +57,45 @@ struct ak_snapshot_ticker {
 AK_MUST enum ak_rc ak_snapshot_tick(const struct ak_snapshot_ticker *ticker, double fraction,
                                     struct ak_err *err);
 
+/* --- Work beside the caller's (side.c) --- */
+
+struct ak_snapshot_sink {
+    ak_snapshot_sink_fn write;
+    void *ctx;
+};
+
+/* Run by the pool, or, where the pool has not come to it, by who waits for it. */
+struct ak_snapshot_side;
+struct ak_snapshot_side *ak_snapshot_side_start(struct ak_pool *pool, void (*fn)(void *ctx),
+                                                void *ctx);
+/* Until it has run; `tell` (may be NULL) is called now and then meanwhile. Frees it: fn and ctx are
+ * not used any more. NULL is fine. */
+void ak_snapshot_side_finish(struct ak_snapshot_side *side, void (*tell)(void *ctx), void *ctx);
+/* true: nobody has begun it, and nobody will; it is freed. */
+bool ak_snapshot_side_cancel(struct ak_snapshot_side *side);
+
+/* A sink that takes bytes into memory of its own and has them written by another thread, in their
+ * order: whoever makes the bytes does not wait for who hashes and stores them. */
+struct ak_snapshot_relay;
+struct ak_snapshot_relay *ak_snapshot_relay_open(struct ak_pool *pool,
+                                                 const struct ak_snapshot_sink *sink);
+AK_MUST enum ak_rc ak_snapshot_relay_write(void *relay, const void *p, size_t len,
+                                           struct ak_err *err);
+/* All written, or the first failure. Frees it. */
+AK_MUST enum ak_rc ak_snapshot_relay_close(struct ak_snapshot_relay *relay, struct ak_err *err);
+
 /* --- The source's rows --- */
 
 /* AK_INVALID: none, or of another dimension (names the first). */
 AK_MUST enum ak_rc ak_snapshot_source_check(const struct ak_snapshot_source *source,
                                             struct ak_err *err);
+
+static inline void ak_snapshot_source_passed(const struct ak_snapshot_source *source, uint64_t row)
+{
+    if (source->passed) {
+        source->passed(source->ctx, row);
+    }
+}
 
 /* --- What the content is, whatever its form: docs/formats/snapshot.md, "content hash" --- */
 
@@ -70,10 +104,6 @@ uint64_t ak_snapshot_content_add(uint64_t content, const struct ak_document *row
 
 /* --- Writing tables into a sink --- */
 
-struct ak_snapshot_sink {
-    ak_snapshot_sink_fn write;
-    void *ctx;
-};
 AK_MUST enum ak_rc ak_snapshot_parquet_write(const struct ak_snapshot_source *source,
                                              const struct ak_snapshot_options *options,
                                              const struct ak_snapshot_sink *sink,
@@ -86,9 +116,11 @@ AK_MUST enum ak_rc ak_snapshot_json_write(const struct ak_snapshot_source *sourc
 
 /* --- Reading tables back --- */
 
-/* Bytes to read a table from: an object of the store. The length is the object's true one. */
+/* Bytes to read a table from: an object of the store, or the same bytes in a file. The length is
+ * the object's true one. */
 struct ak_snapshot_bytes {
     struct ak_objstore *store;
+    struct ak_file *file; /* NULL: ranges of the object */
     struct ak_str key;
     uint64_t len;
     char name[AK_SNAPSHOT_KEY_MAX]; /* the key once more, for the Parquet reader's messages */
@@ -107,24 +139,25 @@ struct ak_snapshot_reader {
 AK_MUST enum ak_rc ak_snapshot_reader_rows(struct ak_snapshot_reader *reader,
                                            const struct ak_document *rows, size_t count,
                                            struct ak_err *err);
-struct ak_parquet_reader;
-/* A reader over the object; `bytes` is in use as long as it is. Pages without a checksum are
- * damage. */
-AK_MUST enum ak_rc ak_snapshot_parquet_open(struct ak_snapshot_bytes *bytes,
-                                            struct ak_parquet_reader **reader, struct ak_err *err);
+AK_MUST enum ak_rc ak_snapshot_bytes_read(const struct ak_snapshot_bytes *bytes, uint64_t at,
+                                          void *p, size_t len, struct ak_err *err);
+/* Pages without a checksum are damage. */
 AK_MUST enum ak_rc ak_snapshot_parquet_read(const struct ak_snapshot_bytes *bytes,
                                             struct ak_snapshot_reader *reader, struct ak_err *err);
 /* Streams the object front to back; *digest is its SHA-256. */
 AK_MUST enum ak_rc ak_snapshot_json_read(const struct ak_snapshot_bytes *bytes,
                                          struct ak_snapshot_reader *reader, uint8_t digest[32],
                                          struct ak_err *err);
-/* The object's bytes through SHA-256, held against the metadata, and into `file` when there is one.
- */
-AK_MUST enum ak_rc ak_snapshot_hash_object(struct ak_objstore *store,
-                                           const struct ak_snapshot_object *object, uint64_t len,
-                                           struct ak_file *file, struct ak_err *err);
-/* As ak_snapshot_read, which hashes Parquet beforehand. */
-AK_MUST enum ak_rc ak_snapshot_read_rows(struct ak_objstore *store,
+/* The bytes through SHA-256, held against the metadata, and into `copy` when there is one. */
+AK_MUST enum ak_rc ak_snapshot_hash(const struct ak_snapshot_bytes *bytes,
+                                    const struct ak_snapshot_object *object, struct ak_file *copy,
+                                    const struct ak_snapshot_ticker *ticker, struct ak_err *err);
+/* Of a file that is mapped elsewhere too; *len is its length. */
+AK_MUST enum ak_rc ak_snapshot_hash_file(struct ak_fs *fs, const char *path,
+                                         const struct ak_snapshot_ticker *ticker, uint64_t *len,
+                                         uint8_t digest[32], struct ak_err *err);
+/* The rows of bytes that were hashed before; JSON is hashed on the way. *rows may be NULL. */
+AK_MUST enum ak_rc ak_snapshot_read_rows(const struct ak_snapshot_bytes *bytes,
                                          const struct ak_snapshot_meta *meta,
                                          ak_snapshot_rows_fn fn, void *ctx, uint64_t *rows,
                                          struct ak_err *err);

@@ -12,6 +12,18 @@ enum ak_rc ak_snapshot_tick(const struct ak_snapshot_ticker *ticker, double frac
     return AK_OK;
 }
 
+enum ak_rc ak_snapshot_options_check(const struct ak_snapshot_options *options, struct ak_err *err)
+{
+    bool is_lossy = options->encoding == AK_SNAPSHOT_BF16 || options->encoding == AK_SNAPSHOT_Q8;
+    if (options->format == AK_SNAPSHOT_JSON && is_lossy) {
+        return ak_fail(err, AK_INVALID,
+                       "JSON keeps every float as it is, encoding '%s' is of Parquet: ask for "
+                       "format 'parquet', or for encoding 'lossless'",
+                       ak_snapshot_encoding_name(options->encoding));
+    }
+    return AK_OK;
+}
+
 enum ak_rc ak_snapshot_source_check(const struct ak_snapshot_source *source, struct ak_err *err)
 {
     const struct ak_collection_info *info = &source->info;

@@ -275,6 +275,12 @@ static enum ak_rc read_step(struct table *t, size_t *rows, struct ak_err *err)
     return rc;
 }
 
+/* All rows came; what a cursor holds against index and metadata it does at the end of its pages. */
+static enum ak_rc read_end(struct column *c, struct ak_err *err)
+{
+    return ak_parquet_next(c->cursor, 0, &c->batch, err); /* gives no rows: all were given */
+}
+
 static void close_cursors(struct table *t)
 {
     for (int i = 0; i < AK_TABLE_COLUMNS; i++) {
@@ -299,6 +305,9 @@ static enum ak_rc read_group(struct table *t, size_t group, struct ak_err *err)
         size_t step = 0;
         rc = read_step(t, &step, err);
         at += step;
+    }
+    for (int i = 0; i < AK_TABLE_COLUMNS && rc == AK_OK && t->options->is_ours; i++) {
+        rc = read_end(&t->columns[i], err);
     }
     close_cursors(t);
     return rc;

@@ -1,41 +1,31 @@
 /* write.c — one snapshot's objects, from a source into the store.
  *
- * The data is encoded and sent by the caller's thread (and the pool's), the image is checked,
- * hashed and sent beside it by one job of the pool. Each object is hashed as its bytes pass.
+ * The data is encoded by the caller's thread and the pool's, and hashed and sent by one job of the
+ * pool; the image is checked, hashed and sent beside it by another.
  *
- *   write     data ──┐
- *                    ├─ both whole → *meta; a failure of one stops the other, and both go
- *             image ─┘
+ *   write     rows ─▶ pages ─▶ relay ─▶ hash, store ──┐
+ *                                                     ├─ both whole → *meta; a failure of one stops
+ *             image ─▶ hash, store ───────────────────┘  the other, and both go
  *   commit    the metadata object (store.c)
- *
- * I1  The job is run by whoever claims it first: a pool that never gets to it costs time, and no
- *     waiting is for something that has not begun.
  */
 #include "base/mem.h"
-#include "base/sync.h"
 #include "index/image.h"
 #include "snapshot/snapshot_priv.h"
 #include <string.h>
 
-#define WAIT_MS 100 /* between two reports while the image is on its way */
-
 /* --- The image --- */
 
-enum job_state { JOB_WAITING, JOB_RUNNING, JOB_DONE };
-
-struct image_job {
-    struct ak_mutex lock; /* over state and refs */
-    struct ak_cond changed;
-    enum job_state state;
-    int refs; /* the writer, and the pool while it holds the job */
+struct image_job { /* the job's own until it is finished, but for the atomics */
+    struct ak_snapshot_side *side;
     struct ak_objstore *store;
     const char *path; /* or NULL: blob */
     struct ak_str blob;
+    bool is_checked; /* by the source */
     struct ak_snapshot_key key;
     uint64_t total;
     atomic_uint_fast64_t done; /* relaxed: a number for the progress bar */
     atomic_bool stop;          /* relaxed: noticed sooner or later */
-    enum ak_rc rc;             /* the rest is the job's until JOB_DONE */
+    enum ak_rc rc;
     struct ak_err err;
     uint64_t bytes;
     uint8_t sha256[32];
@@ -63,34 +53,12 @@ static enum ak_rc check_image(struct image_job *job, struct ak_err *err)
     return rc;
 }
 
-static enum ak_rc hash_file(struct image_job *job, struct ak_err *err)
+static bool hash_progress(void *ctx, double fraction)
 {
-    struct ak_file *file = NULL;
-    struct ak_sha256 hash = {NULL};
-    char *step = ak_try_alloc(AK_SNAPSHOT_STEP);
-    enum ak_rc rc = step ? ak_fs_open(ak_fs_posix(), job->path, AK_OPEN_READ, &file, err)
-                         : ak_fail(err, AK_NOMEM, "no memory to read '%s'", job->path);
-    if (rc == AK_OK) {
-        ak_sha256_init(&hash);
-    }
-    for (size_t got = AK_SNAPSHOT_STEP; rc == AK_OK && got == AK_SNAPSHOT_STEP;) {
-        rc = ak_file_read(file, job->bytes, step, AK_SNAPSHOT_STEP, &got, err);
-        if (rc == AK_OK) {
-            ak_sha256_update(&hash, step, got);
-            job->bytes += got;
-            atomic_store_explicit(&job->done, job->bytes / 2, memory_order_relaxed);
-        }
-        if (rc == AK_OK && atomic_load_explicit(&job->stop, memory_order_relaxed)) {
-            rc = ak_fail(err, AK_CONFLICT, "cancelled");
-        }
-    }
-    if (rc == AK_OK) {
-        ak_sha256_final(&hash, job->sha256);
-    }
-    ak_sha256_release(&hash);
-    ak_file_close(file);
-    ak_free(step);
-    return rc;
+    struct image_job *job = ctx;
+    atomic_store_explicit(&job->done, (uint64_t)((double)job->total * fraction / 2),
+                          memory_order_relaxed);
+    return !atomic_load_explicit(&job->stop, memory_order_relaxed);
 }
 
 static enum ak_rc send_image(struct image_job *job, struct ak_err *err)
@@ -101,9 +69,11 @@ static enum ak_rc send_image(struct image_job *job, struct ak_err *err)
         job->bytes = job->blob.len;
         return ak_objstore_put(job->store, key, job->blob, NULL, err);
     }
-    enum ak_rc rc = check_image(job, err);
+    enum ak_rc rc = job->is_checked ? AK_OK : check_image(job, err);
     if (rc == AK_OK) {
-        rc = hash_file(job, err);
+        const struct ak_snapshot_ticker ticker = {hash_progress, job};
+        rc =
+            ak_snapshot_hash_file(ak_fs_posix(), job->path, &ticker, &job->bytes, job->sha256, err);
     }
     if (rc == AK_OK) {
         rc = ak_objstore_put_file(job->store, key, ak_fs_posix(), job->path, image_progress, job,
@@ -112,70 +82,27 @@ static enum ak_rc send_image(struct image_job *job, struct ak_err *err)
     return rc;
 }
 
-static bool claim(struct image_job *job)
+static void run_image(void *ctx)
 {
-    ak_mutex_lock(&job->lock);
-    bool is_ours = job->state == JOB_WAITING;
-    job->state = is_ours ? JOB_RUNNING : job->state;
-    ak_mutex_unlock(&job->lock);
-    return is_ours;
+    struct image_job *job = ctx;
+    job->rc = atomic_load_explicit(&job->stop, memory_order_relaxed)
+                  ? ak_fail(&job->err, AK_CONFLICT, "cancelled")
+                  : send_image(job, &job->err);
 }
 
-static void run(struct image_job *job)
+static void start_image(struct image_job *job, struct ak_objstore *store, const struct ak_uuid *id,
+                        const struct ak_snapshot_source *source, struct ak_pool *pool)
 {
-    enum ak_rc rc = atomic_load_explicit(&job->stop, memory_order_relaxed)
-                        ? ak_fail(&job->err, AK_CONFLICT, "cancelled")
-                        : send_image(job, &job->err);
-    ak_mutex_lock(&job->lock);
-    job->rc = rc;
-    job->state = JOB_DONE;
-    ak_cond_broadcast(&job->changed);
-    ak_mutex_unlock(&job->lock);
-}
-
-static void unref(struct image_job *job)
-{
-    ak_mutex_lock(&job->lock);
-    bool is_last = --job->refs == 0;
-    ak_mutex_unlock(&job->lock);
-    if (is_last) {
-        ak_cond_release(&job->changed);
-        ak_mutex_release(&job->lock);
-        ak_free(job);
-    }
-}
-
-static void run_on_pool(void *arg)
-{
-    struct image_job *job = arg;
-    if (claim(job)) {
-        run(job);
-    }
-    unref(job);
-}
-
-static struct image_job *start_image(struct ak_objstore *store, const struct ak_uuid *id,
-                                     const struct ak_snapshot_source *source, struct ak_pool *pool)
-{
-    struct image_job *job = ak_zalloc(sizeof *job);
-    ak_mutex_init(&job->lock, AK_RANK_LEAF, "snapshot image");
-    ak_cond_init(&job->changed);
-    job->refs = 1;
     job->store = store;
     job->path = source->image_path;
     job->blob = source->image_blob;
+    job->is_checked = source->image_is_checked;
     job->total = job->blob.len;
     ak_snapshot_key_of(&source->info.id, id, AK_SNAPSHOT_PART_IMAGE, &job->key);
     if (job->path && ak_fs_stat(ak_fs_posix(), job->path, &job->total, NULL) != AK_OK) {
         job->total = 0; /* the job itself says what is wrong */
     }
-    if (pool) {
-        job->refs = 2;
-        if (ak_pool_submit(pool, run_on_pool, job, NULL) != AK_OK) {
-            job->refs = 1; /* no room: it is done here, afterwards */
-        }
-    }
-    return job;
+    job->side = ak_snapshot_side_start(pool, run_image, job);
 }
 
 /* --- The data --- */
@@ -222,7 +149,6 @@ static enum ak_rc write_data(struct writing *w, struct ak_objstore *store,
                              const struct ak_snapshot_options *options,
                              struct ak_snapshot_meta *meta, struct ak_err *err)
 {
-    struct ak_snapshot_sink sink = {send, w};
     struct ak_snapshot_ticker ticker = {data_progress, w};
     struct ak_objstore_put_options put = {.content_type = options->format == AK_SNAPSHOT_JSON
                                                               ? "application/json"
@@ -232,9 +158,14 @@ static enum ak_rc write_data(struct writing *w, struct ak_objstore *store,
         return rc;
     }
     ak_sha256_init(&w->hash);
+    const struct ak_snapshot_sink straight = {send, w};
+    struct ak_snapshot_relay *relay = ak_snapshot_relay_open(options->pool, &straight);
+    struct ak_snapshot_sink sink = {ak_snapshot_relay_write, relay};
     rc = options->format == AK_SNAPSHOT_JSON
              ? ak_snapshot_json_write(source, &sink, &ticker, err)
              : ak_snapshot_parquet_write(source, options, &sink, &ticker, &meta->max_error, err);
+    enum ak_rc relayed = ak_snapshot_relay_close(relay, rc == AK_OK ? err : NULL);
+    rc = rc == AK_OK ? relayed : rc;
     if (rc != AK_OK) {
         ak_objstore_abort(w->writer);
         ak_sha256_release(&w->hash);
@@ -250,32 +181,27 @@ static enum ak_rc write_data(struct writing *w, struct ak_objstore *store,
     return rc;
 }
 
-/* Until the job is done, by ourselves if nobody has begun. Reports go on; the wish to stop is
- * passed on. */
+/* Meanwhile reports go on, and the wish to stop is passed on. */
+static void tell_image(void *ctx)
+{
+    struct writing *w = ctx;
+    if (!data_progress(w, 1)) {
+        atomic_store_explicit(&w->image->stop, true, memory_order_relaxed);
+    }
+}
+
 static enum ak_rc finish_image(struct writing *w, struct ak_snapshot_meta *meta, struct ak_err *err)
 {
     struct image_job *job = w->image;
-    if (claim(job)) {
-        run(job);
-    }
-    bool wanted = true;
-    ak_mutex_lock(&job->lock);
-    while (job->state != JOB_DONE) {
-        (void)ak_cond_wait_ms(&job->changed, &job->lock, WAIT_MS);
-        ak_mutex_unlock(&job->lock);
-        wanted = wanted && data_progress(w, 1);
-        if (!wanted) {
-            atomic_store_explicit(&job->stop, true, memory_order_relaxed);
-        }
-        ak_mutex_lock(&job->lock);
-    }
-    ak_mutex_unlock(&job->lock);
+    ak_snapshot_side_finish(job->side, tell_image, w);
     if (job->rc != AK_OK) {
         return ak_fail(err, job->rc, "%s", job->err.text);
     }
     meta->image.bytes = job->bytes;
     memcpy(meta->image.sha256, job->sha256, sizeof job->sha256);
-    return wanted ? AK_OK : ak_fail(err, AK_CONFLICT, "cancelled");
+    return atomic_load_explicit(&job->stop, memory_order_relaxed)
+               ? ak_fail(err, AK_CONFLICT, "cancelled")
+               : AK_OK;
 }
 
 static enum ak_rc write_both(struct ak_objstore *store, const struct ak_snapshot_source *source,
@@ -283,20 +209,19 @@ static enum ak_rc write_both(struct ak_objstore *store, const struct ak_snapshot
                              const struct ak_snapshot_ticker *ticker, struct ak_snapshot_meta *meta,
                              struct ak_err *err)
 {
+    struct image_job image = {.rc = AK_OK};
     struct writing w = {.ticker = *ticker};
     w.weight = (double)source->rows * (double)source->info.dimension * sizeof(float);
     if (meta->has_image) {
-        w.image = start_image(store, &meta->id, source, options->pool);
+        w.image = &image;
+        start_image(&image, store, &meta->id, source, options->pool);
     }
     enum ak_rc rc = write_data(&w, store, source, options, meta, err);
-    if (w.image) {
-        if (rc != AK_OK) {
-            atomic_store_explicit(&w.image->stop, true, memory_order_relaxed);
-            (void)finish_image(&w, meta, NULL);
-        } else {
-            rc = finish_image(&w, meta, err);
-        }
-        unref(w.image);
+    if (w.image && rc != AK_OK) {
+        atomic_store_explicit(&image.stop, true, memory_order_relaxed);
+        (void)finish_image(&w, meta, NULL);
+    } else if (w.image) {
+        rc = finish_image(&w, meta, err);
     }
     return rc;
 }
@@ -350,7 +275,10 @@ enum ak_rc ak_snapshot_write(struct ak_objstore *store, const struct ak_uuid *id
     char name[AK_SNAPSHOT_NAME_MAX];
     struct ak_snapshot_meta meta;
     struct ak_snapshot_ticker ticker = {progress, ctx};
-    enum ak_rc rc = ak_snapshot_source_check(source, err);
+    enum ak_rc rc = ak_snapshot_options_check(options, err);
+    if (rc == AK_OK) {
+        rc = ak_snapshot_source_check(source, err);
+    }
     if (rc == AK_OK) {
         rc = fill_meta(id, source, options, arena, &meta, err);
     }

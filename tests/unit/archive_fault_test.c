@@ -27,7 +27,8 @@ static void check_store(struct world *world)
     size_t objects = 0;
     for (size_t i = 0; i < count; i++) {
         struct ak_snapshot_report report;
-        CHECK_OK(ak_archive_verify(world->archive, AK_STR("docs"), &list[i].id, &report, &err));
+        CHECK_OK(ak_archive_verify(world->archive, AK_STR("docs"), &list[i].id, NULL, NULL, &report,
+                                   &err));
         objects += 2 + list[i].has_image;
     }
     CHECK_INT(world_objects(world->under), objects);

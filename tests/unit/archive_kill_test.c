@@ -92,7 +92,8 @@ static size_t check_all_whole(struct world *world)
         ak_archive_list(world->archive, AK_STR("docs"), NULL, &arena, &list, &count, NULL, &err));
     for (size_t i = 0; i < count; i++) {
         struct ak_snapshot_report report;
-        CHECK_OK(ak_archive_verify(world->archive, AK_STR("docs"), &list[i].id, &report, &err));
+        CHECK_OK(ak_archive_verify(world->archive, AK_STR("docs"), &list[i].id, NULL, NULL, &report,
+                                   &err));
         objects += 2 + list[i].has_image;
     }
     CHECK_INT(world_objects(world->under), objects);

@@ -79,7 +79,8 @@ TEST(archive, a_snapshot_that_is_damaged_throughout_changes_nothing)
     world_open(&world, ak_test_dir());
     fill(&world, "docs", MANY, 1);
     struct ak_uuid snapshot = world_snapshot(&world, "docs");
-    CHECK_OK(ak_archive_verify(world.archive, AK_STR("docs"), &snapshot, &report, &err));
+    CHECK_OK(
+        ak_archive_verify(world.archive, AK_STR("docs"), &snapshot, NULL, NULL, &report, &err));
     CHECK_INT(report.rows, MANY);
     world_damage(&world, ".akx");
     world_damage_data(&world);
@@ -87,8 +88,8 @@ TEST(archive, a_snapshot_that_is_damaged_throughout_changes_nothing)
     CHECK_RC(AK_CORRUPT, world_restore(&world, "docs", &snapshot, "", &job));
     CHECK(job.state == AK_JOB_FAILED && job.rc == AK_CORRUPT);
     CHECK_RC(AK_CORRUPT, world_restore(&world, "docs", &snapshot, "copy", &job));
-    CHECK_RC(AK_CORRUPT,
-             ak_archive_verify(world.archive, AK_STR("docs"), &snapshot, &report, &err));
+    CHECK_RC(AK_CORRUPT, ak_archive_verify(world.archive, AK_STR("docs"), &snapshot, NULL, NULL,
+                                           &report, &err));
     check_state(&world, "docs", MANY, 2);
     CHECK_INT(ak_engine_collection_count(world.engine), 1);
     CHECK_INT(docs_files(world.dir), 1);
@@ -112,6 +113,11 @@ TEST(archive, what_cannot_be_is_refused_before_a_job_is_made)
     CHECK(strstr(err.text, "empty") != NULL);
     CHECK_RC(AK_NOT_FOUND,
              ak_archive_create(world.archive, AK_STR("no"), NULL, &job, &snapshot, &err));
+    const struct ak_snapshot_options lossy_json = {.format = AK_SNAPSHOT_JSON,
+                                                   .encoding = AK_SNAPSHOT_Q8};
+    CHECK_RC(AK_INVALID,
+             ak_archive_create(world.archive, AK_STR("docs"), &lossy_json, &job, &snapshot, &err));
+    CHECK(strstr(err.text, "encoding 'lossless'") != NULL);
     CHECK_RC(AK_NOT_FOUND, world_restore(&world, "docs", &unknown, "copy", NULL));
     CHECK_RC(AK_NOT_FOUND, world_restore(&world, "no", &unknown, "copy", NULL));
     CHECK_RC(AK_EXISTS, world_restore(&world, "docs", &unknown, "empty", NULL));

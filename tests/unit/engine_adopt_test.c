@@ -191,6 +191,47 @@ TEST(engine_adopt, what_does_not_fit_or_is_missing_is_refused)
     ak_engine_close(engine);
 }
 
+struct second_look {
+    enum ak_rc rc;
+    int asked;
+};
+
+static enum ak_rc confirm(void *ctx, struct ak_err *e)
+{
+    struct second_look *look = ctx;
+    look->asked++;
+    return look->rc == AK_OK ? AK_OK : ak_fail(e, look->rc, "another image than was meant");
+}
+
+TEST(engine_adopt, the_callers_word_is_asked_for_before_anything_changes)
+{
+    struct ak_engine *engine = docs_engine(ak_test_dir());
+    struct ak_uuid id = docs_create(engine, "docs");
+    struct second_look look = {.rc = AK_CORRUPT};
+    struct ak_engine_adopt_options options = {
+        .replace = true, .documents = 20, .confirm = confirm, .ctx = &look};
+    struct ak_collection_info info = docs_spec("docs");
+    uint64_t size = 0;
+    info.id = id;
+    CHECK_OK(docs_put(engine, "docs", 0, 10, 2));
+    const char *path = stage(engine, 20, 1);
+    CHECK_RC(AK_CORRUPT, ak_engine_adopt(engine, &info, path, &options, NULL, &err));
+    CHECK(strstr(err.text, "another image than was meant") != NULL);
+    CHECK_INT(look.asked, 1);
+    CHECK_RC(AK_NOT_FOUND, ak_fs_stat(ak_fs_posix(), path, &size, &err));
+    check_all_are(engine, "docs", 10, 2);
+    options.documents = 21; /* what is not whole needs no second look */
+    CHECK_RC(AK_CORRUPT,
+             ak_engine_adopt(engine, &info, stage(engine, 20, 1), &options, NULL, &err));
+    CHECK_INT(look.asked, 1);
+    look.rc = AK_OK;
+    options.documents = 20;
+    CHECK_OK(ak_engine_adopt(engine, &info, stage(engine, 20, 1), &options, NULL, &err));
+    CHECK_INT(look.asked, 2);
+    check_all_are(engine, "docs", 20, 1);
+    ak_engine_close(engine);
+}
+
 TEST(engine_adopt, a_flipped_byte_anywhere_is_refused_and_the_live_data_stay)
 {
     const char *dir = ak_test_dir();

@@ -49,6 +49,30 @@ TEST(engine_hold, a_hold_reads_every_document_bit_for_bit_in_a_fixed_order)
     ak_engine_close(engine);
 }
 
+TEST(engine_hold, what_a_reader_has_passed_can_be_read_again)
+{
+    struct ak_engine *engine = docs_engine(ak_test_dir());
+    (void)docs_create(engine, "docs");
+    CHECK_OK(docs_put(engine, "docs", 0, 30000, 1));
+    docs_remove(engine, "docs", 20000, 30000, 3);
+    struct ak_hold *hold = hold_of(engine, "docs");
+    uint64_t rows = docs_count(engine, "docs");
+    struct ak_document early[64];
+    CHECK_OK(ak_hold_read(hold, 0, 64, early, &err));
+    for (uint64_t row = 0; row <= rows; row += 100) {
+        ak_hold_passed(hold, row);
+    }
+    ak_hold_passed(hold, rows);
+    ak_hold_passed(hold, rows + 1); /* not a place in it: nothing happens */
+    ak_hold_passed(hold, 5);
+    for (size_t i = 0; i < 64; i++) { /* views stay valid */
+        CHECK(doc_is(&early[i], 1));
+    }
+    check_held(hold, rows, 1, 64);
+    ak_hold_release(hold);
+    ak_engine_close(engine);
+}
+
 TEST(engine_hold, removed_documents_are_left_out_wherever_they_were)
 {
     struct ak_engine *engine = docs_engine(ak_test_dir());

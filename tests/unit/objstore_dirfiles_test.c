@@ -249,6 +249,27 @@ TEST(dirfiles, orphans_without_a_lock_go_and_files_of_others_in_tmp_stay)
     ak_objstore_close(store);
 }
 
+TEST(dirfiles, an_object_opens_as_a_file_that_stays_what_it_was)
+{
+    struct ak_objstore *store = open_in(ak_fs_posix(), "o");
+    struct ak_objstore *mem = NULL;
+    struct ak_file *file = NULL;
+    char bytes[4];
+    CHECK_RC(AK_NOT_FOUND, ak_objstore_open_file(store, AK_STR("a/b"), &file, &err));
+    CHECK_RC(AK_INVALID, ak_objstore_open_file(store, AK_STR("a//b"), &file, &err));
+    CHECK_OK(ak_objstore_put(store, AK_STR("a/b"), AK_STR("old."), NULL, &err));
+    CHECK_OK(ak_objstore_open_file(store, AK_STR("a/b"), &file, &err));
+    CHECK_OK(ak_objstore_put(store, AK_STR("a/b"), AK_STR("new, and longer"), NULL, &err));
+    CHECK_OK(ak_file_read_exact(file, 0, bytes, sizeof bytes, &err));
+    CHECK(memcmp(bytes, "old.", sizeof bytes) == 0);
+    ak_file_close(file);
+    ak_objstore_close(store);
+    CHECK_OK(ak_objstore_open_mem(NULL, &mem, &err));
+    CHECK_OK(ak_objstore_put(mem, AK_STR("a"), AK_STR("x"), NULL, &err));
+    CHECK_RC(AK_UNSUPPORTED, ak_objstore_open_file(mem, AK_STR("a"), &file, &err));
+    ak_objstore_close(mem);
+}
+
 TEST(dirfiles, a_local_file_becomes_an_object_and_back_without_a_copy)
 {
     struct ak_objstore *store = open_in(ak_fs_posix(), "o");

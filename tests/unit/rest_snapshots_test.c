@@ -8,6 +8,8 @@ static struct ak_objstore *store; /* fails over `mem` */
 static struct ak_archive *archive;
 static uint32_t retries_max; /* 0: 2 */
 
+static struct ak_snapshot_options defaults = {.format = AK_SNAPSHOT_JSON};
+
 static void start_archive(void)
 {
     struct ak_err err;
@@ -21,7 +23,7 @@ static void start_archive(void)
         .engine = app.engine,
         .store = store,
         .metrics = app.metrics,
-        .snapshots = {.format = AK_SNAPSHOT_JSON, .compression = AK_CODEC_NONE},
+        .snapshots = defaults,
         .retry_ms = 1,
         .retries_max = retries_max ? retries_max : 2,
     };
@@ -176,6 +178,9 @@ TEST(snapshots, what_is_wrong_is_said)
         {"GET", "/collections/c/export?format=csv", "", 400, "parquet, ndjson"},
         {"GET", "/collections/c/export?compression=x", "", 400, "zstd"},
         {"GET", "/collections/c/export?encoding=x", "", 400, "lossless"},
+        {"GET", "/collections/c/export?format=ndjson&encoding=q8", "", 400, "format 'parquet'"},
+        {"POST", "/collections/c/snapshots", "{\"encoding\":\"bf16\",\"format\":\"json\"}", 400,
+         "encoding 'lossless'"},
         {"GET", "/collections/c/export?limit=1", "", 400, "unknown parameter"},
         {"POST", "/collections/c/import", "{}", 415, "application/vnd.apache.parquet"},
     };
@@ -191,6 +196,20 @@ TEST(snapshots, what_is_wrong_is_said)
     CHECK_INT(call("POST", snapshot_path("/restore"), "{\"into\":\"c\"}"), 409);
     CHECK_INT(call("POST", snapshot_path("/verify"), "{\"x\":1}"), 400);
     stop_archive();
+}
+
+TEST(snapshots, a_configured_encoding_of_parquet_is_not_that_of_json)
+{
+    defaults.format = AK_SNAPSHOT_PARQUET;
+    defaults.encoding = AK_SNAPSHOT_Q8;
+    start_archive();
+    fill(3);
+    CHECK_INT(call("POST", "/collections/c/snapshots?wait=true", ""), 201);
+    CHECK(says("\"encoding\":\"q8\""));
+    CHECK_INT(call("POST", "/collections/c/snapshots?wait=true", "{\"format\":\"json\"}"), 201);
+    CHECK(says("\"encoding\":\"lossless\"") && says("\"lossless\":true"));
+    stop_archive();
+    defaults = (struct ak_snapshot_options){.format = AK_SNAPSHOT_JSON};
 }
 
 TEST(snapshots, what_takes_longer_is_a_job_to_follow)

@@ -36,7 +36,7 @@ static void replace(struct stored *s, struct ak_str key, const char *p, size_t l
 static enum ak_rc verify(struct stored *s)
 {
     struct ak_snapshot_report report;
-    return ak_snapshot_verify(s->w.store, &s->meta, &report, &err);
+    return ak_snapshot_verify(s->w.store, &s->meta, NULL, NULL, &report, &err);
 }
 
 static void flip_everywhere(struct stored *s, struct ak_str key, struct ak_buf *bytes, size_t step)
@@ -216,7 +216,7 @@ TEST(snapshot, an_image_of_other_vectors_is_found)
             w.count++;
         }
         CHECK_OK(take(&w, 1, &options, &meta));
-        CHECK_RC(AK_CORRUPT, ak_snapshot_verify(w.store, &meta, &report, &err));
+        CHECK_RC(AK_CORRUPT, ak_snapshot_verify(w.store, &meta, NULL, NULL, &report, &err));
         CHECK(strstr(err.text, "image") != NULL);
         world_close(&w);
     }

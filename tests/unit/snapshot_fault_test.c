@@ -51,7 +51,7 @@ static size_t check_listed(struct broken *b)
     size_t count = 0;
     CHECK_OK(ak_snapshot_list(b->good, &b->w.info.id, &b->w.strings, &list, &count, NULL, &err));
     for (size_t i = 0; i < count; i++) {
-        CHECK_OK(ak_snapshot_verify(b->good, &list[i], &report, &err));
+        CHECK_OK(ak_snapshot_verify(b->good, &list[i], NULL, NULL, &report, &err));
         CHECK_INT(report.rows, b->w.count);
     }
     return count;
@@ -180,7 +180,7 @@ TEST(snapshot, reading_tells_every_failing_call)
             for (int64_t nth = 0; fired; nth++) {
                 struct ak_snapshot_report report;
                 fail_at(&b, kinds[kind], nth, false);
-                enum ak_rc rc = ak_snapshot_verify(b.fault, &meta, &report, &err);
+                enum ak_rc rc = ak_snapshot_verify(b.fault, &meta, NULL, NULL, &report, &err);
                 fired = ak_objstore_fault_fired(b.fault) > 0;
                 CHECK(fired == (rc != AK_OK) && rc != AK_CORRUPT);
             }
@@ -240,7 +240,7 @@ TEST(snapshot, reading_back_survives_want_of_memory)
         CHECK_OK(take(&w, 1, &options, &meta));
         for (int64_t nth = 0; fired; nth++) {
             ak_fault_alloc_at(nth);
-            enum ak_rc rc = ak_snapshot_verify(w.store, &meta, &report, &err);
+            enum ak_rc rc = ak_snapshot_verify(w.store, &meta, NULL, NULL, &report, &err);
             fired = ak_fault_alloc_fired();
             ak_fault_alloc_at(-1);
             /* A Parquet file's description has a ceiling, and no memory is one as well. */

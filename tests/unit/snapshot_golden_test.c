@@ -108,7 +108,7 @@ TEST(snapshot, version_1_opens_for_ever)
         CHECK_INT(meta->encoding, kinds[i].options.encoding);
         CHECK_INT(meta->compression,
                   meta->format == AK_SNAPSHOT_JSON ? AK_CODEC_NONE : kinds[i].options.compression);
-        CHECK_OK(ak_snapshot_verify(w.store, meta, &report, &err));
+        CHECK_OK(ak_snapshot_verify(w.store, meta, NULL, NULL, &report, &err));
         CHECK_OK(ak_snapshot_read(w.store, meta, compare_rows, &compare, &err));
         CHECK_INT(compare.at, GOLDEN_COUNT);
         CHECK(compare.max_error == meta->max_error);
@@ -128,7 +128,7 @@ TEST(snapshot, json_of_before_the_field_format_opens_for_ever)
     CHECK_INT(list[0].format, AK_SNAPSHOT_JSON);
     check_same(&w, &list[0]);
     struct ak_snapshot_report report;
-    CHECK_OK(ak_snapshot_verify(w.store, &list[0], &report, &err));
+    CHECK_OK(ak_snapshot_verify(w.store, &list[0], NULL, NULL, &report, &err));
     CHECK_INT(report.rows, 5);
     world_close(&w);
 }

@@ -105,7 +105,7 @@ TEST(snapshot, a_lossy_encoding_states_the_error_that_it_makes)
         CHECK_INT(compare.at, w.count);
         CHECK(compare.max_error == meta.max_error);
         struct ak_snapshot_report report;
-        CHECK_OK(ak_snapshot_verify(w.store, &meta, &report, &err));
+        CHECK_OK(ak_snapshot_verify(w.store, &meta, NULL, NULL, &report, &err));
         CHECK_INT(report.rows, w.count);
         world_close(&w);
     }
@@ -157,7 +157,7 @@ TEST(snapshot, an_image_comes_back_as_the_same_file)
         CHECK_OK(ak_fs_read_all(ak_fs_posix(), path, 1u << 30, &back, &err));
         CHECK(ak_str_eq(ak_buf_str(&back), ak_buf_str(&w.image)));
         ak_buf_release(&back);
-        CHECK_OK(ak_snapshot_verify(w.store, &meta, &report, &err));
+        CHECK_OK(ak_snapshot_verify(w.store, &meta, NULL, NULL, &report, &err));
         CHECK_INT(report.rows, 700);
         CHECK_INT(report.vectors_held, 700);
         CHECK_INT(report.bytes, meta.size_bytes);
@@ -176,7 +176,7 @@ TEST(snapshot, no_image_is_made_or_fetched_where_there_is_none)
     CHECK(!meta.has_image);
     CHECK_RC(AK_NOT_FOUND,
              ak_snapshot_fetch_image(w.store, &meta, ak_fs_posix(), "/nowhere", NULL, NULL, &err));
-    CHECK_OK(ak_snapshot_verify(w.store, &meta, &report, &err));
+    CHECK_OK(ak_snapshot_verify(w.store, &meta, NULL, NULL, &report, &err));
     CHECK_INT(report.vectors_held, 0);
     world_image_blob(&w);
     options.no_image = true;

@@ -397,7 +397,7 @@ TEST(snapshot, the_folder_store_holds_snapshots_too)
     CHECK_OK(ak_snapshot_list(w.store, &w.info.id, &w.strings, &list, &count, NULL, &err));
     CHECK_INT(count, 1);
     check_same(&w, &list[0]);
-    CHECK_OK(ak_snapshot_verify(w.store, &list[0], &report, &err));
+    CHECK_OK(ak_snapshot_verify(w.store, &list[0], NULL, NULL, &report, &err));
     CHECK_INT(report.vectors_held, 3000);
     (void)snprintf(path, sizeof path, "%s/back.akx", ak_test_dir());
     CHECK_OK(ak_snapshot_fetch_image(w.store, &list[0], ak_fs_posix(), path, NULL, NULL, &err));
