@@ -15,6 +15,7 @@
 #include "index/index_priv.h"
 
 #define TRAIN_ROWS 2048u      /* before there are so many, walks use floats */
+#define DOUBT 5.0f            /* standard deviations: of the difference of two, 3.5 */
 #define TRAIN_ROWS_MAX 16384u /* a sample of so many is enough */
 
 struct ak_codes *ak_codes_make(struct ak_index *index, struct ak_quantizer *quantizer)
@@ -232,6 +233,7 @@ void ak_codes_ask(const struct ak_index *index, const struct ak_quantizer *quant
     measure->code_bias = is_l2 ? asked.spread - 2.0f * asked.bias : -asked.bias;
     measure->code_gain = is_l2 ? -2.0f * asked.gain : -asked.gain;
     measure->code_term_gain = is_l2 ? step * step : 0.0f;
+    measure->code_doubt = DOUBT * asked.error * (is_l2 ? 2.0f : 1.0f);
 }
 
 bool ak_codes_measure(const struct ak_index *index, struct ak_context *context,

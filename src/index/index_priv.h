@@ -107,7 +107,8 @@ struct ak_measure {
     float code_bias;
     float code_gain;
     float code_term_gain;
-    float slack; /* true distances up to here are rounding */
+    float code_doubt; /* how far two distances may change places in floats: hardly ever farther */
+    float slack;      /* true distances up to here are rounding */
     float bias;
     float gain; /* 0: no true distances under this metric */
 };
@@ -135,9 +136,15 @@ static inline void ak_measure_codes_x4(const struct ak_measure *measure, const u
     }
     measure->simd->dot_u8s8_x4(measure->code_query, rows, measure->stride, raw);
     for (int i = 0; i < 4; i++) {
-        float term =
-            measure->code_terms ? measure->code_term_gain * measure->code_terms[slots[i]] : 0.0f;
-        out[i] = ak_finite(measure->code_bias + measure->code_gain * (float)raw[i] + term);
+        out[i] = measure->code_bias + measure->code_gain * (float)raw[i];
+    }
+    if (measure->code_terms) {
+        for (int i = 0; i < 4; i++) {
+            out[i] += measure->code_term_gain * measure->code_terms[slots[i]];
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        out[i] = ak_finite(out[i]);
     }
 }
 
