@@ -26,8 +26,15 @@ struct ak_codes *ak_codes_make(struct ak_index *index, struct ak_quantizer *quan
         return NULL;
     }
     made->quantizer = quantizer;
-    ak_slab_init(&made->rows, ak_quantizer_stride(index->options.dimension), true,
-                 index->options.epoch);
+    size_t stride = ak_quantizer_stride(index->options.dimension);
+    made->ones = ak_try_alloc_aligned(AK_CACHE_LINE, stride);
+    if (!made->ones) {
+        ak_quantizer_close(quantizer);
+        ak_free(made);
+        return NULL;
+    }
+    memset(made->ones, 1, stride);
+    ak_slab_init(&made->rows, stride, true, index->options.epoch);
     ak_slab_init(&made->terms, sizeof(float), false, index->options.epoch);
     return made;
 }
@@ -37,6 +44,7 @@ void ak_codes_close(struct ak_codes *codes)
     if (codes) {
         ak_slab_release(&codes->rows);
         ak_slab_release(&codes->terms);
+        ak_free(codes->ones);
         ak_quantizer_close(codes->quantizer);
         ak_free(codes);
     }
@@ -261,11 +269,10 @@ bool ak_codes_measure_row(const struct ak_index *index, uint32_t slot, int8_t ro
     }
     const uint8_t *code = ak_slab_row(&codes->rows, slot);
     size_t stride = codes->rows.stride;
-    int32_t sum = 0;
     for (size_t i = 0; i < stride; i++) {
         room[i] = (int8_t)(code[i] ^ 0x80); /* c − 128 */
-        sum += room[i];
     }
+    int32_t sum = index->simd->dot_u8s8(codes->ones, room, stride);
     float step = ak_quantizer_step(codes->quantizer);
     float gain = index->options.metric == AK_METRIC_COSINE ? 0.5f * step * step : step * step;
     set_rows(codes, room, measure);

@@ -304,6 +304,7 @@ struct ak_codes {
     struct ak_quantizer *quantizer;
     struct ak_slab rows;  /* u8, see ak_quantizer_stride() */
     struct ak_slab terms; /* f32: Σ (c − 128)² of each row */
+    uint8_t *ones;        /* a code of nothing but 1: its product with another is that one's sum */
 };
 
 /* New codes in the making: codes_renew.c. */
@@ -621,6 +622,7 @@ struct ak_reach {
 };
 bool ak_reach_init(struct ak_reach *reach, uint64_t slots); /* false: no memory */
 void ak_reach_release(struct ak_reach *reach);
+void ak_reach_restart(struct ak_reach *reach); /* nothing is seen */
 void ak_reach_from(struct ak_reach *reach, uint32_t slot);
 /* Follow the links of up to `max` rows, inside the epoch; false: nothing is left to follow. */
 bool ak_reach_step(const struct ak_index *index, struct ak_reach *reach, uint64_t max);
@@ -655,8 +657,9 @@ void ak_hnsw_walk_init(const struct ak_index *index, struct ak_context *context,
                        struct ak_walk *walk);
 /* Memory for linking among rows [0, *slots). false: there is none. */
 bool ak_hnsw_prepare(struct ak_index *index, struct ak_context *context, uint64_t *slots);
-/* Link a row: search, choose, own rows, links back, entry point. `again`: it is linked already but
- * cannot be reached: its rows are only added to, and the nearest row links back whatever it costs.
- */
+/* Link a row: search, choose, own rows, links back, entry point. `again` counts from 1: it is
+ * linked already but cannot be reached: its rows are only added to, and the nearest row, or the
+ * again-th nearest of those it links to, links back whatever it costs: not the same one each time,
+ * or rows could take each other's only link in turn. 0: it is linked for the first time. */
 void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots, uint32_t slot,
-                  bool again);
+                  uint32_t again);
