@@ -15,6 +15,7 @@
 #include "index/index_priv.h"
 
 #define TRAIN_ROWS 2048u      /* before there are so many, walks use floats */
+#define DOUBT 5.0f            /* standard deviations: of the difference of two, 3.5 */
 #define TRAIN_ROWS_MAX 16384u /* a sample of so many is enough */
 
 struct ak_codes *ak_codes_make(struct ak_index *index, struct ak_quantizer *quantizer)
@@ -25,8 +26,15 @@ struct ak_codes *ak_codes_make(struct ak_index *index, struct ak_quantizer *quan
         return NULL;
     }
     made->quantizer = quantizer;
-    ak_slab_init(&made->rows, ak_quantizer_stride(index->options.dimension), true,
-                 index->options.epoch);
+    size_t stride = ak_quantizer_stride(index->options.dimension);
+    made->ones = ak_try_alloc_aligned(AK_CACHE_LINE, stride);
+    if (!made->ones) {
+        ak_quantizer_close(quantizer);
+        ak_free(made);
+        return NULL;
+    }
+    memset(made->ones, 1, stride);
+    ak_slab_init(&made->rows, stride, true, index->options.epoch);
     ak_slab_init(&made->terms, sizeof(float), false, index->options.epoch);
     return made;
 }
@@ -36,6 +44,7 @@ void ak_codes_close(struct ak_codes *codes)
     if (codes) {
         ak_slab_release(&codes->rows);
         ak_slab_release(&codes->terms);
+        ak_free(codes->ones);
         ak_quantizer_close(codes->quantizer);
         ak_free(codes);
     }
@@ -232,6 +241,7 @@ void ak_codes_ask(const struct ak_index *index, const struct ak_quantizer *quant
     measure->code_bias = is_l2 ? asked.spread - 2.0f * asked.bias : -asked.bias;
     measure->code_gain = is_l2 ? -2.0f * asked.gain : -asked.gain;
     measure->code_term_gain = is_l2 ? step * step : 0.0f;
+    measure->code_doubt = DOUBT * asked.error * (is_l2 ? 2.0f : 1.0f);
 }
 
 bool ak_codes_measure(const struct ak_index *index, struct ak_context *context,
@@ -259,11 +269,10 @@ bool ak_codes_measure_row(const struct ak_index *index, uint32_t slot, int8_t ro
     }
     const uint8_t *code = ak_slab_row(&codes->rows, slot);
     size_t stride = codes->rows.stride;
-    int32_t sum = 0;
     for (size_t i = 0; i < stride; i++) {
         room[i] = (int8_t)(code[i] ^ 0x80); /* c − 128 */
-        sum += room[i];
     }
+    int32_t sum = index->simd->dot_u8s8(codes->ones, room, stride);
     float step = ak_quantizer_step(codes->quantizer);
     float gain = index->options.metric == AK_METRIC_COSINE ? 0.5f * step * step : step * step;
     set_rows(codes, room, measure);

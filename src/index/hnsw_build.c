@@ -21,7 +21,7 @@ struct build {
     struct ak_context *context;
     struct ak_walk walk;
     uint32_t slot;
-    bool again;
+    uint32_t again;                         /* see ak_hnsw_link */
     _Alignas(64) int8_t room[AK_CODE_ROOM]; /* of the walk's measure */
 };
 
@@ -313,8 +313,9 @@ static void link_all_back(const struct build *build, uint32_t level, const uint3
         linked |= link_back(build, chosen[i], level, distance, !build->again);
     }
     if (!linked && level == 0) { /* again, and all are full */
-        float distance = ak_measure_true(&build->walk.measure, distances[0]);
-        (void)link_back(build, chosen[0], level, distance, true);
+        uint32_t i = (build->again - 1) % count;
+        float distance = ak_measure_true(&build->walk.measure, distances[i]);
+        (void)link_back(build, chosen[i], level, distance, true);
     }
 }
 
@@ -393,7 +394,7 @@ static bool try_link(struct build *build)
 }
 
 void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots, uint32_t slot,
-                  bool again)
+                  uint32_t again)
 {
     struct build build;
     build.index = index;
@@ -429,7 +430,7 @@ static bool link_next(struct ak_index *index, struct ak_context *context)
         if (serial) {
             ak_mutex_lock(&index->serial);
         }
-        ak_hnsw_link(index, context, slots, slot, false);
+        ak_hnsw_link(index, context, slots, slot, 0);
         if (serial) {
             ak_mutex_unlock(&index->serial);
         }

@@ -4,13 +4,16 @@
  * is rare (none in 100,000 sentence embeddings), but some data asks for it: among many copies of
  * one vector each row keeps only a few. So after a long round of building, and in every repair, a
  * walk over all links from the entry point marks what can be met, and each row that was not met is
- * linked again, by force from its nearest reachable row; then what is reached from there is marked
- * too, so that an island costs one such link. The walk takes some 0.1 µs a row: a percent of what
- * linking the rows has cost.
+ * linked again, by force from its nearest reachable row (the second round: the second nearest);
+ * then what is reached from there is marked too, so that an island costs one such link. A row that
+ * was full drops another link for it, and the row that one led to may have had no other: so all
+ * this is repeated until nobody was lost, which among a thousand copies takes two or three rounds
+ * and elsewhere one. The walk takes some 0.1 µs a row: a percent of what linking the rows has cost.
  */
 #include "index/index_priv.h"
 
 #define ROWS_PER_STEP 4096 /* between two passages of the epoch */
+#define ROUNDS_MAX 8       /* of marking and linking again */
 #define ROUND_SHARE 8      /* a round is long when it linked one row in so many */
 
 bool ak_reach_init(struct ak_reach *reach, uint64_t slots)
@@ -26,6 +29,12 @@ void ak_reach_release(struct ak_reach *reach)
     ak_free(reach->seen);
     ak_free(reach->queue);
     *reach = (struct ak_reach){0};
+}
+
+void ak_reach_restart(struct ak_reach *reach)
+{
+    memset(reach->seen, 0, (ak_bits_words(reach->slots) + 1) * sizeof *reach->seen);
+    reach->head = reach->tail = 0;
 }
 
 static bool has_seen(const struct ak_reach *reach, uint32_t slot)
@@ -71,25 +80,28 @@ static void reach_all(struct ak_index *index, struct ak_reach *reach)
     }
 }
 
-static void link_again(struct ak_index *index, struct ak_context *context, uint32_t slot)
+static void link_again(struct ak_index *index, struct ak_context *context, uint32_t slot,
+                       uint32_t times)
 {
     uint64_t slots = 0;
     (void)ak_gate_enter(&index->gate, true);
     unsigned token = ak_epoch_enter(index->options.epoch);
     if (!ak_bits_test(ak_index_words(&index->dead), slot) &&
         ak_hnsw_prepare(index, context, &slots)) {
-        ak_hnsw_link(index, context, slots, slot, true);
+        ak_hnsw_link(index, context, slots, slot, times);
     }
     ak_epoch_leave(index->options.epoch, token);
     ak_gate_leave(&index->gate);
 }
 
-void ak_hnsw_connect(struct ak_index *index, struct ak_context *context, struct ak_reach *reach,
-                     const uint64_t *removed)
+/* Mark what can be met and link the rest again; returns how many rows that took. */
+static uint64_t connect_lost(struct ak_index *index, struct ak_context *context,
+                             struct ak_reach *reach, const uint64_t *removed, uint32_t times)
 {
     uint64_t entry = atomic_load_explicit(&index->entry, memory_order_acquire);
+    uint64_t count = 0;
     if (entry == AK_ENTRY_NONE) {
-        return;
+        return 0;
     }
     ak_reach_from(reach, ak_entry_slot(entry));
     reach_all(index, reach);
@@ -102,10 +114,23 @@ void ak_hnsw_connect(struct ak_index *index, struct ak_context *context, struct 
         for (; lost; lost &= lost - 1) {
             uint32_t slot = (uint32_t)(at * 64 + (uint64_t)__builtin_ctzll(lost));
             if (!has_seen(reach, slot)) { /* its island may have been reached since */
-                link_again(index, context, slot);
+                link_again(index, context, slot, times);
                 ak_reach_from(reach, slot);
                 reach_all(index, reach);
+                count++;
             }
+        }
+    }
+    return count;
+}
+
+void ak_hnsw_connect(struct ak_index *index, struct ak_context *context, struct ak_reach *reach,
+                     const uint64_t *removed)
+{
+    for (uint32_t round = 1; round <= ROUNDS_MAX; round++) {
+        ak_reach_restart(reach);
+        if (connect_lost(index, context, reach, removed, round) == 0) {
+            break;
         }
     }
 }

@@ -3,12 +3,17 @@
  * Candidates are looked at from the nearest to the farthest. One is kept when no link kept before
  * it is much nearer to it than the row itself is: d(c, s) ≥ d(c, row) / α for all kept s, in
  * squared distance. Such links point in different directions, so a walk finds one that leads its
- * way. With α > 1 some more survive than HNSW's own rule (α = 1) keeps: longer links, shorter paths
- * (Vamana, Subramanya et al. 2019). Measured: α 1.1 gains half a point of recall at the same cost
- * over 1.0.
+ * way. α = 1 is HNSW's own rule; with α > 1 more survive (Vamana, Subramanya et al. 2019). But with
+ * α > 1 alone a row of fixed size is full of near ones before the far ones have their turn. So
+ * there are two rounds: the first, α = 1, takes the links that spread widest; the second, α = 1.2,
+ * fills up with those pruned that still look another way.
  *
- * What is left of the row is filled with the nearest of those pruned. They add little reach but
+ * What is then left of the row is filled with the nearest of the others. They add little reach but
  * make each hop, which has a price of its own, see more of the neighbourhood.
+ *
+ * Measured on 100,000 sentence embeddings, distances and hops of a search at recall .99, queries
+ * like the rows / unlike them: α 1.1 alone 854, 41.9 / 1557, 81; 1.0 alone 784, 39.5 / 1556, 85;
+ * 1.2 alone 12 % more of both; 1.0 and then 1.2: 787, 36.7 / 1491, 75.
  *
  * Equal rows are the trap of every such rule: a thousand copies of one vector are each other's
  * nearest neighbours and would fill their rows with each other, an island. So a copy of a link that
@@ -28,8 +33,9 @@
 #include "base/hash.h"
 #include "index/index_priv.h"
 
-#define ALPHA 1.1f      /* on squared distances */
 #define PRODUCT_SHARE 4 /* dot: one link in so many is chosen by inner product */
+
+static const float alphas[] = {1.0f, 1.44f}; /* on squared distances, one round each */
 
 static bool before(struct ak_found a, struct ak_found b, uint32_t salt)
 {
@@ -40,9 +46,22 @@ static bool before(struct ak_found a, struct ak_found b, uint32_t salt)
     return ak_mix64(salted | a.slot) < ak_mix64(salted | b.slot);
 }
 
-/* Shell's sort: short lists, most of them nearly in order. */
+static bool are_in_order(const struct ak_found *candidates, uint32_t count)
+{
+    for (uint32_t i = 1; i < count; i++) {
+        if (!(candidates[i - 1].distance < candidates[i].distance)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Shell's sort: short lists, most of them nearly in order, and the pool of a walk mostly is. */
 void ak_hnsw_sort(struct ak_found *candidates, uint32_t count, uint32_t salt)
 {
+    if (are_in_order(candidates, count)) {
+        return;
+    }
     static const uint32_t gaps[] = {132, 57, 23, 10, 4, 1}; /* Ciura 2001 */
     for (size_t g = 0; g < sizeof gaps / sizeof gaps[0]; g++) {
         uint32_t gap = gaps[g];
@@ -58,7 +77,7 @@ void ak_hnsw_sort(struct ak_found *candidates, uint32_t count, uint32_t salt)
 }
 
 /* Is `candidate` so near to one of the chosen that a link to that one does? */
-static bool is_covered(const struct ak_index *index, struct ak_found candidate,
+static bool is_covered(const struct ak_index *index, struct ak_found candidate, float alpha,
                        const uint32_t *chosen, uint32_t count)
 {
     _Alignas(64) int8_t room[AK_CODE_ROOM];
@@ -73,7 +92,7 @@ static bool is_covered(const struct ak_index *index, struct ak_found candidate,
         ak_measure_rows(&measure, chosen + i, four, distances);
         for (uint32_t j = 0; j < four; j++) {
             float between = ak_measure_true(&measure, distances[j]) - measure.slack;
-            if (ALPHA * between <= candidate.distance) {
+            if (alpha * between <= candidate.distance) {
                 return true;
             }
         }
@@ -118,28 +137,44 @@ static uint32_t choose_by_product(const struct ak_index *index, const struct ak_
     return count;
 }
 
+/* One round: of the candidates in the first `left` places of scratch, those that no link covers
+ * become links, behind the `kept` there are; the others stay in scratch. Links before `from` cover
+ * nobody. Returns how many links there are; *left, when there is room for more, how many others. */
+static uint32_t choose_uncovered(const struct ak_index *index, const struct ak_choice *choice,
+                                 float alpha, uint32_t from, uint32_t kept, uint32_t *left)
+{
+    uint32_t stay = 0;
+    for (uint32_t i = 0; i < *left && kept < choice->max; i++) {
+        uint32_t place = choice->scratch[i];
+        struct ak_found candidate = choice->candidates[place];
+        if (is_covered(index, candidate, alpha, choice->chosen + from, kept - from)) {
+            choice->scratch[stay++] = place;
+        } else {
+            choice->chosen[kept++] = candidate.slot;
+        }
+    }
+    *left = stay;
+    return kept;
+}
+
 uint32_t ak_hnsw_choose(const struct ak_index *index, const struct ak_choice *choice)
 {
-    uint32_t *chosen = choice->chosen;
-    uint32_t kept = 0;
-    uint32_t pruned = 0;
+    uint32_t by_product = 0;
+    uint32_t left = 0;
     if (index->options.metric == AK_METRIC_DOT && choice->level == 0) {
-        kept = choose_by_product(index, choice, choice->max / PRODUCT_SHARE);
+        by_product = choose_by_product(index, choice, choice->max / PRODUCT_SHARE);
     }
-    uint32_t by_product = kept;
-    for (uint32_t i = 0; i < choice->count && kept < choice->max; i++) {
-        struct ak_found candidate = choice->candidates[i];
-        if (has(chosen, by_product, candidate.slot)) {
-            continue;
-        }
-        if (is_covered(index, candidate, chosen + by_product, kept - by_product)) {
-            choice->scratch[pruned++] = candidate.slot;
-        } else {
-            chosen[kept++] = candidate.slot;
+    for (uint32_t i = 0; i < choice->count; i++) {
+        if (!has(choice->chosen, by_product, choice->candidates[i].slot)) {
+            choice->scratch[left++] = i;
         }
     }
-    for (uint32_t i = 0; i < pruned && kept < choice->max; i++) {
-        chosen[kept++] = choice->scratch[i];
+    uint32_t kept = by_product;
+    for (size_t round = 0; round < sizeof alphas / sizeof alphas[0]; round++) {
+        kept = choose_uncovered(index, choice, alphas[round], by_product, kept, &left);
+    }
+    for (uint32_t i = 0; i < left && kept < choice->max; i++) {
+        choice->chosen[kept++] = choice->candidates[choice->scratch[i]].slot;
     }
     return kept;
 }

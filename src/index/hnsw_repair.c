@@ -203,7 +203,7 @@ static void link_again(struct repair *repair, uint32_t slot)
 {
     uint64_t slots = 0;
     if (ak_hnsw_prepare(repair->index, repair->context, &slots)) {
-        ak_hnsw_link(repair->index, repair->context, slots, slot, true);
+        ak_hnsw_link(repair->index, repair->context, slots, slot, 1);
     }
 }
 

@@ -61,6 +61,31 @@ static uint32_t pool_rank(const float *distances, uint32_t count, float distance
     }
 }
 
+static inline uint32_t pool_below(const float *distances, uint32_t count, float worst)
+{
+    const __m256 limit = _mm256_set1_ps(worst);
+    unsigned low =
+        (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(distances), limit, _CMP_LT_OQ));
+    unsigned high = (unsigned)_mm256_movemask_ps(
+        _mm256_cmp_ps(_mm256_loadu_ps(distances + 8), limit, _CMP_LT_OQ));
+    return _bzhi_u32(high << 8 | low, count);
+}
+
+static inline void pool_shift(float *distances, uint32_t *ids, uint32_t count)
+{
+    uint32_t i = count;
+    for (; i >= 8; i -= 8) {
+        __m256 d = _mm256_loadu_ps(distances + i - 8);
+        __m256i s = _mm256_loadu_si256((const __m256i *)(const void *)(ids + i - 8));
+        _mm256_storeu_ps(distances + i - 7, d);
+        _mm256_storeu_si256((__m256i *)(void *)(ids + i - 7), s);
+    }
+    for (; i > 0; i--) {
+        distances[i] = distances[i - 1];
+        ids[i] = ids[i - 1];
+    }
+}
+
 #define WALK_OPS ak_walk_avx2
 #include "index/hnsw_search_body.h"
 #endif

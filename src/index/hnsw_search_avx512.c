@@ -47,6 +47,31 @@ static inline uint32_t pool_rank(const float *distances, uint32_t count, float d
     }
 }
 
+static inline uint32_t pool_below(const float *distances, uint32_t count, float worst)
+{
+    __mmask16 in = (__mmask16)_bzhi_u32(0xffff, count);
+    return _mm512_mask_cmp_ps_mask(in, _mm512_loadu_ps(distances), _mm512_set1_ps(worst),
+                                   _CMP_LT_OQ);
+}
+
+static inline void pool_shift(float *distances, uint32_t *ids, uint32_t count)
+{
+    uint32_t i = count;
+    for (; i >= 16; i -= 16) {
+        __m512 d = _mm512_loadu_ps(distances + i - 16);
+        __m512i s = _mm512_loadu_si512(ids + i - 16);
+        _mm512_storeu_ps(distances + i - 15, d);
+        _mm512_storeu_si512(ids + i - 15, s);
+    }
+    if (i) {
+        __mmask16 in = (__mmask16)_bzhi_u32(0xffff, i);
+        __m512 d = _mm512_maskz_loadu_ps(in, distances);
+        __m512i s = _mm512_maskz_loadu_epi32(in, ids);
+        _mm512_mask_storeu_ps(distances + 1, in, d);
+        _mm512_mask_storeu_epi32(ids + 1, in, s);
+    }
+}
+
 #define WALK_OPS ak_walk_avx512
 #include "index/hnsw_search_body.h"
 #endif

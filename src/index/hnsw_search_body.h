@@ -6,13 +6,17 @@
  *       not visited, in order, into `out` (room for degree + 16); returns how many
  *   pool_rank(distances, count, distance)          how many of the sorted distances are not above
  *       `distance`; up to 16 floats past `count` may be read and are +inf
+ *   pool_shift(distances, ids, count)              both one place up; there is room for 16 more
+ *   pool_below(distances, count, worst)            which of up to 16 are below `worst`, as bits; 16
+ *       may be read
  *
  * and the name WALK_OPS of its table.
  *
  * One hop: take the nearest row of the pool whose links were not followed; keep its unvisited
  * links; ask for all their vectors at once, so that memory works on them together; measure them
- * four at a time; insert what beats the worst of the pool. The pool is two sorted arrays, distances
- * and slots, for the comparison then runs over 16 distances at a time.
+ * four at a time; insert what beats the worst of the pool, which is asked of 16 at a time. The pool
+ * is two sorted arrays, distances and slots, for the comparison then runs over 16 distances at a
+ * time.
  *
  * ef counts rows that may be returned. Others (tombstones, rows outside a filter) stay in the pool
  * as stepping stones and make it longer, up to `cap`.
@@ -65,6 +69,15 @@ static inline const uint32_t *row_of(const struct ak_walk *walk, uint32_t slot, 
         return walk->links + (size_t)slot * walk->degree;
     }
     return walk->upper + ((size_t)walk->upper_at[slot] + level - 1) * walk->upper_degree;
+}
+
+static inline void prefetch_links(const struct ak_walk *walk, uint32_t slot, uint32_t level)
+{
+    const uint32_t *row = row_of(walk, slot, level);
+    ak_prefetch(row);
+    if (level == 0 && walk->degree > 16) { /* the second line; hardware follows on */
+        ak_prefetch(row + 16);
+    }
 }
 
 /* --- Descent --- */
@@ -129,8 +142,7 @@ static inline uint32_t pool_insert(struct pool *pool, float distance, uint32_t i
 {
     uint32_t at = pool_rank(pool->distance, pool->count, distance);
     uint32_t rest = pool->count - at;
-    memmove(pool->distance + at + 1, pool->distance + at, rest * sizeof(float));
-    memmove(pool->id + at + 1, pool->id + at, rest * sizeof(uint32_t));
+    pool_shift(pool->distance + at, pool->id + at, rest);
     pool->distance[at] = distance;
     pool->id[at] = id;
     pool->count++;
@@ -188,7 +200,9 @@ static inline void pool_limit(const struct ak_walk *walk, struct pool *pool)
 
 /* --- The beam --- */
 
-/* Drop what is in the list twice (a row in the middle of a rewrite), mark the rest, prefetch. */
+/* Drop what is in the list twice (a row in the middle of a rewrite), mark the rest, prefetch. All
+ * of them at once: measured, asking for some and for the others while those are measured is 5 %
+ * slower, and asking for the next hop's as well, before it is known, 10 %. */
 static inline uint32_t visit(struct ak_walk *walk, uint32_t *list, uint32_t n)
 {
     uint64_t *visited = walk->context->visited;
@@ -220,20 +234,27 @@ static inline uint32_t take_list(struct ak_walk *walk, struct pool *pool, const 
                                  uint32_t n, uint32_t level, bool filtered)
 {
     uint32_t first = UINT32_MAX;
-    float distances[4];
-    for (uint32_t i = 0; i < n; i += 4) {
-        uint32_t four = n - i < 4 ? n - i : 4;
-        uint32_t left = n - i - four;
-        prefetch_rest(&walk->measure, list + i + four, left < 4 ? left : 4);
-        ak_measure_rows(&walk->measure, list + i, four, distances);
-        for (uint32_t j = 0; j < four; j++) {
-            if (distances[j] < pool->worst) {
-                ak_prefetch(row_of(walk, list[i + j], level));
-                pool->eligible += !filtered || ak_walk_counts(walk, list[i + j]);
-                uint32_t at = pool_insert(pool, distances[j], list[i + j]);
-                pool_trim(walk, pool, filtered);
-                first = at < first ? at : first;
+    _Alignas(64) float distances[16] = {0};
+    for (uint32_t from = 0; from < n; from += 16) {
+        uint32_t some = n - from < 16 ? n - from : 16;
+        for (uint32_t i = 0; i < some; i += 4) {
+            uint32_t at = from + i;
+            uint32_t four = n - at < 4 ? n - at : 4;
+            uint32_t left = n - at - four;
+            prefetch_rest(&walk->measure, list + at + four, left < 4 ? left : 4);
+            ak_measure_rows(&walk->measure, list + at, four, distances + i);
+        }
+        for (uint32_t near = pool_below(distances, some, pool->worst); near; near &= near - 1) {
+            uint32_t i = (uint32_t)__builtin_ctz(near);
+            uint32_t slot = list[from + i];
+            if (!(distances[i] < pool->worst)) {
+                continue;
             }
+            prefetch_links(walk, slot, level);
+            pool->eligible += !filtered || ak_walk_counts(walk, slot);
+            uint32_t at = pool_insert(pool, distances[i], slot);
+            pool_trim(walk, pool, filtered);
+            first = at < first ? at : first;
         }
     }
     walk->distances += n;

@@ -31,5 +31,20 @@ static uint32_t pool_rank(const float *distances, uint32_t count, float distance
     return low;
 }
 
+static uint32_t pool_below(const float *distances, uint32_t count, float worst)
+{
+    uint32_t mask = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        mask |= (uint32_t)(distances[i] < worst) << i;
+    }
+    return mask;
+}
+
+static void pool_shift(float *distances, uint32_t *ids, uint32_t count)
+{
+    memmove(distances + 1, distances, count * sizeof *distances);
+    memmove(ids + 1, ids, count * sizeof *ids);
+}
+
 #define WALK_OPS ak_walk_scalar
 #include "index/hnsw_search_body.h"

@@ -107,7 +107,8 @@ struct ak_measure {
     float code_bias;
     float code_gain;
     float code_term_gain;
-    float slack; /* true distances up to here are rounding */
+    float code_doubt; /* how far two distances may change places in floats: hardly ever farther */
+    float slack;      /* true distances up to here are rounding */
     float bias;
     float gain; /* 0: no true distances under this metric */
 };
@@ -135,9 +136,15 @@ static inline void ak_measure_codes_x4(const struct ak_measure *measure, const u
     }
     measure->simd->dot_u8s8_x4(measure->code_query, rows, measure->stride, raw);
     for (int i = 0; i < 4; i++) {
-        float term =
-            measure->code_terms ? measure->code_term_gain * measure->code_terms[slots[i]] : 0.0f;
-        out[i] = ak_finite(measure->code_bias + measure->code_gain * (float)raw[i] + term);
+        out[i] = measure->code_bias + measure->code_gain * (float)raw[i];
+    }
+    if (measure->code_terms) {
+        for (int i = 0; i < 4; i++) {
+            out[i] += measure->code_term_gain * measure->code_terms[slots[i]];
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        out[i] = ak_finite(out[i]);
     }
 }
 
@@ -297,6 +304,7 @@ struct ak_codes {
     struct ak_quantizer *quantizer;
     struct ak_slab rows;  /* u8, see ak_quantizer_stride() */
     struct ak_slab terms; /* f32: Σ (c − 128)² of each row */
+    uint8_t *ones;        /* a code of nothing but 1: its product with another is that one's sum */
 };
 
 /* New codes in the making: codes_renew.c. */
@@ -614,6 +622,7 @@ struct ak_reach {
 };
 bool ak_reach_init(struct ak_reach *reach, uint64_t slots); /* false: no memory */
 void ak_reach_release(struct ak_reach *reach);
+void ak_reach_restart(struct ak_reach *reach); /* nothing is seen */
 void ak_reach_from(struct ak_reach *reach, uint32_t slot);
 /* Follow the links of up to `max` rows, inside the epoch; false: nothing is left to follow. */
 bool ak_reach_step(const struct ak_index *index, struct ak_reach *reach, uint64_t max);
@@ -648,8 +657,9 @@ void ak_hnsw_walk_init(const struct ak_index *index, struct ak_context *context,
                        struct ak_walk *walk);
 /* Memory for linking among rows [0, *slots). false: there is none. */
 bool ak_hnsw_prepare(struct ak_index *index, struct ak_context *context, uint64_t *slots);
-/* Link a row: search, choose, own rows, links back, entry point. `again`: it is linked already but
- * cannot be reached: its rows are only added to, and the nearest row links back whatever it costs.
- */
+/* Link a row: search, choose, own rows, links back, entry point. `again` counts from 1: it is
+ * linked already but cannot be reached: its rows are only added to, and the nearest row, or the
+ * again-th nearest of those it links to, links back whatever it costs: not the same one each time,
+ * or rows could take each other's only link in turn. 0: it is linked for the first time. */
 void ak_hnsw_link(struct ak_index *index, struct ak_context *context, uint64_t slots, uint32_t slot,
-                  bool again);
+                  uint32_t again);

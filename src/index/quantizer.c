@@ -219,13 +219,38 @@ float ak_quantizer_spread(const struct ak_quantizer *q, const float *vector, flo
     return tame((float)sum);
 }
 
-static float mean_product(const struct ak_quantizer *q, const float *vector)
+/* The largest magnitude, tamed. By bits, whose order is that of magnitudes: without branches. */
+static float most_of(const float *x, uint32_t n)
 {
-    double sum = 0;
-    for (uint32_t i = 0; i < q->dimension; i++) {
-        sum += (double)vector[i] * (double)q->mean[i];
+    const float cap = 1e15f;
+    int32_t cap_bits;
+    int32_t most = 0;
+    memcpy(&cap_bits, &cap, sizeof cap_bits);
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= INT32_MAX;
+        most = bits > most ? bits : most;
     }
-    return tame((float)sum);
+    most = most < cap_bits ? most : cap_bits;
+    float size;
+    memcpy(&size, &most, sizeof size);
+    return size;
+}
+
+/* Rounded bytes of x · inverse; returns their sum. */
+static int32_t to_bytes(const float *x, uint32_t n, float inverse, int8_t *out)
+{
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        float at = x[i] * inverse + 127.5f; /* positive, so that cutting rounds down */
+        at = at < 254.5f ? at : 254.5f;     /* NaN as well */
+        at = at > 0.5f ? at : 0.5f;
+        int32_t byte = (int32_t)at - 127;
+        out[i] = (int8_t)byte;
+        sum += byte;
+    }
+    return sum;
 }
 
 void ak_quantizer_query(const struct ak_quantizer *q, const struct ak_simd *simd,
@@ -237,27 +262,21 @@ void ak_quantizer_query(const struct ak_quantizer *q, const struct ak_simd *simd
     } else {
         memcpy(scratch, vector, q->dimension * sizeof *scratch);
     }
+    float length = sqrtf(tame(simd->dot(scratch, scratch, q->dimension)));
     rotate(q, simd, scratch);
-    float most = 0.0f;
-    for (uint32_t i = 0; i < q->dimension; i++) {
-        float size = fabsf(tame(scratch[i]));
-        most = size > most ? size : most;
-    }
+    float most = most_of(scratch, q->dimension);
     float unit = most > 127.0f * FLT_MIN ? most / 127.0f : 1.0f; /* 1 / unit is finite */
-    float inverse = 1.0f / unit;
-    int32_t sum = 0;
-    for (uint32_t i = 0; i < q->dimension; i++) {
-        float at = tame(scratch[i]) * inverse + 127.5f; /* positive, so that cutting rounds down */
-        int32_t byte = (int32_t)(at + 0.0f) - 127;
-        byte = byte > 127 ? 127 : byte < -127 ? -127 : byte;
-        query[i] = (int8_t)byte;
-        sum += byte;
-    }
+    int32_t sum = to_bytes(scratch, q->dimension, 1.0f / unit, query);
     memset(query + q->dimension, 0, ak_quantizer_stride(q->dimension) - q->dimension);
     out->gain = unit * q->step;
     out->bias = -out->gain * MIDDLE * (float)sum;
-    out->bias += about_mean ? 0.0f : mean_product(q, vector);
-    out->spread = about_mean ? ak_quantizer_spread(q, vector, 1.0f) : 0.0f;
+    /* The same for every row, so its rounding changes no order. */
+    out->bias += about_mean ? 0.0f : tame(simd->dot(vector, q->mean, q->dimension));
+    out->spread = about_mean ? tame(length * length) : 0.0f;
+    /* Rounding to a step is off by step / √12. A row's spread about the mean is known as the
+     * deviation that the step was made of. */
+    float spread = q->step * (float)(127.5 / DEVIATIONS) * sqrtf((float)q->dimension);
+    out->error = tame(hypotf(q->step * length, unit * spread) / sqrtf(12.0f));
 }
 
 /* --- In an image --- */

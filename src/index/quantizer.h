@@ -46,6 +46,7 @@ struct ak_code_query {
     float bias; /* with a code's raw = Σ query_i · c_i: */
     float gain; /* q·x ≈ bias + gain · raw */
     float spread; /* ‖q − μ‖²; with `about_mean`: (q − μ)·(x − μ) ≈ bias + gain · raw */
+    float error; /* one standard deviation of what both roundings add to the product */
 };
 /* query: i8[stride], zero behind the dimension. */
 void ak_quantizer_query(const struct ak_quantizer *quantizer, const struct ak_simd *simd,
