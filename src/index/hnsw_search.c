@@ -21,6 +21,7 @@
  * distances for queries like the rows, 15 % fewer for others.
  */
 #include "index/index_priv.h"
+#include <stdlib.h>
 
 #define CAP_ROOM                                                                                   \
     1024 /* rows a walk may keep that do not count, beside what the filter explains                \
@@ -40,6 +41,7 @@ struct search {
     uint32_t count;
     uint32_t ef;
     bool by_codes;
+    enum ak_way way;
     uint32_t kept; /* rows kept until the end: k, or more when they are measured again */
     float query_scale;
 };
@@ -216,6 +218,9 @@ static enum ak_rc search_exact(struct search *search, uint64_t *distances, struc
 static uint32_t cap_of(const struct search *search, uint32_t ef, bool filtered)
 {
     const struct ak_index *index = search->index;
+    if (search->way == AK_WAY_TWO_HOPS) {
+        return ef + CAP_ROOM;
+    }
     if (!filtered) {
         return ef;
     }
@@ -232,7 +237,10 @@ static void set_up_reach(struct search *search)
     struct ak_walk *walk = &search->walk;
     double crowding = (double)atomic_load_explicit(&index->crowding, memory_order_relaxed);
     uint64_t live = get(&index->live);
-    if (walk->allow || crowding <= 0.0 || !(walk->measure.gain > 0.0f) || live == 0) {
+    if (search->way == AK_WAY_PLAIN && walk->allow) {
+        return;
+    }
+    if (crowding <= 0.0 || !(walk->measure.gain > 0.0f) || live == 0) {
         return;
     }
     double k = (double)search->query->k;
@@ -292,7 +300,15 @@ static enum ak_rc search_graph(struct search *search, struct ak_err *err)
             walk->dead = NULL; /* nothing removed: every row counts */
         }
         uint32_t seed = index->walk->descend(walk, ak_entry_slot(entry), ak_entry_level(entry), 0);
-        index->walk->beam(walk, seed, 0);
+        if (search->way == AK_WAY_TWO_HOPS) {
+            ak_filter_sample(walk->allow,
+                             walk->allow_slots < walk->limit ? walk->allow_slots : walk->limit,
+                             walk);
+            walk->hop_rows = getenv("HOPROWS") ? (uint32_t)atoi(getenv("HOPROWS")) : 32;
+            index->walk->beam_two_hops(walk, seed);
+        } else {
+            index->walk->beam(walk, seed, 0);
+        }
         walk->dead = dead;
         merge_pool(search, search->kept);
     }
@@ -300,6 +316,38 @@ static enum ak_rc search_graph(struct search *search, struct ak_err *err)
         measure_again(search);
     }
     ak_context_reset(search->context);
+    take_found(search);
+    return AK_OK;
+}
+
+static enum ak_rc scan_codes(struct search *search, struct ak_err *err)
+{
+    struct ak_index *index = search->index;
+    struct ak_walk *walk = &search->walk;
+    const struct ak_index_query *query = search->query;
+    uint64_t slots = ak_index_slots(index);
+    ak_measure_for_query(index, search->context->query, search->query_scale, &walk->measure);
+    search->by_codes = ak_codes_measure(index, search->context, &walk->measure);
+    uint32_t kept = query->k;
+    if (search->by_codes) {
+        kept = 4 * query->k > 40 ? 4 * query->k : 40;
+    }
+    uint64_t rows = rows_to_scan(index, query);
+    kept = rows < kept ? (uint32_t)rows : kept;
+    if (kept == 0)
+        return AK_OK;
+    if (!ak_context_fit_found(search->context, kept)) {
+        return ak_fail(err, AK_NOMEM, "search for %u rows", kept);
+    }
+    struct ak_scan scan = {.dead = ak_index_words(&index->dead),
+                           .allow = query->allow,
+                           .allow_slots = query->allow_slots,
+                           .slots = slots,
+                           .k = kept};
+    walk->distances += ak_exact_scan(&walk->measure, &scan, search->context);
+    if (search->by_codes) {
+        measure_again(search);
+    }
     take_found(search);
     return AK_OK;
 }
@@ -320,7 +368,14 @@ enum ak_rc ak_index_search(struct ak_index *index, const struct ak_index_query *
     memcpy(search.context->query, query->vector, index->options.dimension * sizeof(float));
     search.query_scale = ak_measure_query_scale(index, query->vector);
     bool exact = prefers_exact(index, query);
-    enum ak_rc rc = exact ? AK_OK : search_graph(&search, err);
+    search.way = exact ? AK_WAY_EXACT : AK_WAY_PLAIN;
+    if (query->allow && !query->exact && getenv("WAY")) {
+        search.way = (enum ak_way)atoi(getenv("WAY"));
+        exact = search.way == AK_WAY_EXACT;
+    }
+    enum ak_rc rc = exact                        ? AK_OK
+                    : search.way == AK_WAY_CODES ? scan_codes(&search, err)
+                                                 : search_graph(&search, err);
     if (rc == AK_OK && !exact && search.count < query->k) {
         exact = search.count < rows_to_scan(index, query);
     }

@@ -1,9 +1,10 @@
 /* hnsw_search_body.h — the walk, compiled once per instruction set.
  *
- * Included by hnsw_search_<isa>.c after it has defined two steps that are worth vector code:
+ * Included by hnsw_search_<isa>.c after it has defined the steps that are worth vector code:
  *
  *   fresh_links(row, degree, visited, limit, out)  the links of a row that are below `limit` and
  *       not visited, in order, into `out` (room for degree + 16); returns how many
+ *   fresh_allowed(…)                               see hnsw_filter_body.h
  *   pool_rank(distances, count, distance)          how many of the sorted distances are not above
  *       `distance`; up to 16 floats past `count` may be read and are +inf
  *
@@ -286,4 +287,7 @@ static void beam(struct ak_walk *walk, uint32_t seed, uint32_t level)
     }
 }
 
-const struct ak_walk_ops WALK_OPS = {.descend = descend, .beam = beam};
+#include "index/hnsw_filter_body.h"
+
+const struct ak_walk_ops WALK_OPS = {
+    .descend = descend, .beam = beam, .beam_two_hops = beam_two_hops};

@@ -22,6 +22,7 @@
 #define AK_INDEX_EF_TYPICAL 64   /* what exact_below is weighed against */
 #define AK_NODE_LOCKS 1024       /* power of two */
 #define AK_CODE_ROOM 4096        /* rows of larger dimension are linked by floats */
+#define AK_WALK_SEEDS 32u        /* rows of a filter that a walk under it starts from */
 #define AK_SERIAL_ROWS 1024      /* linked by one builder at a time: a sound core first */
 
 #if defined(__SANITIZE_THREAD__)
@@ -389,6 +390,9 @@ struct ak_walk {
     uint32_t hops_min;  /* than near_growth times the one in this place of the pool */
     float near_growth;  /* on true squared distances; ≥ 1 */
     uint32_t results_min; /* and not before so many rows count */
+    uint32_t hop_rows;    /* two hops: enough new rows of one hop; ≤ AK_DEGREE_MAX */
+    uint32_t seed_count;  /* two hops: rows to start from as well; they may be any */
+    uint32_t seeds[AK_WALK_SEEDS];
     struct ak_context *context;
     uint64_t distances;
     uint64_t hops;
@@ -399,6 +403,8 @@ struct ak_walk_ops {
     uint32_t (*descend)(struct ak_walk *walk, uint32_t slot, uint32_t from, uint32_t to);
     /* Beam search on one level from one row; leaves the context's pool sorted. */
     void (*beam)(struct ak_walk *walk, uint32_t seed, uint32_t level);
+    /* The same on level 0 through rows that count only: hnsw_filter_body.h. `allow` is set. */
+    void (*beam_two_hops)(struct ak_walk *walk, uint32_t seed);
 };
 
 extern const struct ak_walk_ops ak_walk_scalar;
@@ -563,6 +569,16 @@ bool ak_context_fit_codes(struct ak_context *context, uint32_t dimension);
 bool ak_context_fit_build(struct ak_index *index, struct ak_context *context);
 void ak_context_reset(struct ak_context *context); /* visited bits cleared */
 void ak_context_visit(struct ak_context *context, uint32_t slot);
+
+/* hnsw_filter.c */
+enum ak_way {
+    AK_WAY_EXACT,   /* every row that may be returned, in floats */
+    AK_WAY_CODES,   /* the same by codes, and the best of them in floats */
+    AK_WAY_PLAIN,   /* the graph, through all rows */
+    AK_WAY_TWO_HOPS /* the graph, through rows that may be returned: hnsw_filter_body.h */
+};
+/* Rows of the filter, from all over it, for a walk to start from. */
+void ak_filter_sample(const uint64_t *allow, uint64_t slots, struct ak_walk *walk);
 
 /* measure.c: inside the epoch */
 /* `query_scale` as ak_measure_query_scale gives it. */
