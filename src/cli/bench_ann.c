@@ -145,6 +145,27 @@ static enum ak_rc read_efs(struct ak_ann *b, struct ak_err *err)
     return AK_OK;
 }
 
+enum ak_rc ak_ann_read_shares(const char *option, const char *list,
+                              double shares[AK_ANN_SHARES_MAX], size_t *count, struct ak_err *err)
+{
+    const char *rest = list;
+    for (bool more = list != NULL; more;) {
+        char *end = NULL;
+        double share = strtod(rest, &end);
+        more = *end == ',';
+        if (*count == AK_ANN_SHARES_MAX || end == rest || (*end && !more) ||
+            !(share > 0.0 && share <= 1.0)) {
+            return ak_fail(err, AK_INVALID,
+                           "%s is \"%s\"; it takes up to %u numbers above 0 and up to 1, like "
+                           "0.9,0.5",
+                           option, list, AK_ANN_SHARES_MAX);
+        }
+        shares[(*count)++] = share;
+        rest = end + 1;
+    }
+    return AK_OK;
+}
+
 /* --- Threads --- */
 
 static enum ak_rc run_workers(struct ak_ann *b, struct job *job, void (*fn)(void *),
@@ -345,11 +366,12 @@ static void count_recall(const struct ak_ann *b, const struct ak_ann_questions *
     point->recall_ids = questions->rows ? (double)right_ids / all : (double)NAN;
 }
 
-static enum ak_rc measure(struct ak_ann *b, const struct ak_ann_questions *questions, uint32_t ef,
-                          struct ak_ann_point *point, struct ak_err *err)
+enum ak_rc ak_ann_measure_point(struct ak_ann *b, const struct ak_ann_questions *questions,
+                                uint32_t ef, struct ak_ann_point *point, struct ak_err *err)
 {
     /* One pass for recall, which also warms the caches, then as many as fill the time. */
-    struct job first = {.questions = questions, .ef = ef, .limit = questions->count};
+    struct job first = {
+        .questions = questions, .ef = ef, .exact = ef == 0, .limit = questions->count};
     int64_t began = ak_mono_ns(ak_clock_system());
     enum ak_rc rc = run_workers(b, &first, search_thread, NULL, err);
     if (rc != AK_OK) {
@@ -361,7 +383,8 @@ static enum ak_rc measure(struct ak_ann *b, const struct ak_ann_questions *quest
     point->distances = (double)first.distances / (double)questions->count;
     point->exact = (double)first.scanned / (double)questions->count;
     uint64_t passes = pass > 0 ? (uint64_t)(PASS_NS / 1e9 / pass) + 1 : 1;
-    struct job job = {.questions = questions, .ef = ef, .limit = passes * questions->count};
+    struct job job = {
+        .questions = questions, .ef = ef, .exact = ef == 0, .limit = passes * questions->count};
     struct ak_histogram *latency = ak_zalloc(sizeof *latency);
     began = ak_mono_ns(ak_clock_system());
     rc = run_workers(b, &job, search_thread, latency, err);
@@ -377,7 +400,7 @@ enum ak_rc ak_ann_measure(struct ak_ann *b, const struct ak_ann_questions *quest
 {
     enum ak_rc rc = AK_OK;
     for (size_t i = 0; i < b->ef_count && rc == AK_OK; i++) {
-        rc = measure(b, questions, b->efs[i], &curve->points[i], err);
+        rc = ak_ann_measure_point(b, questions, b->efs[i], &curve->points[i], err);
     }
     return rc;
 }
@@ -465,6 +488,7 @@ static enum ak_rc run(struct ak_ann *b, struct ak_err *err)
     rc = build(b, err);
     rc = rc == AK_OK ? find_all_truth(b, err) : rc;
     rc = rc == AK_OK ? ak_ann_measure(b, &b->all, &b->fresh, err) : rc;
+    rc = rc == AK_OK ? ak_ann_measure_wanted(b, err) : rc;
     rc = rc == AK_OK ? ak_ann_measure_filters(b, err) : rc;
     if (rc == AK_OK && b->o.churn > 0) {
         rc = churn(b, err);
@@ -518,6 +542,8 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
          "true scores f32[queries, ≥ k] instead of an exact search"},
         {"truth", 0, AK_ARG_TEXT, &o->truth, 0, 0, "F.npy",
          "with it: true rows i32[queries, ≥ k], for recall by id"},
+        {"recall", 0, AK_ARG_TEXT, &o->recall, 0, 0, "LIST",
+         "also asking for these recalls, like 0.9,0.95,0.99"},
         {"filter-selectivity", 0, AK_ARG_TEXT, &o->selectivity, 0, 0, "LIST",
          "also under filters that leave these shares of the rows, like 0.5,0.1"},
         {"filter-correlated", 0, AK_ARG_TEXT, &o->correlated, 0, 0, "KIND",
@@ -556,6 +582,7 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
         } else {
             rc = read_efs(b, err);
             rc = rc == AK_OK ? ak_ann_read_filters(b, err) : rc;
+            rc = rc == AK_OK ? ak_ann_read_wanted(b, err) : rc;
         }
         rc = rc == AK_OK ? run(b, err) : rc;
     }

@@ -6,11 +6,11 @@
 #include "base/clock.h"
 #include "base/epoch.h"
 #include "cli/bench.h"
-#include "index/index.h"
+#include "index/recall.h"
 #include <stdatomic.h>
 
 #define AK_ANN_POINTS_MAX 32u
-#define AK_ANN_SELECTIVITIES_MAX 8u
+#define AK_ANN_SHARES_MAX 8u
 
 struct ak_ann_options {
     const char *base;
@@ -20,6 +20,7 @@ struct ak_ann_options {
     const char *metric;
     const char *ef;
     const char *quantization;
+    const char *recall;
     const char *selectivity;
     const char *correlated;
     uint64_t k;
@@ -63,6 +64,11 @@ struct ak_ann_filtered { /* one selectivity */
     struct ak_ann_curve curve;
 };
 
+struct ak_ann_wanted { /* a recall that is asked for */
+    double recall;
+    struct ak_ann_point point;
+};
+
 struct ak_ann {
     struct ak_ann_options o;
     enum ak_metric metric;
@@ -82,22 +88,38 @@ struct ak_ann {
     struct ak_ann_curve churned;
     double add_seconds, build_seconds, truth_seconds, churn_seconds;
     enum ak_ann_kind kind;
-    struct ak_ann_filtered filtered[AK_ANN_SELECTIVITIES_MAX];
+    struct ak_ann_filtered filtered[AK_ANN_SHARES_MAX];
     size_t filtered_count;
+    struct ak_ann_wanted wanted[AK_ANN_SHARES_MAX];
+    size_t wanted_count;
+    struct ak_recall_curve measured;
+    double calibration_seconds;
 };
 
+/* A list like 0.5,0.1 of shares above 0 and up to 1; NULL: none. */
+AK_MUST enum ak_rc ak_ann_read_shares(const char *option, const char *list,
+                                      double shares[AK_ANN_SHARES_MAX], size_t *count,
+                                      struct ak_err *err);
 /* Every ef over these questions. */
 AK_MUST enum ak_rc ak_ann_measure(struct ak_ann *b, const struct ak_ann_questions *questions,
                                   struct ak_ann_curve *curve, struct ak_err *err);
 /* The questions' true answers, by exact search; room is made here. */
 AK_MUST enum ak_rc ak_ann_find_truth(struct ak_ann *b, struct ak_ann_questions *questions,
                                      struct ak_err *err);
+/* One ef; 0: exactly. */
+AK_MUST enum ak_rc ak_ann_measure_point(struct ak_ann *b, const struct ak_ann_questions *questions,
+                                        uint32_t ef, struct ak_ann_point *point,
+                                        struct ak_err *err);
 void ak_ann_questions_release(struct ak_ann_questions *questions);
 
 /* bench_ann_filter.c: --filter-selectivity and --filter-correlated */
 AK_MUST enum ak_rc ak_ann_read_filters(struct ak_ann *b, struct ak_err *err);
 AK_MUST enum ak_rc ak_ann_measure_filters(struct ak_ann *b, struct ak_err *err);
 const char *ak_ann_kind_name(enum ak_ann_kind kind);
+
+/* bench_ann_recall.c: --recall */
+AK_MUST enum ak_rc ak_ann_read_wanted(struct ak_ann *b, struct ak_err *err);
+AK_MUST enum ak_rc ak_ann_measure_wanted(struct ak_ann *b, struct ak_err *err);
 
 /* bench_ann_print.c */
 void ak_ann_print_table(const struct ak_ann *b);

@@ -36,27 +36,16 @@ enum ak_rc ak_ann_read_filters(struct ak_ann *b, struct ak_err *err)
         return ak_fail(err, AK_INVALID,
                        "--filter-correlated is \"%s\"; allowed are near, far, random", correlated);
     }
-    if (!b->o.selectivity) {
-        return b->o.correlated
-                   ? ak_fail(err, AK_INVALID, "--filter-correlated goes with --filter-selectivity")
-                   : AK_OK;
+    if (b->o.correlated && !b->o.selectivity) {
+        return ak_fail(err, AK_INVALID, "--filter-correlated goes with --filter-selectivity");
     }
-    const char *rest = b->o.selectivity;
-    for (bool more = true; more;) {
-        char *end = NULL;
-        double share = strtod(rest, &end);
-        more = *end == ',';
-        if (b->filtered_count == AK_ANN_SELECTIVITIES_MAX || end == rest || (*end && !more) ||
-            !(share > 0.0 && share <= 1.0)) {
-            return ak_fail(err, AK_INVALID,
-                           "--filter-selectivity is \"%s\"; it takes up to %u shares of the rows, "
-                           "above 0 and up to 1, like 0.5,0.1",
-                           b->o.selectivity, AK_ANN_SELECTIVITIES_MAX);
-        }
-        b->filtered[b->filtered_count++].selectivity = share;
-        rest = end + 1;
+    double shares[AK_ANN_SHARES_MAX];
+    enum ak_rc rc = ak_ann_read_shares("--filter-selectivity", b->o.selectivity, shares,
+                                       &b->filtered_count, err);
+    for (size_t i = 0; i < b->filtered_count; i++) {
+        b->filtered[i].selectivity = shares[i];
     }
-    return AK_OK;
+    return rc;
 }
 
 static void set_bit(uint64_t *bits, uint32_t at)

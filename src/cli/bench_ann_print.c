@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-static void print_curve(const struct ak_ann *b, const struct ak_ann_curve *curve)
+static void print_points(const struct ak_ann_point *points, size_t count)
 {
     static const struct ak_table_column columns[] = {
         {.title = "EF", .right = true},        {.title = "RECALL", .right = true},
@@ -18,8 +18,8 @@ static void print_curve(const struct ak_ann *b, const struct ak_ann_curve *curve
     char text[AK_NUMBER_TEXT_MAX];
     struct ak_table table;
     ak_table_init(&table, columns, sizeof columns / sizeof columns[0]);
-    for (size_t i = 0; i < b->ef_count; i++) {
-        const struct ak_ann_point *p = &curve->points[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct ak_ann_point *p = &points[i];
         ak_table_cell_fmt(&table, "%u", p->ef);
         ak_table_cell_fmt(&table, "%.4f", p->recall);
         if (isnan(p->recall_ids)) {
@@ -52,32 +52,42 @@ void ak_ann_print_table(const struct ak_ann *b)
     (void)printf("build %.2f s (%.0f vectors/s), of which adding %.2f s; %.0f bytes a vector\n",
                  b->build_seconds, b->base.count / b->build_seconds, b->add_seconds,
                  bytes_a_vector(b));
-    print_curve(b, &b->fresh);
+    print_points(b->fresh.points, b->ef_count);
+    for (size_t i = 0; i < b->wanted_count; i++) {
+        (void)printf("\nrecall %g asked for; measured in %.2f s\n", b->wanted[i].recall,
+                     b->calibration_seconds);
+        print_points(&b->wanted[i].point, 1);
+    }
     for (size_t i = 0; i < b->filtered_count; i++) {
         (void)printf("\n%g of the rows allowed, %s\n", b->filtered[i].selectivity,
                      ak_ann_kind_name(b->kind));
-        print_curve(b, &b->filtered[i].curve);
+        print_points(b->filtered[i].curve.points, b->ef_count);
     }
     if (b->o.churn > 0) {
         (void)printf("\n%g of the rows removed and put back, in %.2f s\n", b->o.churn,
                      b->churn_seconds);
-        print_curve(b, &b->churned);
+        print_points(b->churned.points, b->ef_count);
     }
     (void)printf("recall@%" PRIu64 " over %u queries\n", b->o.k, b->query.count);
+}
+
+static void json_point(const struct ak_ann_point *p)
+{
+    (void)printf("\"ef\":%u,\"recall\":%.5f,", p->ef, p->recall);
+    if (!isnan(p->recall_ids)) {
+        (void)printf("\"recall_by_id\":%.5f,", p->recall_ids);
+    }
+    (void)printf("\"qps\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"distances\":%.1f,"
+                 "\"scanned\":%.4f}",
+                 p->qps, p->p50_us, p->p99_us, p->distances, p->exact);
 }
 
 static void json_points(const struct ak_ann *b, const struct ak_ann_curve *curve)
 {
     (void)printf("\"points\":[");
     for (size_t i = 0; i < b->ef_count; i++) {
-        const struct ak_ann_point *p = &curve->points[i];
-        (void)printf("%s{\"ef\":%u,\"recall\":%.5f,", i ? "," : "", p->ef, p->recall);
-        if (!isnan(p->recall_ids)) {
-            (void)printf("\"recall_by_id\":%.5f,", p->recall_ids);
-        }
-        (void)printf("\"qps\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"distances\":%.1f,"
-                     "\"scanned\":%.4f}",
-                     p->qps, p->p50_us, p->p99_us, p->distances, p->exact);
+        (void)printf(i ? ",{" : "{");
+        json_point(&curve->points[i]);
     }
     (void)printf("]");
 }
@@ -93,6 +103,14 @@ void ak_ann_print_json(const struct ak_ann *b)
         b->o.ef_construction, b->o.threads, ak_simd_get()->name, b->add_seconds, b->build_seconds,
         b->truth_seconds, bytes_a_vector(b), b->query.count, b->o.k);
     json_points(b, &b->fresh);
+    if (b->wanted_count) {
+        (void)printf(",\"calibration_seconds\":%.4f,\"wanted\":[", b->calibration_seconds);
+        for (size_t i = 0; i < b->wanted_count; i++) {
+            (void)printf("%s{\"asked\":%g,", i ? "," : "", b->wanted[i].recall);
+            json_point(&b->wanted[i].point);
+        }
+        (void)printf("]");
+    }
     if (b->filtered_count) {
         (void)printf(",\"filtered\":[");
         for (size_t i = 0; i < b->filtered_count; i++) {

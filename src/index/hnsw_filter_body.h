@@ -16,7 +16,7 @@
  * hops around the first row hold none of them; the nearest of the sample then leads there. */
 #pragma once
 
-#define HOP_ROOM (3u * AK_DEGREE_MAX + 32)
+#define HOP_ROOM (AK_HOP_ROWS + 2 * AK_DEGREE_MAX + 32)
 
 /* Append the allowed ones of `found` to the list, marked as visited. */
 static inline uint32_t take_allowed(struct ak_walk *walk, const uint32_t *found, uint32_t count,
@@ -56,7 +56,7 @@ static inline uint32_t two_hops(struct ak_walk *walk, uint32_t slot, uint32_t *l
         }
     }
     uint64_t end = walk->allow_slots < walk->limit ? walk->allow_slots : walk->limit;
-    for (uint32_t i = 0; i < ways && n < walk->hop_rows; i++) {
+    for (uint32_t i = 0; i < ways && n < AK_HOP_ROWS; i++) {
         count = fresh_allowed(row_of(walk, through[i], 0), walk->degree, context->visited,
                               walk->allow, (uint32_t)end, links);
         n = take_allowed(walk, links, count, list, n);

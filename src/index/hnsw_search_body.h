@@ -173,6 +173,23 @@ static inline void pool_trim(const struct ak_walk *walk, struct pool *pool, bool
     }
 }
 
+/* The place of the row that the reach hangs on: under a filter where the near_rank-th of those that
+ * count is; without, tombstones are already in near_rank. 0: there are not so many. */
+static inline uint32_t near_place(const struct ak_walk *walk, const struct pool *pool)
+{
+    if (!walk->allow) {
+        return walk->near_rank;
+    }
+    uint32_t found = 0;
+    for (uint32_t at = 0; at < pool->count; at++) {
+        found += ak_walk_counts(walk, pool->id[at] & ~AK_POOL_DONE);
+        if (found == walk->near_rank) {
+            return at + 1;
+        }
+    }
+    return 0;
+}
+
 /* Distance-adaptive stop: see hnsw_search.c. */
 static inline void pool_limit(const struct ak_walk *walk, struct pool *pool)
 {
@@ -180,7 +197,11 @@ static inline void pool_limit(const struct ak_walk *walk, struct pool *pool)
         pool->eligible < walk->results_min || walk->hops < walk->hops_min) {
         return;
     }
-    float near = ak_measure_true(&walk->measure, pool->distance[walk->near_rank - 1]);
+    uint32_t place = near_place(walk, pool);
+    if (place == 0) {
+        return;
+    }
+    float near = ak_measure_true(&walk->measure, pool->distance[place - 1]);
     pool->reach = ak_measure_from_true(&walk->measure, near * walk->near_growth);
     if (pool->worst > pool->reach) {
         pool->worst = pool->reach;

@@ -22,6 +22,7 @@
 #define AK_INDEX_EF_TYPICAL 64   /* what exact_below is weighed against */
 #define AK_NODE_LOCKS 1024       /* power of two */
 #define AK_CODE_ROOM 4096        /* rows of larger dimension are linked by floats */
+#define AK_HOP_ROWS 32u          /* new rows of a hop through two links that are enough */
 #define AK_WALK_SEEDS 32u        /* rows of a filter that a walk under it starts from */
 #define AK_SERIAL_ROWS 1024      /* linked by one builder at a time: a sound core first */
 
@@ -390,7 +391,6 @@ struct ak_walk {
     uint32_t hops_min;  /* than near_growth times the one in this place of the pool */
     float near_growth;  /* on true squared distances; ≥ 1 */
     uint32_t results_min; /* and not before so many rows count */
-    uint32_t hop_rows;    /* two hops: enough new rows of one hop; ≤ AK_DEGREE_MAX */
     uint32_t seed_count;  /* two hops: rows to start from as well; they may be any */
     uint32_t seeds[AK_WALK_SEEDS];
     struct ak_context *context;
@@ -462,6 +462,9 @@ static inline uint32_t ak_index_level(const struct ak_index *index, uint32_t slo
  * returned. */
 uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,
                             uint64_t eligible);
+/* Nanoseconds, about: of a row scanned in floats, and of what a walk reads of one. */
+double ak_index_float_row_ns(const struct ak_index *index);
+double ak_index_walk_row_ns(const struct ak_index *index);
 /* The same of a scan of rows that wait to be linked. */
 uint64_t ak_index_pending_cost(const struct ak_index *index, uint64_t rows);
 AK_MUST enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index **index,
@@ -571,12 +574,17 @@ void ak_context_reset(struct ak_context *context); /* visited bits cleared */
 void ak_context_visit(struct ak_context *context, uint32_t slot);
 
 /* hnsw_filter.c */
-enum ak_way {
-    AK_WAY_EXACT,   /* every row that may be returned, in floats */
-    AK_WAY_CODES,   /* the same by codes, and the best of them in floats */
-    AK_WAY_PLAIN,   /* the graph, through all rows */
-    AK_WAY_TWO_HOPS /* the graph, through rows that may be returned: hnsw_filter_body.h */
+struct ak_filter_case {
+    uint64_t k, ef;
+    uint64_t rows;     /* in the graph, tombstones as well */
+    uint64_t eligible; /* may be returned */
+    uint64_t pending;
 };
+/* The cheapest way to answer, and what it costs, as a number of rows scanned in floats. */
+enum ak_index_way ak_filter_way(const struct ak_index *index, const struct ak_filter_case *filter,
+                                uint64_t *cost);
+/* By two hops a walk needs some more rows to find as much. */
+uint32_t ak_filter_ef(uint32_t ef, double share);
 /* Rows of the filter, from all over it, for a walk to start from. */
 void ak_filter_sample(const uint64_t *allow, uint64_t slots, struct ak_walk *walk);
 
