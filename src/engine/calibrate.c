@@ -9,8 +9,9 @@
  * nothing.
  *
  * Measured again, when a search asks, after the collection has grown or shrunk by half, after half
- * of its rows were written or removed, and once there are real queries enough after a measurement
- * without.
+ * of its rows were written or removed, once there are real queries enough, and again at
+ * twice as many, and, at most every ten minutes, when all queries that were kept have given way to
+ * others.
  *
  * The curve is a section of the image, so that a restart and a restore find it. It does not by
  * itself make a collection dirty: writing gigabytes for 300 bytes would cost more than measuring
@@ -25,7 +26,8 @@
 #define QUERIES_MIN 32u   /* measured whatever the size */
 #define WORK_MOST 4e8     /* rows · dimension up to which all the queries are put */
 #define SHARE_NS 10000000 /* of a builder's time before others have a turn */
-#define SAMPLE_SHIFT 28   /* one search in sixteen is kept */
+#define SAMPLE_SHIFT 30   /* one search in four is kept */
+#define AGE_MS 600000     /* no sooner for new queries alone */
 #define MIX 2654435761u
 
 static void free_curve(void *curve)
@@ -86,13 +88,19 @@ static bool is_due(const struct ak_collection *collection)
     const struct ak_calibration *calibration = &collection->calibration;
     const struct ak_recall_curve *curve = curve_of(collection);
     uint64_t live = ak_index_live(collection->index);
+    uint32_t real = atomic_load_explicit(&calibration->count, memory_order_relaxed);
+    uint32_t had = atomic_load_explicit(&calibration->had, memory_order_relaxed);
     if (!ak_index_has_graph(collection->index)) {
         return false;
     }
+    int64_t age_ms = (ak_mono_ns(collection->engine->clock) -
+                      atomic_load_explicit(&calibration->measured_ns, memory_order_relaxed)) /
+                     1000000;
     return !curve || 2 * live > 3 * curve->rows || 3 * live < 2 * curve->rows ||
            atomic_load_explicit(&calibration->changes, memory_order_relaxed) > curve->rows / 2 ||
-           (curve->real < REAL_MIN &&
-            atomic_load_explicit(&calibration->count, memory_order_relaxed) >= REAL_MIN);
+           (real >= REAL_MIN && real >= 2 * had) ||
+           (age_ms >= AGE_MS &&
+            atomic_load_explicit(&calibration->kept, memory_order_relaxed) >= AK_CALIBRATION_KEPT);
 }
 
 /* Without room, or while another search does the same, the vector is not kept. */
@@ -112,6 +120,7 @@ static void keep(struct ak_collection *collection, const float *vector)
         uint32_t count = atomic_load_explicit(&calibration->count, memory_order_relaxed);
         memcpy(calibration->queries + calibration->next * dimension, vector,
                dimension * sizeof(float));
+        atomic_fetch_add_explicit(&calibration->kept, 1, memory_order_relaxed);
         calibration->next = (calibration->next + 1) % AK_CALIBRATION_KEPT;
         if (count < AK_CALIBRATION_KEPT) {
             atomic_store_explicit(&calibration->count, count + 1, memory_order_relaxed);
@@ -124,7 +133,8 @@ bool ak_calibration_note(struct ak_collection *collection, const struct ak_searc
                          uint64_t distances)
 {
     struct ak_calibration *calibration = &collection->calibration;
-    if (!(search->recall > 0.0) || !ak_index_has_graph(collection->index)) {
+    if (!(search->recall > 0.0) || search->ef || search->exact ||
+        !ak_index_has_graph(collection->index)) {
         return false;
     }
     /* What a search cost is as good as a die, and no counter has to be shared. */
@@ -173,6 +183,10 @@ static enum ak_rc begin(struct ak_collection *collection, struct ak_err *err)
         calibration->goal = calibration->real;
     }
     atomic_store_explicit(&calibration->changes, 0, memory_order_relaxed);
+    atomic_store_explicit(&calibration->kept, 0, memory_order_relaxed);
+    atomic_store_explicit(&calibration->had, real, memory_order_relaxed);
+    atomic_store_explicit(&calibration->measured_ns, ak_mono_ns(collection->engine->clock),
+                          memory_order_relaxed);
     return ak_recall_begin(collection->index, &calibration->run, err);
 }
 
@@ -290,6 +304,7 @@ enum ak_rc ak_calibration_load(struct ak_collection *collection, struct ak_err *
         ak_free(curve);
         return ak_fail(err, AK_CORRUPT, "the section about recall makes no sense");
     }
+    atomic_store_explicit(&collection->calibration.had, curve->real, memory_order_relaxed);
     atomic_store_explicit(&collection->calibration.curve, curve, memory_order_release);
     return AK_OK;
 }

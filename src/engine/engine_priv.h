@@ -167,10 +167,13 @@ struct ak_calibration {
     struct ak_mutex lock; /* queries, next */
     float *queries;       /* f32[AK_CALIBRATION_KEPT][dimension]; NULL until a search asks */
     uint32_t next;
-    _Atomic uint32_t count;   /* changed under the lock, read anywhere: relaxed */
-    _Atomic bool keeps;       /* queries is not NULL: relaxed, for accounting */
-    _Atomic bool wanted;      /* a builder shall measure, or does. Release: `run` is left */
-    _Atomic uint64_t changes; /* rows written and removed since the last measurement: relaxed */
+    _Atomic uint32_t count;      /* changed under the lock, read anywhere: relaxed */
+    _Atomic bool keeps;          /* queries is not NULL: relaxed, for accounting */
+    _Atomic bool wanted;         /* a builder shall measure, or does. Release: `run` is left */
+    _Atomic uint32_t had;        /* `count` when the last measurement began: relaxed */
+    _Atomic uint32_t kept;       /* queries kept since the last measurement: relaxed */
+    _Atomic int64_t measured_ns; /* when that began: relaxed */
+    _Atomic uint64_t changes;    /* rows written and removed since the last measurement: relaxed */
     _Atomic(struct ak_recall_curve *) curve; /* retired through the epoch; NULL: not measured */
     atomic_flag working;                     /* from here on: whoever set it */
     struct ak_recall_run *run;

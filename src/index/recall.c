@@ -14,7 +14,8 @@ static const uint32_t ks[AK_RECALL_KS] = {10, 100};
 #define SCORE_SLACK 1e-5
 #define WHOLE_ENOUGH 2u /* larger efs are not tried once so many found everything */
 #define PICKS 64u       /* slots tried for a live one before the next live one is taken */
-#define MOVED 0.6f      /* of the difference of two rows, for an invented query */
+#define MOVED 0.5f      /* of the difference of two rows, for an invented query */
+#define ERRORS 2.0      /* standard errors that a curve stays below the mean */
 #define GUESS 16.0 /* ef of 10 results without a curve: this over the share that may be missed */
 
 struct ak_recall_run {
@@ -173,7 +174,7 @@ void ak_recall_result(const struct ak_recall_run *run, struct ak_recall_curve *c
             double variance = run->squares[at][e] / n - mean * mean;
             double error = n > 1.0 && variance > 0.0 ? sqrt(variance / (n - 1.0)) : 0.0;
             mean_most = fmaxf(mean_most, (float)mean);
-            sure_most = fmaxf(sure_most, (float)(mean > error ? mean - error : 0.0));
+            sure_most = fmaxf(sure_most, (float)fmax(mean - ERRORS * error, 0.0));
             curve->mean[at][e] = mean_most;
             curve->sure[at][e] = sure_most;
         }

@@ -3,7 +3,7 @@
  * A run asks queries one by one, exactly and at every ef of a grid, for two numbers of results;
  * its curve then says what ef a wanted recall needs at any k. Recall is the share of returned rows
  * that are as near as the k-th true one (ties and rounding are no misses). The curve is cautious:
- * it counts on the mean less one standard error, so that few queries make a larger ef, not a false
+ * it counts on the mean less two standard errors, so that few queries make a larger ef, not a false
  * promise.
  *
  * Queries are the caller's: real ones if there are any. Without them ak_recall_invent makes some of
