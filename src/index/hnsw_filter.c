@@ -18,9 +18,9 @@
 #define CONNECTED 16.0    /* s · degree²: rows that count at two hops from a row, at least */
 #define SHARE_MOST 0.2    /* of the rows, beyond which a plain walk is as good */
 #define SCAN_SLOWER 1.3   /* a row scanned here and there, beside one in a row */
-#define LINK_ROW_NS 24.0  /* a row of links read on the way, its bits looked at */
+#define LINK_ROW_NS 30.0  /* a row of links read on the way, its bits looked at */
 #define MET_AT_ONCE 100.0 /* rows measured whatever ef is */
-#define MET_PER_EF 35.0   /* and for each row kept */
+#define MET_PER_EF 45.0   /* and for each row kept */
 #define HOP_NS 30.0       /* of a hop's other work, on each of them */
 #define EF_MORE 0.02      /* see ak_filter_ef */
 
@@ -31,14 +31,11 @@ static double two_hops_ns(const struct ak_index *index, double ef)
            ef * (double)index->degree * LINK_ROW_NS;
 }
 
-static double scan_ns(const struct ak_index *index, const struct ak_filter_case *filter)
+static double codes_ns(const struct ak_index *index, const struct ak_filter_case *filter)
 {
-    double floats = ak_index_float_row_ns(index);
     double again = 4.0 * (double)filter->k + 40.0; /* about, what is measured in floats as well */
-    if (!ak_index_codes(index)) {
-        return (double)filter->eligible * floats;
-    }
-    return (double)filter->eligible * SCAN_SLOWER * ak_index_walk_row_ns(index) + again * floats;
+    return (double)filter->eligible * SCAN_SLOWER * ak_index_walk_row_ns(index) +
+           again * ak_index_float_row_ns(index);
 }
 
 uint32_t ak_filter_ef(uint32_t ef, double share)
@@ -55,7 +52,8 @@ enum ak_index_way ak_filter_way(const struct ak_index *index, const struct ak_fi
     double degree = (double)index->degree;
     /* Rows that are not linked yet are scanned before a walk: those that count. */
     double pending = share * (double)ak_index_pending_cost(index, filter->pending) * floats;
-    double scan = scan_ns(index, filter);
+    double exact = (double)filter->eligible * floats;
+    double codes = codes_ns(index, filter);
     double plain = pending + floats * (double)ak_index_walk_cost(index, filter->ef, filter->rows,
                                                                  filter->eligible);
     enum ak_index_way way = AK_INDEX_WAY_PLAIN;
@@ -68,9 +66,13 @@ enum ak_index_way ak_filter_way(const struct ak_index *index, const struct ak_fi
             least = two_hops;
         }
     }
-    if (scan < least) {
-        way = ak_index_codes(index) ? AK_INDEX_WAY_CODES : AK_INDEX_WAY_EXACT;
-        least = scan;
+    if (ak_index_codes(index) && codes < least) {
+        way = AK_INDEX_WAY_CODES;
+        least = codes;
+    }
+    if (exact < least) {
+        way = AK_INDEX_WAY_EXACT;
+        least = exact;
     }
     *cost = (uint64_t)(least / floats);
     return way;

@@ -26,10 +26,11 @@
     1024 /* rows a walk may keep that do not count, beside what the filter explains                \
           */
 
-#define PLAIN_REACH 0.4 /* share of the rows that a filter must leave for a plain walk to stop so  \
-                         */
-#define SCAN_MIN 40u    /* the same after a scan of codes: it knows no near rows but by them, */
-#define SCAN_FACTOR 4   /* and a row more costs little beside all that were scanned */
+#define PLAIN_REACH                                                                                \
+    0.4               /* share of the rows that a filter must leave for a plain walk to stop so    \
+                       */
+#define SCAN_MIN 40u  /* the same after a scan of codes: it knows no near rows but by them, */
+#define SCAN_FACTOR 4 /* and a row more costs little beside all that were scanned */
 
 #define RERANK_MIN 20u              /* rows measured again in floats after a walk on codes, */
 #define RERANK_FACTOR 2             /* and of k results this many times k */

@@ -22,7 +22,7 @@
 #define AK_INDEX_EF_TYPICAL 64   /* what exact_below is weighed against */
 #define AK_NODE_LOCKS 1024       /* power of two */
 #define AK_CODE_ROOM 4096        /* rows of larger dimension are linked by floats */
-#define AK_HOP_ROWS 32u          /* new rows of a hop through two links that are enough */
+#define AK_HOP_ROWS 64u          /* new rows of a hop through two links that are enough */
 #define AK_WALK_SEEDS 32u        /* rows of a filter that a walk under it starts from */
 #define AK_SERIAL_ROWS 1024      /* linked by one builder at a time: a sound core first */
 
