@@ -84,9 +84,10 @@ struct akidb_document {
 
 struct akidb_search_options {
     unsigned k;         /* 0: 10; at most 10,000 */
-    unsigned ef;        /* 0: the collection's */
+    unsigned ef;        /* 0: what recall needs, or the collection's */
     const char *filter; /* JSON as in docs/filters.md, or NULL */
     int exact;          /* 1: scan everything */
+    double recall;      /* 0, or the share of the k nearest to be found, up to 1: chooses ef */
 };
 
 struct akidb_result {

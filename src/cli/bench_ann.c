@@ -4,10 +4,11 @@
  * Recall is counted by distance: a returned row is right when its score is at least the k-th true
  * score less 1e-5, so that ties and rounding do not count as misses; recall by id stands beside it.
  */
+#include "cli/bench_ann.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "base/sync.h"
-#include "cli/bench.h"
 #include "cli/cli.h"
 #include "cli/npy.h"
 #include "cli/output.h"
@@ -22,64 +23,21 @@
 #include <unistd.h>
 
 #define THREADS_MAX 256u
-#define EF_COUNT_MAX 32u
+#define EF_COUNT_MAX AK_ANN_POINTS_MAX
 #define BUILD_STEP 64u
 #define SCORE_SLACK 1e-5
 #define PASS_NS 1000000000 /* a point of the curve is measured for at least so long */
 
-struct options {
-    const char *base;
-    const char *query;
-    const char *truth;
-    const char *truth_scores;
-    const char *metric;
-    const char *ef;
-    const char *quantization;
-    uint64_t k;
-    uint64_t threads;
-    uint64_t m;
-    uint64_t ef_construction;
-    bool json;
-};
-
-struct vectors {
-    float *rows;
-    uint32_t count;
-    uint32_t dimension;
-};
-
-struct point {
-    uint32_t ef;
-    double recall, recall_ids, qps, p50_us, p99_us, distances;
-};
-
-struct bench {
-    struct options o;
-    enum ak_metric metric;
-    enum ak_quantization quantization;
-    struct vectors base;
-    struct vectors query;
-    struct ak_epoch *epoch;
-    struct ak_index *index;
-    float *true_scores;   /* [queries * k] */
-    int32_t *true_slots;  /* [queries * k], or NULL: by-id recall is not known */
-    struct ak_hit *hits;  /* [queries * k], of the pass under way */
-    uint32_t *hit_counts; /* [queries] */
-    uint32_t efs[EF_COUNT_MAX];
-    struct point points[EF_COUNT_MAX];
-    size_t ef_count;
-    double add_seconds, build_seconds, truth_seconds;
-};
-
 /* One run of threads over the queries (or the pending rows). */
 struct job {
-    struct bench *bench;
+    struct ak_ann *bench;
+    const struct ak_ann_questions *questions;
     uint32_t ef;
     bool exact;
     uint64_t limit; /* queries to answer in all; they repeat */
     _Atomic uint64_t next;
     _Atomic uint64_t distances;
-    _Atomic int failed;
+    _Atomic uint64_t scanned; /* answered by an exact scan */
 };
 
 struct worker {
@@ -96,7 +54,7 @@ static double seconds_since(int64_t began_ns)
 
 /* --- Loading --- */
 
-static void scale_to_unit(struct vectors *v)
+static void scale_to_unit(struct ak_ann_vectors *v)
 {
     for (size_t i = 0; i < v->count; i++) {
         float *row = v->rows + i * v->dimension;
@@ -107,7 +65,8 @@ static void scale_to_unit(struct vectors *v)
     }
 }
 
-static enum ak_rc load(const char *path, bool is_cosine, struct vectors *out, struct ak_err *err)
+static enum ak_rc load(const char *path, bool is_cosine, struct ak_ann_vectors *out,
+                       struct ak_err *err)
 {
     struct ak_npy npy;
     enum ak_rc rc = ak_npy_open(ak_fs_posix(), path, &npy, err);
@@ -129,7 +88,7 @@ static enum ak_rc load(const char *path, bool is_cosine, struct vectors *out, st
 }
 
 /* The first k columns of a [queries, ≥ k] file. */
-static enum ak_rc load_truth(struct bench *b, struct ak_err *err)
+static enum ak_rc load_truth(struct ak_ann *b, struct ak_err *err)
 {
     size_t k = (size_t)b->o.k;
     const char *paths[2] = {b->o.truth_scores, b->o.truth};
@@ -151,10 +110,10 @@ static enum ak_rc load_truth(struct bench *b, struct ak_err *err)
         for (uint32_t q = 0; q < b->query.count && rc == AK_OK; q++) {
             if (i == 0) {
                 rc = ak_npy_read(&npy, q, 1, row, err);
-                memcpy(b->true_scores + q * k, row, k * sizeof *row);
+                memcpy(b->all.scores + q * k, row, k * sizeof *row);
             } else {
                 rc = ak_npy_read_i32(&npy, q, 1, (int32_t *)(void *)row, err);
-                memcpy(b->true_slots + q * k, row, k * sizeof *row);
+                memcpy(b->all.rows + q * k, row, k * sizeof *row);
             }
         }
         ak_free(row);
@@ -166,7 +125,7 @@ static enum ak_rc load_truth(struct bench *b, struct ak_err *err)
     return AK_OK;
 }
 
-static enum ak_rc read_efs(struct bench *b, struct ak_err *err)
+static enum ak_rc read_efs(struct ak_ann *b, struct ak_err *err)
 {
     struct ak_str rest = ak_str_of(b->o.ef);
     while (rest.len > 0) {
@@ -186,9 +145,30 @@ static enum ak_rc read_efs(struct bench *b, struct ak_err *err)
     return AK_OK;
 }
 
+enum ak_rc ak_ann_read_shares(const char *option, const char *list,
+                              double shares[AK_ANN_SHARES_MAX], size_t *count, struct ak_err *err)
+{
+    const char *rest = list;
+    for (bool more = list != NULL; more;) {
+        char *end = NULL;
+        double share = strtod(rest, &end);
+        more = *end == ',';
+        if (*count == AK_ANN_SHARES_MAX || end == rest || (*end && !more) ||
+            !(share > 0.0 && share <= 1.0)) {
+            return ak_fail(err, AK_INVALID,
+                           "%s is \"%s\"; it takes up to %u numbers above 0 and up to 1, like "
+                           "0.9,0.5",
+                           option, list, AK_ANN_SHARES_MAX);
+        }
+        shares[(*count)++] = share;
+        rest = end + 1;
+    }
+    return AK_OK;
+}
+
 /* --- Threads --- */
 
-static enum ak_rc run_workers(struct bench *b, struct job *job, void (*fn)(void *),
+static enum ak_rc run_workers(struct ak_ann *b, struct job *job, void (*fn)(void *),
                               struct ak_histogram *latency, struct ak_err *err)
 {
     struct worker *workers = ak_zalloc(b->o.threads * sizeof *workers);
@@ -228,19 +208,24 @@ static void search_thread(void *arg)
 {
     struct worker *worker = arg;
     struct job *job = worker->job;
-    struct bench *b = job->bench;
+    struct ak_ann *b = job->bench;
     const struct ak_clock *clock = ak_clock_system();
+    const struct ak_ann_questions *questions = job->questions;
     uint64_t distances = 0;
+    uint64_t scanned = 0;
     for (;;) {
         uint64_t at = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
         if (at >= job->limit) {
             break;
         }
-        uint32_t q = (uint32_t)(at % b->query.count);
+        uint32_t q = (uint32_t)(at % questions->count);
         const struct ak_index_query query = {
             .vector = b->query.rows + (size_t)q * b->query.dimension,
             .k = (uint32_t)b->o.k,
             .ef = job->ef,
+            .allow = questions->allow ? questions->allow[q] : NULL,
+            .allow_slots = questions->allow ? b->base.count : 0,
+            .allow_count = questions->allow ? questions->allow_count[q] : 0,
             .exact = job->exact,
         };
         struct ak_hit *hits = b->hits + q * b->o.k;
@@ -256,16 +241,18 @@ static void search_thread(void *arg)
             ak_histogram_add(worker->latency, ak_mono_ns(clock) - began);
         }
         distances += effort.distances;
+        scanned += effort.was_exact;
         if (rc != AK_OK) {
             break;
         }
     }
     atomic_fetch_add_explicit(&job->distances, distances, memory_order_relaxed);
+    atomic_fetch_add_explicit(&job->scanned, scanned, memory_order_relaxed);
 }
 
 /* --- The steps --- */
 
-static enum ak_rc build(struct bench *b, struct ak_err *err)
+static enum ak_rc build(struct ak_ann *b, struct ak_err *err)
 {
     const struct ak_index_options options = {
         .dimension = b->base.dimension,
@@ -283,6 +270,7 @@ static enum ak_rc build(struct bench *b, struct ak_err *err)
         uint32_t slot;
         rc = ak_index_add(b->index, b->base.rows + (size_t)i * b->base.dimension, &slot, err);
         AK_ASSERT(rc != AK_OK || slot == i);
+        b->row_of[i] = i;
     }
     b->add_seconds = seconds_since(began);
     if (rc != AK_OK) {
@@ -298,52 +286,92 @@ static enum ak_rc build(struct bench *b, struct ak_err *err)
     return rc;
 }
 
-static enum ak_rc find_truth(struct bench *b, struct ak_err *err)
+enum ak_rc ak_ann_find_truth(struct ak_ann *b, struct ak_ann_questions *questions,
+                             struct ak_err *err)
 {
-    size_t cells = (size_t)b->query.count * b->o.k;
-    bool is_given = b->o.truth_scores != NULL;
-    b->true_scores = ak_zalloc(cells * sizeof *b->true_scores);
-    b->true_slots = is_given && !b->o.truth ? NULL : ak_zalloc(cells * sizeof *b->true_slots);
-    if (is_given) {
-        return load_truth(b, err);
-    }
-    struct job job = {.exact = true, .limit = b->query.count};
-    int64_t began = ak_mono_ns(ak_clock_system());
+    size_t k = (size_t)b->o.k;
+    size_t cells = (size_t)questions->count * k;
+    questions->scores = ak_zalloc(cells * sizeof *questions->scores);
+    questions->rows = ak_zalloc(cells * sizeof *questions->rows);
+    questions->answers = ak_zalloc(questions->count * sizeof *questions->answers);
+    struct job job = {.questions = questions, .exact = true, .limit = questions->count};
     enum ak_rc rc = run_workers(b, &job, search_thread, NULL, err);
-    b->truth_seconds = seconds_since(began);
-    for (size_t i = 0; i < cells && rc == AK_OK; i++) {
-        b->true_scores[i] = b->hits[i].score;
-        b->true_slots[i] = (int32_t)b->hits[i].slot;
+    for (uint32_t q = 0; q < questions->count && rc == AK_OK; q++) {
+        questions->answers[q] = b->hit_counts[q];
+        for (uint32_t i = 0; i < b->hit_counts[q]; i++) {
+            questions->scores[q * k + i] = b->hits[q * k + i].score;
+            questions->rows[q * k + i] = (int32_t)b->row_of[b->hits[q * k + i].slot];
+        }
     }
     return rc;
 }
 
-static void count_recall(const struct bench *b, struct point *point)
+void ak_ann_questions_release(struct ak_ann_questions *questions)
+{
+    for (uint32_t i = 0; questions->allow && i < questions->filters; i++) {
+        ak_free(questions->allow[i]);
+    }
+    ak_free(questions->allow);
+    ak_free(questions->allow_count);
+    ak_free(questions->scores);
+    ak_free(questions->rows);
+    ak_free(questions->answers);
+    *questions = (struct ak_ann_questions){0};
+}
+
+/* The truth of all queries: from files, or by an exact search. */
+static enum ak_rc find_all_truth(struct ak_ann *b, struct ak_err *err)
+{
+    struct ak_ann_questions *all = &b->all;
+    size_t cells = (size_t)b->query.count * b->o.k;
+    all->count = b->query.count;
+    if (!b->o.truth_scores) {
+        int64_t began = ak_mono_ns(ak_clock_system());
+        enum ak_rc rc = ak_ann_find_truth(b, all, err);
+        b->truth_seconds = seconds_since(began);
+        return rc;
+    }
+    all->scores = ak_zalloc(cells * sizeof *all->scores);
+    all->rows = b->o.truth ? ak_zalloc(cells * sizeof *all->rows) : NULL;
+    all->answers = ak_zalloc(all->count * sizeof *all->answers);
+    for (uint32_t q = 0; q < all->count; q++) {
+        all->answers[q] = (uint32_t)b->o.k;
+    }
+    return load_truth(b, err);
+}
+
+static void count_recall(const struct ak_ann *b, const struct ak_ann_questions *questions,
+                         struct ak_ann_point *point)
 {
     size_t k = (size_t)b->o.k;
     uint64_t right = 0;
     uint64_t right_ids = 0;
-    for (uint32_t q = 0; q < b->query.count; q++) {
-        double worst = (double)b->true_scores[q * k + k - 1];
+    uint64_t total = 0;
+    for (uint32_t q = 0; q < questions->count; q++) {
+        uint32_t answers = questions->answers[q];
+        double worst = answers ? (double)questions->scores[q * k + answers - 1] : 0.0;
+        total += answers;
         for (uint32_t i = 0; i < b->hit_counts[q]; i++) {
             const struct ak_hit *hit = &b->hits[q * k + i];
             double score = (double)hit->score;
             right += b->metric == AK_METRIC_L2 ? score <= worst + SCORE_SLACK
                                                : score >= worst - SCORE_SLACK;
-            for (size_t t = 0; b->true_slots && t < k; t++) {
-                right_ids += b->true_slots[q * k + t] == (int32_t)hit->slot;
+            for (uint32_t t = 0; questions->rows && t < answers; t++) {
+                right_ids += questions->rows[q * k + t] == (int32_t)b->row_of[hit->slot];
             }
         }
     }
-    double total = (double)b->query.count * (double)k;
-    point->recall = (double)right / total;
-    point->recall_ids = b->true_slots ? (double)right_ids / total : (double)NAN;
+    double all = total ? (double)total : 1.0;
+    point->recall = total ? (double)right / all : 1.0;
+    point->recall_ids = questions->rows ? (double)right_ids / all : (double)NAN;
 }
 
-static enum ak_rc measure(struct bench *b, uint32_t ef, struct point *point, struct ak_err *err)
+enum ak_rc ak_ann_measure_point(struct ak_ann *b, const struct ak_ann_questions *questions,
+                                uint32_t ef, struct ak_ann_point *point, struct ak_err *err)
 {
     /* One pass for recall, which also warms the caches, then as many as fill the time. */
-    struct job first = {.ef = ef, .limit = b->query.count};
+    struct job first = {
+        .questions = questions, .ef = ef, .exact = ef == 0, .limit = questions->count};
     int64_t began = ak_mono_ns(ak_clock_system());
     enum ak_rc rc = run_workers(b, &first, search_thread, NULL, err);
     if (rc != AK_OK) {
@@ -351,10 +379,12 @@ static enum ak_rc measure(struct bench *b, uint32_t ef, struct point *point, str
     }
     double pass = seconds_since(began);
     point->ef = ef;
-    count_recall(b, point);
-    point->distances = (double)first.distances / (double)b->query.count;
+    count_recall(b, questions, point);
+    point->distances = (double)first.distances / (double)questions->count;
+    point->exact = (double)first.scanned / (double)questions->count;
     uint64_t passes = pass > 0 ? (uint64_t)(PASS_NS / 1e9 / pass) + 1 : 1;
-    struct job job = {.ef = ef, .limit = passes * b->query.count};
+    struct job job = {
+        .questions = questions, .ef = ef, .exact = ef == 0, .limit = passes * questions->count};
     struct ak_histogram *latency = ak_zalloc(sizeof *latency);
     began = ak_mono_ns(ak_clock_system());
     rc = run_workers(b, &job, search_thread, latency, err);
@@ -365,66 +395,76 @@ static enum ak_rc measure(struct bench *b, uint32_t ef, struct point *point, str
     return rc;
 }
 
-static void print_table(const struct bench *b, double bytes)
+enum ak_rc ak_ann_measure(struct ak_ann *b, const struct ak_ann_questions *questions,
+                          struct ak_ann_curve *curve, struct ak_err *err)
 {
-    static const struct ak_table_column columns[] = {
-        {.title = "EF", .right = true},        {.title = "RECALL", .right = true},
-        {.title = "BY ID", .right = true},     {.title = "QPS", .right = true},
-        {.title = "P50 µs", .right = true},    {.title = "P99 µs", .right = true},
-        {.title = "DISTANCES", .right = true},
-    };
-    char text[AK_NUMBER_TEXT_MAX];
-    (void)printf("%s vectors of %u, %s, m %" PRIu64 ", ef_construction %" PRIu64 ", %" PRIu64
-                 " threads, %s\n",
-                 ak_text_count(b->base.count, text), b->base.dimension, ak_metric_name(b->metric),
-                 b->o.m, b->o.ef_construction, b->o.threads, ak_simd_get()->name);
-    (void)printf("build %.2f s (%.0f vectors/s), of which adding %.2f s; %.0f bytes a vector\n",
-                 b->build_seconds, b->base.count / b->build_seconds, b->add_seconds, bytes);
-    struct ak_table table;
-    ak_table_init(&table, columns, sizeof columns / sizeof columns[0]);
-    for (size_t i = 0; i < b->ef_count; i++) {
-        const struct point *p = &b->points[i];
-        ak_table_cell_fmt(&table, "%u", p->ef);
-        ak_table_cell_fmt(&table, "%.4f", p->recall);
-        if (isnan(p->recall_ids)) {
-            ak_table_cell(&table, AK_STR("-"));
-        } else {
-            ak_table_cell_fmt(&table, "%.4f", p->recall_ids);
-        }
-        ak_table_cell_fmt(&table, "%s", ak_text_count((uint64_t)p->qps, text));
-        ak_table_cell_fmt(&table, "%.0f", p->p50_us);
-        ak_table_cell_fmt(&table, "%.0f", p->p99_us);
-        ak_table_cell_fmt(&table, "%.0f", p->distances);
+    enum ak_rc rc = AK_OK;
+    for (size_t i = 0; i < b->ef_count && rc == AK_OK; i++) {
+        rc = ak_ann_measure_point(b, questions, b->efs[i], &curve->points[i], err);
     }
-    ak_table_print(&table, stdout);
-    ak_table_release(&table);
-    (void)printf("recall@%" PRIu64 " over %u queries\n", b->o.k, b->query.count);
+    return rc;
 }
 
-static void print_json(const struct bench *b, double bytes)
+/* --- Churn --- */
+
+#define CHURN_ROUNDS 6u /* the share is removed and put back in so many parts */
+
+/* Repair is due as in the engine: when more than a tenth of the rows are tombstones. */
+static enum ak_rc repair_if_due(struct ak_ann *b, struct ak_err *err)
 {
-    (void)printf(
-        "{\"vectors\":%u,\"dimension\":%u,\"metric\":\"%s\",\"quantization\":\"%s\",\"m\":%" PRIu64
-        ",\"ef_construction\":%" PRIu64 ",\"threads\":%" PRIu64
-        ",\"kernels\":\"%s\",\"add_seconds\":%.4f,\"build_seconds\":%.4f,"
-        "\"truth_seconds\":%.4f,\"bytes_per_vector\":%.1f,\"queries\":%u,\"k\":%" PRIu64
-        ",\"points\":[",
-        b->base.count, b->base.dimension, ak_metric_name(b->metric), b->o.quantization, b->o.m,
-        b->o.ef_construction, b->o.threads, ak_simd_get()->name, b->add_seconds, b->build_seconds,
-        b->truth_seconds, bytes, b->query.count, b->o.k);
-    for (size_t i = 0; i < b->ef_count; i++) {
-        const struct point *p = &b->points[i];
-        (void)printf("%s{\"ef\":%u,\"recall\":%.5f,", i ? "," : "", p->ef, p->recall);
-        if (!isnan(p->recall_ids)) {
-            (void)printf("\"recall_by_id\":%.5f,", p->recall_ids);
-        }
-        (void)printf("\"qps\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"distances\":%.1f}", p->qps,
-                     p->p50_us, p->p99_us, p->distances);
-    }
-    (void)printf("]}\n");
+    return ak_index_tombstones(b->index) > ak_index_live(b->index) / 10
+               ? ak_index_repair(b->index, err)
+               : AK_OK;
 }
 
-static enum ak_rc run(struct bench *b, struct ak_err *err)
+static enum ak_rc churn_round(struct ak_ann *b, const uint32_t *slots, uint32_t count,
+                              struct ak_err *err)
+{
+    enum ak_rc rc = AK_OK;
+    for (uint32_t i = 0; i < count && rc == AK_OK; i++) {
+        uint32_t row = b->row_of[slots[i]];
+        uint32_t slot = 0;
+        ak_index_remove(b->index, slots[i]);
+        rc = ak_index_add(b->index, b->base.rows + (size_t)row * b->base.dimension, &slot, err);
+        if (rc == AK_OK) {
+            AK_ASSERT(slot < b->slots_cap);
+            b->row_of[slot] = row;
+        }
+    }
+    struct job job = {0};
+    rc = rc == AK_OK ? run_workers(b, &job, build_thread, NULL, err) : rc;
+    return rc == AK_OK ? repair_if_due(b, err) : rc;
+}
+
+static enum ak_rc churn(struct ak_ann *b, struct ak_err *err)
+{
+    uint32_t count = b->base.count;
+    uint32_t wanted = (uint32_t)(b->o.churn * (double)count);
+    uint32_t *slots = ak_alloc(count * sizeof *slots);
+    struct ak_rand rand;
+    ak_rand_seed(&rand, 9);
+    for (uint32_t i = 0; i < count; i++) {
+        slots[i] = i;
+    }
+    for (uint32_t i = 0; i < wanted; i++) { /* rows that go: no row twice */
+        uint32_t other = i + (uint32_t)(ak_rand_u64(&rand) % (count - i));
+        uint32_t swap = slots[i];
+        slots[i] = slots[other];
+        slots[other] = swap;
+    }
+    enum ak_rc rc = AK_OK;
+    int64_t began = ak_mono_ns(ak_clock_system());
+    for (uint32_t round = 0; round < CHURN_ROUNDS && rc == AK_OK; round++) {
+        uint32_t from = (uint32_t)((uint64_t)wanted * round / CHURN_ROUNDS);
+        uint32_t to = (uint32_t)((uint64_t)wanted * (round + 1) / CHURN_ROUNDS);
+        rc = churn_round(b, slots + from, to - from, err);
+    }
+    b->churn_seconds = seconds_since(began);
+    ak_free(slots);
+    return rc;
+}
+
+static enum ak_rc run(struct ak_ann *b, struct ak_err *err)
 {
     bool is_cosine = b->metric == AK_METRIC_COSINE;
     enum ak_rc rc = load(b->o.base, is_cosine, &b->base, err);
@@ -440,29 +480,34 @@ static enum ak_rc run(struct bench *b, struct ak_err *err)
     if (rc != AK_OK) {
         return rc;
     }
+    b->slots_cap = 2 * (uint64_t)b->base.count; /* replaced rows need others until repair */
+    b->row_of = ak_zalloc(b->slots_cap * sizeof *b->row_of);
     b->hits = ak_zalloc(b->query.count * b->o.k * sizeof *b->hits);
     b->hit_counts = ak_zalloc(b->query.count * sizeof *b->hit_counts);
     b->epoch = ak_epoch_open();
     rc = build(b, err);
-    rc = rc == AK_OK ? find_truth(b, err) : rc;
-    for (size_t i = 0; i < b->ef_count && rc == AK_OK; i++) {
-        rc = measure(b, b->efs[i], &b->points[i], err);
+    rc = rc == AK_OK ? find_all_truth(b, err) : rc;
+    rc = rc == AK_OK ? ak_ann_measure(b, &b->all, &b->fresh, err) : rc;
+    rc = rc == AK_OK ? ak_ann_measure_wanted(b, err) : rc;
+    rc = rc == AK_OK ? ak_ann_measure_filters(b, err) : rc;
+    if (rc == AK_OK && b->o.churn > 0) {
+        rc = churn(b, err);
+        rc = rc == AK_OK ? ak_ann_measure(b, &b->all, &b->churned, err) : rc;
     }
     if (rc == AK_OK) {
-        double bytes = (double)ak_index_bytes(b->index) / b->base.count;
-        (b->o.json ? print_json : print_table)(b, bytes);
+        (b->o.json ? ak_ann_print_json : ak_ann_print_table)(b);
     }
     return rc;
 }
 
-static void release(struct bench *b)
+static void release(struct ak_ann *b)
 {
     ak_index_close(b->index);
     ak_epoch_close(b->epoch);
     ak_free(b->base.rows);
     ak_free(b->query.rows);
-    ak_free(b->true_scores);
-    ak_free(b->true_slots);
+    ak_ann_questions_release(&b->all);
+    ak_free(b->row_of);
     ak_free(b->hits);
     ak_free(b->hit_counts);
     ak_free(b);
@@ -470,16 +515,16 @@ static void release(struct bench *b)
 
 enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
 {
-    struct bench *b = ak_zalloc(sizeof *b);
-    struct options *o = &b->o;
+    struct ak_ann *b = ak_zalloc(sizeof *b);
+    struct ak_ann_options *o = &b->o;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    *o = (struct options){.metric = "cosine",
-                          .ef = "16,32,64,128,256",
-                          .quantization = "u8",
-                          .k = 10,
-                          .threads = cores > 0 ? (uint64_t)cores : 1,
-                          .m = 16,
-                          .ef_construction = 200};
+    *o = (struct ak_ann_options){.metric = "cosine",
+                                 .ef = "16,32,64,128,256",
+                                 .quantization = "u8",
+                                 .k = 10,
+                                 .threads = cores > 0 ? (uint64_t)cores : 1,
+                                 .m = 16,
+                                 .ef_construction = 200};
     const struct ak_arg options[] = {
         {"base", 0, AK_ARG_TEXT, &o->base, 0, 0, "F.npy", "vectors to index (f32 or f16)"},
         {"query", 0, AK_ARG_TEXT, &o->query, 0, 0, "F.npy", "queries"},
@@ -497,6 +542,14 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
          "true scores f32[queries, ≥ k] instead of an exact search"},
         {"truth", 0, AK_ARG_TEXT, &o->truth, 0, 0, "F.npy",
          "with it: true rows i32[queries, ≥ k], for recall by id"},
+        {"recall", 0, AK_ARG_TEXT, &o->recall, 0, 0, "LIST",
+         "also asking for these recalls, like 0.9,0.95,0.99"},
+        {"filter-selectivity", 0, AK_ARG_TEXT, &o->selectivity, 0, 0, "LIST",
+         "also under filters that leave these shares of the rows, like 0.5,0.1"},
+        {"filter-correlated", 0, AK_ARG_TEXT, &o->correlated, 0, 0, "KIND",
+         "the rows they leave: near the query, far from it, or random (default)"},
+        {"churn", 0, AK_ARG_NUMBER, &o->churn, 0, 0, "SHARE",
+         "also after this share of the rows was removed and put back"},
         {"json", 0, AK_ARG_FLAG, &o->json, 0, 0, NULL, "print JSON"},
     };
     struct ak_args args = {
@@ -524,8 +577,12 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
                          o->quantization);
         } else if (o->truth && !o->truth_scores) {
             rc = ak_fail(err, AK_INVALID, "--truth goes with --truth-scores");
+        } else if (!(o->churn >= 0.0 && o->churn <= 1.0)) {
+            rc = ak_fail(err, AK_INVALID, "--churn is %g; it takes a share from 0 to 1", o->churn);
         } else {
             rc = read_efs(b, err);
+            rc = rc == AK_OK ? ak_ann_read_filters(b, err) : rc;
+            rc = rc == AK_OK ? ak_ann_read_wanted(b, err) : rc;
         }
         rc = rc == AK_OK ? run(b, err) : rc;
     }

@@ -21,6 +21,7 @@ struct options {
     uint64_t row;
     uint64_t k;
     uint64_t ef;
+    double recall;
     bool exact;
     bool json;
 };
@@ -215,6 +216,7 @@ static enum ak_rc run(struct ak_target *target, const struct options *o, struct 
             .dimension = summary.info.dimension,
             .k = (uint32_t)o->k,
             .ef = (uint32_t)o->ef,
+            .recall = o->recall,
             .filter = ak_str_of(o->filter),
             .exact = o->exact,
         };
@@ -247,6 +249,8 @@ enum ak_rc ak_cli_search(int argc, char **argv, struct ak_err *err)
         {"k", 'k', AK_ARG_UINT, &o.k, 1, AK_K_MAX, "N", "how many documents (10)"},
         {"ef", 0, AK_ARG_UINT, &o.ef, 1, AK_EF_MAX, "N",
          "candidates: more finds better and takes longer (the collection's)"},
+        {"recall", 0, AK_ARG_NUMBER, &o.recall, 0, 0, "SHARE",
+         "of the nearest to be found, like 0.95, instead of --ef"},
         {"filter", 'f', AK_ARG_TEXT, &o.filter, 0, 0, "JSON",
          "only documents whose metadata match"},
         {"exact", 0, AK_ARG_FLAG, &o.exact, 0, 0, NULL, "compare with every vector"},
@@ -273,6 +277,9 @@ enum ak_rc ak_cli_search(int argc, char **argv, struct ak_err *err)
     }
     if (!o.collection) {
         return ak_fail(err, AK_INVALID, "--collection NAME is needed");
+    }
+    if (!(o.recall >= 0.0 && o.recall <= 1.0)) {
+        return ak_fail(err, AK_INVALID, "--recall is %g; it takes a share from 0 to 1", o.recall);
     }
     if (!!o.vector + !!o.file + !!o.like != 1) {
         return ak_fail(err, AK_INVALID,

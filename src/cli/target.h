@@ -49,7 +49,8 @@ struct ak_target_query {
     const float *vector;
     uint32_t dimension;
     uint32_t k;
-    uint32_t ef;          /* 0: the collection's */
+    uint32_t ef;          /* 0: what `recall` needs, or the collection's */
+    double recall;        /* 0, or a share up to 1 */
     struct ak_str filter; /* JSON, or empty */
     bool exact;
 };

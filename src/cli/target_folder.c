@@ -94,6 +94,7 @@ static enum ak_rc folder_search(struct ak_target *target, const struct ak_target
         .vector = query->vector,
         .k = query->k,
         .ef = query->ef,
+        .recall = query->recall,
         .exact = query->exact,
         .include = AK_INCLUDE_EXTERNAL_ID | AK_INCLUDE_METADATA,
     };

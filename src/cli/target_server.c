@@ -290,6 +290,10 @@ static enum ak_rc server_search(struct ak_target *target, const struct ak_target
     if (query->ef) {
         ak_buf_add_fmt(body, ",\"ef\":%u", query->ef);
     }
+    if (query->recall > 0.0) {
+        ak_buf_add_str(body, AK_STR(",\"recall\":"));
+        ak_json_put_double(body, query->recall);
+    }
     if (query->exact) {
         ak_buf_add_str(body, AK_STR(",\"exact\":true"));
     }

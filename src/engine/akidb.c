@@ -302,6 +302,7 @@ static enum ak_rc search(struct ak_engine *engine, const char *name, const float
     struct ak_search search = {.vector = vector,
                                .k = o->k ? o->k : 10,
                                .ef = o->ef,
+                               .recall = o->recall,
                                .exact = o->exact != 0,
                                .include = AK_INCLUDE_EXTERNAL_ID | AK_INCLUDE_METADATA};
     enum ak_rc rc = AK_OK;

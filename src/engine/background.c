@@ -131,7 +131,10 @@ static void build(void *arg)
         if (much && engine->builders.count > 1) {
             want_again(collection);
         }
-        if (build_share(engine, collection)) {
+        bool links =
+            ak_index_pending(collection->index) > 0 || !ak_calibration_is_wanted(collection);
+        if (links ? build_share(engine, collection) || ak_calibration_is_wanted(collection)
+                  : ak_calibration_share(collection)) {
             want_again(collection);
         }
         ak_collection_unref(collection);

@@ -94,6 +94,7 @@ static enum ak_rc write_sections(struct ak_engine *engine, struct begun *begun,
         unsigned token = ak_epoch_enter(engine->epoch);
         rc = ak_docs_write(&collection->docs, ak_index_frozen_slots(collection->index),
                            ak_index_frozen_live(collection->index), begun->after.lsn, writer, err);
+        rc = rc == AK_OK ? ak_calibration_write(collection, writer, err) : rc;
         ak_epoch_leave(engine->epoch, token);
     }
     return rc;

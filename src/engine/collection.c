@@ -102,6 +102,7 @@ static enum ak_rc load_sections(struct ak_collection *collection, struct ak_err 
         rc = ak_docs_load(&collection->docs, collection->engine->epoch, collection->image,
                           ak_index_slots(collection->index), &lsn, err);
     }
+    rc = rc == AK_OK ? ak_calibration_load(collection, err) : rc;
     if (rc == AK_OK && (lsn != checkpoint->image_lsn ||
                         ak_index_live(collection->index) != checkpoint->documents)) {
         rc = ak_fail(
@@ -133,6 +134,7 @@ static void free_parts(struct ak_collection *collection)
     ak_columns_close(collection->columns);
     ak_index_close(collection->index);
     ak_docs_release(&collection->docs);
+    ak_calibration_release(&collection->calibration);
     ak_image_close(collection->image);
     ak_mutex_release(&collection->lock);
     ak_free(collection);
@@ -149,6 +151,7 @@ static enum ak_rc load(struct ak_engine *engine, struct ak_entry *entry, struct 
     collection->entry = entry;
     ak_mutex_init(&collection->lock, AK_RANK_COLLECTION, "collection");
     ak_docs_init(&collection->docs, engine->epoch);
+    ak_calibration_init(&collection->calibration);
     enum ak_rc rc = AK_OK;
     if (entry->checkpoint.generation) {
         rc = load_checkpoint(collection, err);
@@ -335,7 +338,8 @@ size_t ak_collection_bytes(const struct ak_collection *collection)
 {
     return sizeof *collection + ak_index_bytes(collection->index) +
            (size_t)atomic_load_explicit(&collection->docs_bytes, memory_order_relaxed) +
-           ak_columns_bytes(collection->columns);
+           ak_columns_bytes(collection->columns) +
+           ak_calibration_bytes(collection);
 }
 
 void ak_collection_recount(struct ak_collection *collection)

@@ -40,6 +40,7 @@ static void open_series(struct ak_engine *e)
         {&e->m_ckpt_bytes, AK_METRIC_CHECKPOINT_BYTES},
         {&e->m_ckpt_failed, AK_METRIC_CHECKPOINT_FAILED},
         {&e->m_search_exact, AK_METRIC_SEARCH_EXACT},
+        {&e->m_search_recall, AK_METRIC_SEARCH_RECALL},
         {&e->m_search_distances, AK_METRIC_SEARCH_DISTANCES},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {

@@ -147,7 +147,8 @@ enum ak_include { AK_INCLUDE_EXTERNAL_ID = 1, AK_INCLUDE_METADATA = 2, AK_INCLUD
 struct ak_search {
     const float *vector;            /* f32[dimension], finite; not zero under cosine */
     uint32_t k;                     /* 1..AK_K_MAX */
-    uint32_t ef;                    /* 0: the collection's */
+    uint32_t ef;                    /* 0: what `recall` needs, or the collection's */
+    double recall;                  /* 0, or the share of the k nearest to be found, up to 1 */
     const struct ak_filter *filter; /* or NULL */
     bool has_threshold;             /* cosine, dot: score ≥ threshold; l2: ≤ */
     float threshold;

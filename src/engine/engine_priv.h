@@ -13,6 +13,7 @@
 #include "engine/columns.h"
 #include "engine/engine.h"
 #include "index/index.h"
+#include "index/recall.h"
 
 #define AK_TINY_IMAGE_MAX (64u << 10)
 #define AK_IMAGE_PATH_MAX 4096
@@ -170,6 +171,29 @@ void ak_directory_mark_dirty_again(struct ak_directory *dir, struct ak_entry *en
                                    uint64_t bytes);
 void ak_directory_rotate_dirty(struct ak_directory *dir, struct ak_entry *entry); /* to the end */
 
+/* --- calibrate.c: which ef a recall needs --- */
+
+#define AK_CALIBRATION_KEPT 128u /* queries remembered, and put to the index at most */
+
+struct ak_calibration {
+    struct ak_mutex lock; /* queries, next */
+    float *queries;       /* f32[AK_CALIBRATION_KEPT][dimension]; NULL until a search asks */
+    uint32_t next;
+    _Atomic uint32_t count;      /* changed under the lock, read anywhere: relaxed */
+    _Atomic bool keeps;          /* queries is not NULL: relaxed, for accounting */
+    _Atomic bool wanted;         /* a builder shall measure, or does. Release: `run` is left */
+    _Atomic uint32_t had;        /* `count` when the last measurement began: relaxed */
+    _Atomic uint32_t kept;       /* queries kept since the last measurement: relaxed */
+    _Atomic int64_t measured_ns; /* when that began: relaxed */
+    _Atomic uint64_t changes;    /* rows written and removed since the last measurement: relaxed */
+    _Atomic(struct ak_recall_curve *) curve; /* retired through the epoch; NULL: not measured */
+    atomic_flag working;                     /* from here on: whoever set it */
+    struct ak_recall_run *run;
+    float *query; /* f32[dimension] */
+    uint32_t asked, goal, real;
+    struct ak_rand rand;
+};
+
 /* --- collection.c --- */
 
 struct ak_collection {
@@ -188,6 +212,7 @@ struct ak_collection {
     struct ak_index *index;
     struct ak_docs docs;
     struct ak_columns *columns;
+    struct ak_calibration calibration;
     bool thawed;
     _Atomic bool is_borrowed; /* rows may lie in `image`; pairs with itself: only shown */
     ak_lsn applied;           /* writer lock: everything logged for it below this is in memory */
@@ -255,6 +280,26 @@ void ak_replace_lock(struct ak_engine *engine, struct ak_catalog_row *row,
 void ak_replace_end(struct ak_engine *engine, struct ak_replacement *swap,
                     const struct ak_catalog_row *row, enum ak_rc rc,
                     struct ak_collection_info *adopted);
+
+/* --- calibrate.c --- */
+
+void ak_calibration_init(struct ak_calibration *calibration);
+void ak_calibration_release(struct ak_calibration *calibration); /* no search, no builder */
+size_t ak_calibration_bytes(const struct ak_collection *collection);
+/* query->ef and query->exact as the search wants them. Inside the epoch. */
+void ak_calibration_choose(const struct ak_collection *collection, const struct ak_search *search,
+                           struct ak_index_query *query);
+/* The search has been answered, inside the epoch. true: call start, outside of it. */
+bool ak_calibration_note(struct ak_collection *collection, const struct ak_search *search,
+                         uint64_t distances);
+void ak_calibration_start(struct ak_collection *collection);
+bool ak_calibration_is_wanted(const struct ak_collection *collection);
+/* Measure for a few milliseconds; true: there is more to do. */
+bool ak_calibration_share(struct ak_collection *collection);
+/* The section of the image, when there is a curve; inside the epoch. */
+AK_MUST enum ak_rc ak_calibration_write(const struct ak_collection *collection,
+                                        struct ak_image_writer *writer, struct ak_err *err);
+AK_MUST enum ak_rc ak_calibration_load(struct ak_collection *collection, struct ak_err *err);
 
 /* --- write.c --- */
 
@@ -345,5 +390,5 @@ struct ak_engine {
     uint64_t replayed_records, replayed_skipped;
     struct ak_series *m_indexed, *m_deleted, *m_linked, *m_pending, *m_wal_seconds, *m_wal_records,
         *m_wal_bytes, *m_ckpt_seconds, *m_ckpt_bytes, *m_ckpt_failed, *m_search_exact,
-        *m_search_distances;
+        *m_search_distances, *m_search_recall;
 };

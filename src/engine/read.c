@@ -84,6 +84,10 @@ static enum ak_rc check_search(const struct ak_collection *collection,
     if (search->ef > AK_EF_MAX) {
         return ak_fail(err, AK_INVALID, "ef is %u; allowed are 1 to %d", search->ef, AK_EF_MAX);
     }
+    if (!(search->recall >= 0.0 && search->recall <= 1.0)) {
+        return ak_fail(err, AK_INVALID, "recall is %g; it takes a share above 0, up to 1",
+                       search->recall);
+    }
     return ak_document_check(&probe, info->dimension, info->metric, -1, err);
 }
 
@@ -119,13 +123,9 @@ static enum ak_rc gather_hits(struct ak_collection *collection, const struct ak_
 
 static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct ak_search *search,
                                   struct ak_arena *arena, struct ak_found **found, uint32_t *count,
-                                  struct ak_err *err)
+                                  bool *calibrate, struct ak_err *err)
 {
-    struct ak_index_query query = {.vector = search->vector,
-                                   .k = search->k,
-                                   .ef = search->ef ? search->ef
-                                                    : collection->entry->info.index.ef_search,
-                                   .exact = search->exact};
+    struct ak_index_query query = {.vector = search->vector, .k = search->k};
     struct ak_index_effort effort = {0};
     uint32_t n = 0;
     enum ak_rc rc = AK_OK;
@@ -135,6 +135,7 @@ static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct
                    err);
         query.allow = bits;
     }
+    ak_calibration_choose(collection, search, &query);
     uint64_t live = ak_index_live(collection->index);
     uint32_t most = search->k < live ? search->k : (uint32_t)live;
     struct ak_hit *hits = ak_arena_alloc(arena, ((size_t)search->k + 1) * sizeof *hits);
@@ -156,6 +157,7 @@ static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct
     if (rc == AK_OK) {
         ak_series_add(collection->engine->m_search_distances, effort.distances);
         ak_series_add(collection->engine->m_search_exact, effort.was_exact);
+        *calibrate = ak_calibration_note(collection, search, effort.distances);
         rc = gather_hits(collection, search, hits, n, arena, found, count, err);
     }
     return rc;
@@ -166,21 +168,24 @@ enum ak_rc ak_collection_search(struct ak_collection *collection, const struct a
                                 struct ak_err *err)
 {
     enum ak_rc rc = check_search(collection, search, err);
+    bool calibrate = false;
     if (rc == AK_OK) {
         unsigned token = ak_epoch_enter(collection->engine->epoch);
-        rc = search_in_epoch(collection, search, arena, found, count, err);
+        rc = search_in_epoch(collection, search, arena, found, count, &calibrate, err);
         ak_epoch_leave(collection->engine->epoch, token);
+    }
+    if (calibrate) {
+        ak_calibration_start(collection);
     }
     return rc;
 }
 
 uint64_t ak_collection_search_cost(struct ak_collection *collection, const struct ak_search *search)
 {
-    struct ak_index_query query = {.vector = search->vector,
-                                   .k = search->k ? search->k : 1,
-                                   .ef = search->ef ? search->ef
-                                                    : collection->entry->info.index.ef_search,
-                                   .exact = search->exact};
+    struct ak_index_query query = {.vector = search->vector, .k = search->k ? search->k : 1};
+    unsigned token = ak_epoch_enter(collection->engine->epoch);
+    ak_calibration_choose(collection, search, &query);
+    ak_epoch_leave(collection->engine->epoch, token);
     uint64_t cost = ak_index_cost(collection->index, &query);
     return search->filter ? cost + ak_index_slots(collection->index) / 16 : cost;
 }

@@ -77,6 +77,7 @@ static enum ak_rc make_room(struct ak_collection *collection, uint32_t count, ui
 static void apply_document(struct ak_collection *collection, const struct ak_document *doc)
 {
     uint32_t slot = ak_index_next_slot(collection->index);
+    atomic_fetch_add_explicit(&collection->calibration.changes, 1, memory_order_relaxed);
     uint32_t old = ak_docs_set(&collection->docs, slot, doc);
     ak_columns_set(collection->columns, slot, ak_docs_metadata(&collection->docs, slot));
     uint32_t stored = 0;
@@ -95,6 +96,7 @@ static bool apply_delete(struct ak_collection *collection, const struct ak_uuid 
     if (slot == AK_MAP_NONE) {
         return false;
     }
+    atomic_fetch_add_explicit(&collection->calibration.changes, 1, memory_order_relaxed);
     ak_docs_remove(&collection->docs, slot);
     ak_index_remove(collection->index, slot);
     atomic_fetch_sub_explicit(&collection->documents, 1, memory_order_relaxed);

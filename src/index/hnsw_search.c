@@ -28,6 +28,12 @@
     1024 /* rows a walk may keep that do not count, beside what the filter explains                \
           */
 
+#define PLAIN_REACH                                                                                \
+    0.4               /* share of the rows that a filter must leave for a plain walk to stop so    \
+                       */
+#define SCAN_MIN 40u  /* the same after a scan of codes: it knows no near rows but by them, */
+#define SCAN_FACTOR 4 /* and a row more costs little beside all that were scanned */
+
 #define RERANK_MIN 20u              /* rows measured again in floats after a walk on codes, */
 #define RERANK_FACTOR 2             /* and of k results this many times k */
 #define RERANK_BYTES ((size_t)2048) /* of a row asked for ahead; hardware follows on */
@@ -42,6 +48,8 @@ struct search {
     uint32_t count;
     uint32_t ef;
     bool by_codes;
+    enum ak_index_way way;
+    double share;  /* of the rows in the graph that may be returned */
     uint32_t kept; /* rows kept until the end: k, or more when they are measured again */
     float query_scale;
 };
@@ -65,6 +73,16 @@ static uint64_t rows_to_scan(const struct ak_index *index, const struct ak_index
     return query->allow && query->allow_count < live ? query->allow_count : live;
 }
 
+static struct ak_filter_case case_of(const struct ak_index *index,
+                                     const struct ak_index_query *query)
+{
+    return (struct ak_filter_case){.k = query->k,
+                                   .ef = ef_of(index, query),
+                                   .rows = get(&index->live) + get(&index->tombstones),
+                                   .eligible = rows_to_scan(index, query),
+                                   .pending = get(&index->pending.count)};
+}
+
 static uint64_t walk_cost(const struct ak_index *index, const struct ak_index_query *query)
 {
     uint64_t rows = get(&index->live) + get(&index->tombstones);
@@ -79,14 +97,39 @@ static bool prefers_exact(const struct ak_index *index, const struct ak_index_qu
         get(&index->entry) == AK_ENTRY_NONE) {
         return true;
     }
+    if (query->allow) {
+        return false; /* see way_of */
+    }
     /* A caller that set exact_below wants the graph above it, however small the index. */
-    bool chosen = index->options.exact_below == 0 || query->allow || query->k > index->exact_below;
+    bool chosen = index->options.exact_below == 0 || query->k > index->exact_below;
     return chosen && rows <= walk_cost(index, query);
+}
+
+static enum ak_index_way way_of(const struct ak_index *index, const struct ak_index_query *query)
+{
+    uint64_t cost = 0;
+    if (prefers_exact(index, query)) {
+        return AK_INDEX_WAY_EXACT;
+    }
+    if (!query->allow) {
+        return AK_INDEX_WAY_PLAIN;
+    }
+    struct ak_filter_case filter = case_of(index, query);
+    return query->way != AK_INDEX_WAY_BEST ? query->way : ak_filter_way(index, &filter, &cost);
 }
 
 uint64_t ak_index_cost(const struct ak_index *index, const struct ak_index_query *query)
 {
-    return prefers_exact(index, query) ? rows_to_scan(index, query) : walk_cost(index, query);
+    uint64_t cost = 0;
+    if (prefers_exact(index, query)) {
+        return rows_to_scan(index, query);
+    }
+    if (!query->allow) {
+        return walk_cost(index, query);
+    }
+    struct ak_filter_case filter = case_of(index, query);
+    (void)ak_filter_way(index, &filter, &cost);
+    return cost;
 }
 
 /* --- Results --- */
@@ -235,6 +278,9 @@ static enum ak_rc search_exact(struct search *search, uint64_t *distances, struc
 static uint32_t cap_of(const struct search *search, uint32_t ef, bool filtered)
 {
     const struct ak_index *index = search->index;
+    if (search->way == AK_INDEX_WAY_TWO_HOPS) {
+        return ef + CAP_ROOM; /* only rows that count, but for the first and removed ones */
+    }
     if (!filtered) {
         return ef;
     }
@@ -244,18 +290,23 @@ static uint32_t cap_of(const struct search *search, uint32_t ef, bool filtered)
     return cap < (double)AK_EF_MAX ? (uint32_t)cap : AK_EF_MAX;
 }
 
-/* The distance-adaptive stop, see the top. Not under a filter, which hides where the k-th is. */
+/* The distance-adaptive stop, see the top. Under a filter that leaves out most rows of a plain walk
+ * it would have to look for the k-th among too many, and gains nothing. */
 static void set_up_reach(struct search *search)
 {
     struct ak_index *index = search->index;
     struct ak_walk *walk = &search->walk;
     double crowding = (double)atomic_load_explicit(&index->crowding, memory_order_relaxed);
     uint64_t live = get(&index->live);
-    if (walk->allow || crowding <= 0.0 || !(walk->measure.gain > 0.0f) || live == 0) {
+    if (walk->allow && search->way == AK_INDEX_WAY_PLAIN && search->share < PLAIN_REACH) {
+        return;
+    }
+    if (crowding <= 0.0 || !(walk->measure.gain > 0.0f) || live == 0) {
         return;
     }
     double k = (double)search->query->k;
-    double place = ceil(k * (1.0 + (double)get(&index->tombstones) / (double)live));
+    double place =
+        walk->allow ? k : ceil(k * (1.0 + (double)get(&index->tombstones) / (double)live));
     crowding = crowding < 1.0 ? crowding : 1.0;
     walk->near_growth = (float)pow((double)search->ef / k, 2.0 * crowding);
     walk->near_rank = place < (double)search->ef ? (uint32_t)place : search->ef;
@@ -269,6 +320,11 @@ static bool set_up_walk(struct search *search)
     struct ak_index *index = search->index;
     const struct ak_index_query *query = search->query;
     uint64_t slots = ak_index_slots(index);
+    uint64_t rows = get(&index->live) + get(&index->tombstones);
+    search->share = (double)rows_to_scan(index, query) / (double)(rows ? rows : 1);
+    if (search->way == AK_INDEX_WAY_TWO_HOPS) {
+        search->ef = ak_filter_ef(ef_of(index, query), search->share);
+    }
     ak_hnsw_walk_init(index, search->context, slots, &search->walk);
     ak_measure_for_query(index, search->context->query, search->query_scale, &search->walk.measure);
     search->by_codes = ak_codes_measure(index, search->context, &search->walk.measure);
@@ -320,7 +376,13 @@ static enum ak_rc search_graph(struct search *search, struct ak_err *err)
         }
         uint32_t seed = index->walk->descend(walk, ak_entry_slot(entry), ak_entry_level(entry),
                                              start_level(entry));
-        index->walk->beam(walk, seed, 0);
+        if (search->way == AK_INDEX_WAY_TWO_HOPS) {
+            uint64_t end = walk->allow_slots < walk->limit ? walk->allow_slots : walk->limit;
+            ak_filter_sample(walk->allow, end, walk);
+            index->walk->beam_two_hops(walk, seed);
+        } else {
+            index->walk->beam(walk, seed, 0);
+        }
         walk->dead = dead;
         merge_pool(search, search->kept);
     }
@@ -330,6 +392,57 @@ static enum ak_rc search_graph(struct search *search, struct ak_err *err)
     ak_context_reset(search->context);
     take_found(search);
     return AK_OK;
+}
+
+/* Every row that may be returned, by its code; without codes in floats. */
+static enum ak_rc search_codes(struct search *search, struct ak_err *err)
+{
+    struct ak_index *index = search->index;
+    struct ak_walk *walk = &search->walk;
+    const struct ak_index_query *query = search->query;
+    uint64_t slots = ak_index_slots(index);
+    uint64_t rows = rows_to_scan(index, query);
+    uint32_t kept = query->k;
+    ak_measure_for_query(index, search->context->query, search->query_scale, &walk->measure);
+    search->by_codes = ak_codes_measure(index, search->context, &walk->measure);
+    if (search->by_codes) {
+        uint32_t more = SCAN_FACTOR * query->k;
+        kept = more > SCAN_MIN ? more : SCAN_MIN;
+    }
+    kept = rows < kept ? (uint32_t)rows : kept;
+    if (!ak_context_fit_found(search->context, kept)) {
+        return ak_fail(err, AK_NOMEM, "search for %u rows", kept);
+    }
+    struct ak_scan scan = {.dead = ak_index_words(&index->dead),
+                           .allow = query->allow,
+                           .allow_slots = query->allow_slots,
+                           .slots = slots,
+                           .k = kept};
+    walk->distances += ak_exact_scan(&walk->measure, &scan, search->context);
+    if (search->by_codes) {
+        measure_again(search);
+    }
+    take_found(search);
+    return AK_OK;
+}
+
+/* The way that was chosen; a walk that came back with less than there must be makes it EXACT. */
+static enum ak_rc search_way(struct search *search, uint64_t *distances, struct ak_err *err)
+{
+    enum ak_rc rc = AK_OK;
+    if (search->way == AK_INDEX_WAY_CODES) {
+        rc = search_codes(search, err);
+    } else if (search->way != AK_INDEX_WAY_EXACT) {
+        rc = search_graph(search, err);
+    }
+    bool is_short = search->count < search->query->k &&
+                    search->count < rows_to_scan(search->index, search->query);
+    if (is_short) {
+        search->way = AK_INDEX_WAY_EXACT;
+    }
+    *distances = search->walk.distances;
+    return rc == AK_OK && search->way == AK_INDEX_WAY_EXACT ? search_exact(search, distances, err)
+                                                            : rc;
 }
 
 enum ak_rc ak_index_search(struct ak_index *index, const struct ak_index_query *query,
@@ -347,15 +460,9 @@ enum ak_rc ak_index_search(struct ak_index *index, const struct ak_index_query *
     }
     memcpy(search.context->query, query->vector, index->options.dimension * sizeof(float));
     search.query_scale = ak_measure_query_scale(index, query->vector);
-    bool exact = prefers_exact(index, query);
-    enum ak_rc rc = exact ? AK_OK : search_graph(&search, err);
-    if (rc == AK_OK && !exact && search.count < query->k) {
-        exact = search.count < rows_to_scan(index, query);
-    }
-    uint64_t distances = search.walk.distances;
-    if (rc == AK_OK && exact) {
-        rc = search_exact(&search, &distances, err);
-    }
+    search.way = way_of(index, query);
+    uint64_t distances = 0;
+    enum ak_rc rc = search_way(&search, &distances, err);
     ak_context_put(index, search.context);
     if (rc != AK_OK) {
         return rc;
@@ -363,7 +470,11 @@ enum ak_rc ak_index_search(struct ak_index *index, const struct ak_index_query *
     give_scores(&search);
     *count = search.count;
     if (effort) {
-        *effort = (struct ak_index_effort){distances, search.walk.hops, exact};
+        *effort = (struct ak_index_effort){.distances = distances,
+                                           .hops = search.walk.hops,
+                                           .was_exact = search.way == AK_INDEX_WAY_EXACT ||
+                                                        search.way == AK_INDEX_WAY_CODES,
+                                           .way = search.way};
     }
     return AK_OK;
 }

@@ -40,6 +40,42 @@ static uint32_t fresh_links(const uint32_t *row, uint32_t degree, const uint64_t
     return n;
 }
 
+static uint32_t fresh_allowed(const uint32_t *row, uint32_t degree, const uint64_t *visited,
+                              const uint64_t *allow, uint32_t limit, uint32_t *out)
+{
+    const __m256i one = _mm256_set1_epi32(1);
+    const __m256i low5 = _mm256_set1_epi32(31);
+    const __m256i end = _mm256_set1_epi32((int)limit);
+    const __m256i none = _mm256_setzero_si256();
+    uint32_t n = 0;
+    uint32_t i = 0;
+    for (; i + 8 <= degree; i += 8) {
+        __m256i ids = _mm256_loadu_si256((const __m256i *)(const void *)(row + i));
+        __m256i in = _mm256_and_si256(_mm256_cmpgt_epi32(end, ids),
+                                      _mm256_cmpgt_epi32(ids, _mm256_set1_epi32(-1)));
+        __m256i words = _mm256_mask_i32gather_epi32(none, (const int *)(const void *)allow,
+                                                    _mm256_srli_epi32(ids, 5), in, 4);
+        __m256i bits = _mm256_sllv_epi32(one, _mm256_and_si256(ids, low5));
+        __m256i denied = _mm256_cmpeq_epi32(_mm256_and_si256(words, bits), none);
+        unsigned mask =
+            (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_andnot_si256(denied, in)));
+        uint32_t found[8];
+        _mm256_storeu_si256((__m256i *)(void *)found, ids);
+        for (; mask; mask &= mask - 1) {
+            uint32_t slot = found[__builtin_ctz(mask)];
+            out[n] = slot;
+            n += !(visited[slot / 64] >> (slot % 64) & 1);
+        }
+    }
+    for (; i < degree; i++) {
+        uint32_t slot = ak_link_get(&row[i]);
+        if (slot < limit && ((allow[slot / 64] & ~visited[slot / 64]) >> (slot % 64) & 1)) {
+            out[n++] = slot;
+        }
+    }
+    return n;
+}
+
 static uint32_t pool_rank(const float *distances, uint32_t count, float distance)
 {
     uint32_t low = 0;

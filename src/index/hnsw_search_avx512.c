@@ -27,6 +27,32 @@ static inline uint32_t fresh_links(const uint32_t *row, uint32_t degree, const u
     return n;
 }
 
+static inline uint32_t fresh_allowed(const uint32_t *row, uint32_t degree, const uint64_t *visited,
+                                     const uint64_t *allow, uint32_t limit, uint32_t *out)
+{
+    const __m512i one = _mm512_set1_epi32(1);
+    const __m512i low5 = _mm512_set1_epi32(31);
+    const __m512i end = _mm512_set1_epi32((int)limit);
+    const __m512i none = _mm512_setzero_si512();
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < degree; i += 16) {
+        __mmask16 in = degree - i < 16 ? (__mmask16)_bzhi_u32(0xffff, degree - i) : 0xffff;
+        __m512i ids = _mm512_maskz_loadu_epi32(in, row + i);
+        in = _mm512_mask_cmplt_epu32_mask(in, ids, end);
+        __m512i at = _mm512_srli_epi32(ids, 5);
+        __m512i bits = _mm512_sllv_epi32(one, _mm512_and_si512(ids, low5));
+        __m512i words = _mm512_mask_i32gather_epi32(none, in, at, allow, 4);
+        in = _mm512_mask_test_epi32_mask(in, words, bits);
+        if (in) { /* mostly nothing is allowed: then nothing else is asked */
+            words = _mm512_mask_i32gather_epi32(none, in, at, visited, 4);
+            in = _mm512_mask_testn_epi32_mask(in, words, bits);
+            _mm512_storeu_si512(out + n, _mm512_maskz_compress_epi32(in, ids));
+            n += (uint32_t)__builtin_popcount(in);
+        }
+    }
+    return n;
+}
+
 static inline uint32_t pool_rank(const float *distances, uint32_t count, float distance)
 {
     uint32_t low = 0;

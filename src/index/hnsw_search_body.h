@@ -1,9 +1,10 @@
 /* hnsw_search_body.h — the walk, compiled once per instruction set.
  *
- * Included by hnsw_search_<isa>.c after it has defined two steps that are worth vector code:
+ * Included by hnsw_search_<isa>.c after it has defined the steps that are worth vector code:
  *
  *   fresh_links(row, degree, visited, limit, out)  the links of a row that are below `limit` and
  *       not visited, in order, into `out` (room for degree + 16); returns how many
+ *   fresh_allowed(…)                               see hnsw_filter_body.h
  *   pool_rank(distances, count, distance)          how many of the sorted distances are not above
  *       `distance`; up to 16 floats past `count` may be read and are +inf
  *   pool_shift(distances, ids, count)              both one place up; there is room for 16 more
@@ -184,6 +185,23 @@ static inline void pool_trim(const struct ak_walk *walk, struct pool *pool, bool
     }
 }
 
+/* The place of the row that the reach hangs on: under a filter where the near_rank-th of those that
+ * count is; without, tombstones are already in near_rank. 0: there are not so many. */
+static inline uint32_t near_place(const struct ak_walk *walk, const struct pool *pool)
+{
+    if (!walk->allow) {
+        return walk->near_rank;
+    }
+    uint32_t found = 0;
+    for (uint32_t at = 0; at < pool->count; at++) {
+        found += ak_walk_counts(walk, pool->id[at] & ~AK_POOL_DONE);
+        if (found == walk->near_rank) {
+            return at + 1;
+        }
+    }
+    return 0;
+}
+
 /* Distance-adaptive stop: see hnsw_search.c. */
 static inline void pool_limit(const struct ak_walk *walk, struct pool *pool)
 {
@@ -191,7 +209,11 @@ static inline void pool_limit(const struct ak_walk *walk, struct pool *pool)
         pool->eligible < walk->results_min || walk->hops < walk->hops_min) {
         return;
     }
-    float near = ak_measure_true(&walk->measure, pool->distance[walk->near_rank - 1]);
+    uint32_t place = near_place(walk, pool);
+    if (place == 0) {
+        return;
+    }
+    float near = ak_measure_true(&walk->measure, pool->distance[place - 1]);
     pool->reach = ak_measure_from_true(&walk->measure, near * walk->near_growth);
     if (pool->worst > pool->reach) {
         pool->worst = pool->reach;
@@ -307,4 +329,7 @@ static void beam(struct ak_walk *walk, uint32_t seed, uint32_t level)
     }
 }
 
-const struct ak_walk_ops WALK_OPS = {.descend = descend, .beam = beam};
+#include "index/hnsw_filter_body.h"
+
+const struct ak_walk_ops WALK_OPS = {
+    .descend = descend, .beam = beam, .beam_two_hops = beam_two_hops};

@@ -17,6 +17,21 @@ static uint32_t fresh_links(const uint32_t *row, uint32_t degree, const uint64_t
     return n;
 }
 
+static uint32_t fresh_allowed(const uint32_t *row, uint32_t degree, const uint64_t *visited,
+                              const uint64_t *allow, uint32_t limit, uint32_t *out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < degree; i++) {
+        uint32_t slot = ak_link_get(&row[i]);
+        if (slot >= limit) {
+            continue;
+        }
+        out[n] = slot;
+        n += (allow[slot / 64] & ~visited[slot / 64]) >> (slot % 64) & 1;
+    }
+    return n;
+}
+
 static uint32_t pool_rank(const float *distances, uint32_t count, float distance)
 {
     uint32_t low = 0;

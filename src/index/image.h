@@ -34,7 +34,8 @@ enum ak_image_kind {
     AK_IMAGE_DOC_TIMES = 66,   /* i64 µs per row */
     AK_IMAGE_DOC_TEXT_AT = 67, /* {u64 at; u32 external_len; u32 metadata_len} per row */
     AK_IMAGE_DOC_TEXT = 68,    /* external ids and metadata, bytes */
-    AK_IMAGE_DOC_MAP = 69      /* reserved: the id table as stored */
+    AK_IMAGE_DOC_MAP = 69,     /* reserved: the id table as stored */
+    AK_IMAGE_RECALL = 70       /* struct ak_recall_curve of index/recall.h */
 };
 
 struct ak_image_writer;

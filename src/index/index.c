@@ -42,21 +42,21 @@ static enum ak_rc check_options(const struct ak_index_options *options, struct a
     return AK_OK;
 }
 
-static double float_row_ns(const struct ak_index *index)
+double ak_index_float_row_ns(const struct ak_index *index)
 {
     return 5.0 + 0.16 * (double)index->options.dimension;
 }
 
 /* What a walk reads of a row. */
-static double walk_row_ns(const struct ak_index *index)
+double ak_index_walk_row_ns(const struct ak_index *index)
 {
     return ak_index_codes(index) ? 5.0 + 0.04 * (double)index->options.dimension
-                                 : float_row_ns(index);
+                                 : ak_index_float_row_ns(index);
 }
 
 uint64_t ak_index_pending_cost(const struct ak_index *index, uint64_t rows)
 {
-    return (uint64_t)((double)rows * walk_row_ns(index) / float_row_ns(index));
+    return (uint64_t)((double)rows * ak_index_walk_row_ns(index) / ak_index_float_row_ns(index));
 }
 
 /* Estimated from runs on one processor: a scanned row costs about float_row_ns, a row met on a walk
@@ -71,8 +71,8 @@ uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t 
         kept *= (double)rows / (double)(eligible ? eligible : 1);
     }
     double met = 200.0 + 10.0 * kept;
-    double walk_ns = met * (1.3 * walk_row_ns(index) + 30.0) + kept * kept * 0.25;
-    return (uint64_t)(walk_ns / float_row_ns(index));
+    double walk_ns = met * (1.3 * ak_index_walk_row_ns(index) + 30.0) + kept * kept * 0.25;
+    return (uint64_t)(walk_ns / ak_index_float_row_ns(index));
 }
 
 enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index **index,
@@ -395,6 +395,16 @@ uint64_t ak_index_pending(const struct ak_index *index)
 uint64_t ak_index_tombstones(const struct ak_index *index)
 {
     return get(&index->tombstones);
+}
+
+const struct ak_index_options *ak_index_options_of(const struct ak_index *index)
+{
+    return &index->options;
+}
+
+bool ak_index_has_graph(const struct ak_index *index)
+{
+    return get(&index->entry) != AK_ENTRY_NONE && get(&index->live) > index->exact_below;
 }
 
 uint64_t ak_index_slots(const struct ak_index *index)

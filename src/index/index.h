@@ -100,6 +100,15 @@ struct ak_hit {
     float score;
 };
 
+/* How a search looks for what a filter leaves. */
+enum ak_index_way {
+    AK_INDEX_WAY_BEST,    /* whichever of the others is estimated to be cheapest */
+    AK_INDEX_WAY_EXACT,   /* every row that may be returned, in floats */
+    AK_INDEX_WAY_CODES,   /* the same by codes, and the best of them in floats */
+    AK_INDEX_WAY_PLAIN,   /* along the graph, through all rows */
+    AK_INDEX_WAY_TWO_HOPS /* along the graph, through rows that may be returned */
+};
+
 struct ak_index_query {
     const float *vector;   /* f32[dimension]; any norm (cosine normalises) */
     uint32_t k;            /* 1..AK_K_MAX */
@@ -108,12 +117,14 @@ struct ak_index_query {
     uint64_t allow_slots;  /* bits in `allow`; slots at or past it are not allowed */
     uint64_t allow_count;  /* how many bits are set */
     bool exact;            /* scan everything */
+    enum ak_index_way way; /* with `allow`: measurements and tests take one */
 };
 
 struct ak_index_effort { /* what a search cost, for metrics and tests */
     uint64_t distances;
     uint64_t hops;
-    bool was_exact;
+    bool was_exact; /* every row that may be returned was looked at */
+    enum ak_index_way way;
 };
 
 /* hits[k] gets min(k, live allowed rows) results; *count how many. `effort` may be NULL. AK_NOMEM.
@@ -123,6 +134,9 @@ AK_MUST enum ak_rc ak_index_search(struct ak_index *index, const struct ak_index
                                    struct ak_index_effort *effort, struct ak_err *err);
 /* About how many distances this search will compute: callers decide where to run it. */
 uint64_t ak_index_cost(const struct ak_index *index, const struct ak_index_query *query);
+const struct ak_index_options *ak_index_options_of(const struct ak_index *index); /* as opened */
+/* Is there a graph, and large enough a number of rows for searches to use it? */
+bool ak_index_has_graph(const struct ak_index *index);
 /* Rows ever used, and rows that are live. */
 uint64_t ak_index_slots(const struct ak_index *index);
 uint64_t ak_index_live(const struct ak_index *index);

@@ -22,6 +22,8 @@
 #define AK_INDEX_EF_TYPICAL 64   /* what exact_below is weighed against */
 #define AK_NODE_LOCKS 1024       /* power of two */
 #define AK_CODE_ROOM 4096        /* rows of larger dimension are linked by floats */
+#define AK_HOP_ROWS 64u          /* new rows of a hop through two links that are enough */
+#define AK_WALK_SEEDS 32u        /* rows of a filter that a walk under it starts from */
 #define AK_SERIAL_ROWS 1024      /* linked by one builder at a time: a sound core first */
 
 #if defined(__SANITIZE_THREAD__)
@@ -397,6 +399,8 @@ struct ak_walk {
     uint32_t hops_min;  /* than near_growth times the one in this place of the pool */
     float near_growth;  /* on true squared distances; ≥ 1 */
     uint32_t results_min; /* and not before so many rows count */
+    uint32_t seed_count;  /* two hops: rows to start from as well; they may be any */
+    uint32_t seeds[AK_WALK_SEEDS];
     struct ak_context *context;
     uint64_t distances;
     uint64_t hops;
@@ -407,6 +411,8 @@ struct ak_walk_ops {
     uint32_t (*descend)(struct ak_walk *walk, uint32_t slot, uint32_t from, uint32_t to);
     /* Beam search on one level from one row; leaves the context's pool sorted. */
     void (*beam)(struct ak_walk *walk, uint32_t seed, uint32_t level);
+    /* The same on level 0 through rows that count only: hnsw_filter_body.h. `allow` is set. */
+    void (*beam_two_hops)(struct ak_walk *walk, uint32_t seed);
 };
 
 extern const struct ak_walk_ops ak_walk_scalar;
@@ -464,6 +470,9 @@ static inline uint32_t ak_index_level(const struct ak_index *index, uint32_t slo
  * returned. */
 uint64_t ak_index_walk_cost(const struct ak_index *index, uint64_t ef, uint64_t rows,
                             uint64_t eligible);
+/* Nanoseconds, about: of a row scanned in floats, and of what a walk reads of one. */
+double ak_index_float_row_ns(const struct ak_index *index);
+double ak_index_walk_row_ns(const struct ak_index *index);
 /* The same of a scan of rows that wait to be linked. */
 uint64_t ak_index_pending_cost(const struct ak_index *index, uint64_t rows);
 AK_MUST enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index **index,
@@ -571,6 +580,21 @@ bool ak_context_fit_codes(struct ak_context *context, uint32_t dimension);
 bool ak_context_fit_build(struct ak_index *index, struct ak_context *context);
 void ak_context_reset(struct ak_context *context); /* visited bits cleared */
 void ak_context_visit(struct ak_context *context, uint32_t slot);
+
+/* hnsw_filter.c */
+struct ak_filter_case {
+    uint64_t k, ef;
+    uint64_t rows;     /* in the graph, tombstones as well */
+    uint64_t eligible; /* may be returned */
+    uint64_t pending;
+};
+/* The cheapest way to answer, and what it costs, as a number of rows scanned in floats. */
+enum ak_index_way ak_filter_way(const struct ak_index *index, const struct ak_filter_case *filter,
+                                uint64_t *cost);
+/* By two hops a walk needs some more rows to find as much. */
+uint32_t ak_filter_ef(uint32_t ef, double share);
+/* Rows of the filter, from all over it, for a walk to start from. */
+void ak_filter_sample(const uint64_t *allow, uint64_t slots, struct ak_walk *walk);
 
 /* measure.c: inside the epoch */
 /* `query_scale` as ak_measure_query_scale gives it. */

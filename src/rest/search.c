@@ -20,6 +20,19 @@ static void read_threshold(struct ak_reader *r, struct ak_search *search)
     search->threshold = (float)value;
 }
 
+static void read_recall(struct ak_reader *r, struct ak_search *search)
+{
+    double value = 0;
+    if (ak_json_null(r->in) || !ak_json_double(r->in, &value)) {
+        return;
+    }
+    if (!(value > 0.0 && value <= 1.0)) {
+        ak_read_fail(r, "recall is a share above 0, up to 1, such as 0.95");
+        return;
+    }
+    search->recall = value;
+}
+
 static void read_field(struct ak_reader *r, struct ak_str key, struct ak_search *search)
 {
     struct ak_json *in = r->in;
@@ -34,6 +47,8 @@ static void read_field(struct ak_reader *r, struct ak_str key, struct ak_search 
         if (!ak_json_null(in) && ak_json_u64(in, 1, AK_EF_MAX, &number)) {
             search->ef = (uint32_t)number;
         }
+    } else if (ak_str_eq(key, AK_STR("recall"))) {
+        read_recall(r, search);
     } else if (ak_str_eq(key, AK_STR("filter"))) {
         search->filter = ak_read_filter(r);
     } else if (ak_str_eq(key, AK_STR("include"))) {
@@ -43,7 +58,8 @@ static void read_field(struct ak_reader *r, struct ak_str key, struct ak_search 
     } else if (ak_str_eq(key, AK_STR("exact"))) {
         (void)ak_json_bool(in, &search->exact);
     } else {
-        ak_json_unknown_key(in, key, "vector, k, ef, filter, include, score_threshold, exact");
+        ak_json_unknown_key(in, key,
+                            "vector, k, ef, recall, filter, include, score_threshold, exact");
     }
 }
 
