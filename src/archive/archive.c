@@ -80,6 +80,8 @@ void ak_archive_close(struct ak_archive *archive)
     ak_archive_schedule_stop(archive); /* it may be deleting: before the list is emptied */
     ak_archive_workers_stop(archive);
     ak_archive_teller_stop(archive);
+    ak_free(archive->attempts); /* the schedule's and the workers', which are gone */
+    ak_map_release(&archive->attempt_map);
     ak_pool_close(archive->encoders);
     ak_cond_release(&archive->has_due);
     ak_cond_release(&archive->changed);

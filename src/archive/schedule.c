@@ -368,6 +368,4 @@ enum ak_rc ak_archive_schedule_start(struct ak_archive *archive, struct ak_err *
 void ak_archive_schedule_stop(struct ak_archive *archive)
 {
     ak_thread_join(&archive->scheduler);
-    ak_free(archive->attempts);
-    ak_map_release(&archive->attempt_map);
 }

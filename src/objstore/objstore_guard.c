@@ -7,9 +7,11 @@
  *   the time until it is asked again
  *
  * The asker is a thread that alone finds out whether the store is back: no caller waits for a store
- * that is away. It sleeps while all is well. After a failed call it asks at once (ops->ask, a few
- * seconds at most), so that a store which is away is known to be after one call's time-outs and not
- * after several; while the breaker is open it asks whenever the pause is over.
+ * that is away. It sleeps while all is well. After a failed call, or a failed try of one that goes
+ * on, it asks at once (ops->ask, a few seconds at most), until the store answers or has failed so
+ * often that the breaker opens; then calls under way are not tried again. So a store that is away
+ * is known to be within seconds, whatever the retries and time-outs of calls. While the breaker is
+ * open it asks whenever the pause is over.
  *
  * A write into a writer may go no further than its buffer, so only its failure counts.
  */
@@ -80,6 +82,16 @@ static enum ak_rc enter(struct guard_store *guard, struct ak_breaker_pass *pass,
         ak_breaker_state(&guard->breaker, now) == AK_BREAKER_CLOSED && /* else: the asker's */
         ak_breaker_allow(&guard->breaker, now, pass);
     return may ? AK_OK : refuse(guard, err);
+}
+
+/* A try has failed; its call may yet succeed. */
+static void on_trouble(void *ctx)
+{
+    struct guard_store *guard = ctx;
+    ak_mutex_lock(&guard->lock);
+    guard->is_suspect = true;
+    ak_cond_broadcast(&guard->changed);
+    ak_mutex_unlock(&guard->lock);
 }
 
 /* What was found out goes where it is seen: log, metric, the store itself, the asker. */
@@ -467,6 +479,9 @@ enum ak_rc ak_objstore_open_guard(struct ak_objstore *under,
     ak_mutex_init(&guard->lock, AK_RANK_POOL, "objstore guard");
     ak_cond_init(&guard->changed);
     ak_objstore_init(&guard->base, &ops, "%s", under->name);
+    if (under->ops->on_trouble && !options->asks_by_hand) {
+        under->ops->on_trouble(under, on_trouble, guard);
+    }
     enum ak_rc rc = options->asks_by_hand
                         ? AK_OK
                         : ak_thread_start(&guard->asker, "ak-guard", watch, guard, err);

@@ -2,10 +2,11 @@
  *
  * Calls that fail because the store cannot be reached, answers 5xx or is silent (AK_UNAVAILABLE and
  * AK_TIMEOUT, after the store's own retries) open the breaker: three in a row, or half of the calls
- * of ten seconds. From then on every call gives AK_UNAVAILABLE at once, says when the store will be
- * asked again, and has that time as its err's retry_after_ms. A thread asks the store after 1 s,
- * 2 s, 4 s … 15 s; the first answer closes the breaker, with no caller's help. An answer that says
- * no (404, 403, 409) is an answer.
+ * of ten seconds. After the first failure, be it of one try, a thread asks the store by itself, and
+ * its questions count too. Once it is open every call gives AK_UNAVAILABLE at once, says when the
+ * store will be asked again, and has that time as its err's retry_after_ms. A thread asks the store
+ * after 1 s, 2 s, 4 s … 15 s; the first answer closes the breaker, with no caller's help. An answer
+ * that says no (404, 403, 409) is an answer.
  *
  * What a caller may want to know before it begins anything: ak_objstore_away_ms() in objstore.h.
  *

@@ -48,6 +48,9 @@ struct ak_objstore_ops {
     /* One request that shows whether the store answers at all, without retries and in a few
      * seconds; AK_UNAVAILABLE or AK_TIMEOUT: it does not. NULL: a listing is asked for. */
     enum ak_rc (*ask)(struct ak_objstore *store, struct ak_err *err);
+    /* From now on call `fn` when a request has failed in a way that passes, and is about to be
+     * tried again: from any thread, it does not block. Before the first call. May be NULL. */
+    void (*on_trouble)(struct ak_objstore *store, void (*fn)(void *ctx), void *ctx);
     /* It was found to be away, or to be back: calls under way need not be tried again. May be NULL,
      * must not block. */
     void (*set_away)(struct ak_objstore *store, bool away);

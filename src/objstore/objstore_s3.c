@@ -107,6 +107,13 @@ static enum ak_rc s3_ask(struct ak_objstore *base, struct ak_err *err)
     return rc;
 }
 
+static void s3_on_trouble(struct ak_objstore *base, void (*fn)(void *ctx), void *ctx)
+{
+    struct s3_store *store = (struct s3_store *)base;
+    store->trouble = fn;
+    store->trouble_ctx = ctx;
+}
+
 static void s3_set_away(struct ak_objstore *base, bool away)
 {
     atomic_store_explicit(&((struct s3_store *)base)->is_away, away, memory_order_relaxed);
@@ -150,6 +157,7 @@ static const struct ak_objstore_ops s3_ops = {.get = ak_s3_get,
                                               .create = ak_s3_create,
                                               .locate = s3_locate,
                                               .ask = s3_ask,
+                                              .on_trouble = s3_on_trouble,
                                               .set_away = s3_set_away,
                                               .close = s3_close};
 

@@ -72,9 +72,11 @@ struct s3_store {
     uint64_t part_bytes;
     struct ak_mutex mutex; /* over a change of place */
     _Atomic(struct s3_place *) place;
-    _Atomic int64_t skew_us; /* the server's clock less ours; 0 until one complained */
-    _Atomic int conditional; /* enum s3_conditional */
-    _Atomic bool is_away;    /* known by the guard: no call is tried again */
+    _Atomic int64_t skew_us;    /* the server's clock less ours; 0 until one complained */
+    _Atomic int conditional;    /* enum s3_conditional */
+    _Atomic bool is_away;       /* known by the guard: no call is tried again */
+    void (*trouble)(void *ctx); /* the guard's, told of every failed try; NULL: nobody's */
+    void *trouble_ctx;
 };
 
 /* What the tests put in place of the network, the clock's sleep and the environment. */

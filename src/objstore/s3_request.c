@@ -491,6 +491,9 @@ bool ak_s3_again(struct s3_store *store, const struct s3_call *call, struct s3_s
     char text[96];
     bool is_failure =
         series->meaning.kind == AK_RETRY_TRANSIENT || series->meaning.kind == AK_RETRY_THROTTLED;
+    if (is_failure && store->trouble) {
+        store->trouble(store->trouble_ctx);
+    }
     /* Relaxed: it orders nothing, and a try too many does no harm. */
     if (is_failure && atomic_load_explicit(&store->is_away, memory_order_relaxed)) {
         return false;

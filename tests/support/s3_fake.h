@@ -481,6 +481,8 @@ static inline void fake_do(const struct ak_httpc_request *request, struct ak_str
         if (fake_parameter(request->url, "uploads", &text)) {
             reply->status = 200;
             ak_buf_add_str(&reply->body, AK_STR("<ListMultipartUploadsResult/>"));
+        } else if (strcmp(method, "HEAD") == 0) {
+            reply->status = 200;
         } else {
             fake_list(request->url, reply);
         }

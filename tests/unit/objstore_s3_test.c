@@ -142,6 +142,44 @@ TEST(s3, broken_connections_are_tried_again_and_lost_trust_is_not)
     }
 }
 
+static void count_trouble(void *ctx)
+{
+    ++*(unsigned *)ctx;
+}
+
+TEST(s3, trouble_is_told_and_one_that_is_known_to_be_away_is_not_tried_again)
+{
+    struct ak_err err;
+    struct ak_arena arena;
+    struct ak_object object;
+    unsigned told = 0;
+    struct ak_objstore *store = fake_open();
+    ak_arena_init(&arena, 0);
+    CHECK_OK(put(store, "a", "1", &err));
+    store->ops->on_trouble(store, count_trouble, &told);
+    fake_add_rule((struct fake_rule){
+        .method = "HEAD", .times = 2, .kind = FAKE_ANSWER, .status = 500, .code = "InternalError"});
+    CHECK_OK(ak_objstore_head(store, AK_STR("a"), &arena, &object, &err));
+    CHECK_INT(told, 2);
+    fake_add_rule((struct fake_rule){
+        .method = "HEAD", .times = 1, .kind = FAKE_ANSWER, .status = 403, .code = "AccessDenied"});
+    CHECK_RC(AK_FORBIDDEN, ak_objstore_head(store, AK_STR("a"), &arena, &object, &err));
+    CHECK_INT(told, 2);
+    store->ops->set_away(store, true);
+    fake_add_rule((struct fake_rule){
+        .method = "HEAD", .times = 1, .kind = FAKE_ANSWER, .status = 500, .code = "InternalError"});
+    CHECK_RC(AK_UNAVAILABLE, ak_objstore_head(store, AK_STR("a"), &arena, &object, &err));
+    CHECK_INT(told, 3);
+    CHECK_OK(store->ops->ask(store, &err)); /* it is asked all the same */
+    fake_add_rule((struct fake_rule){
+        .method = "HEAD", .times = 1, .kind = FAKE_ANSWER, .status = 503, .code = "SlowDown"});
+    CHECK_RC(AK_UNAVAILABLE, store->ops->ask(store, &err)); /* once */
+    store->ops->set_away(store, false);
+    CHECK_OK(ak_objstore_head(store, AK_STR("a"), &arena, &object, &err));
+    ak_arena_release(&arena);
+    fake_done(store);
+}
+
 TEST(s3, each_operation_outlives_failures_that_pass)
 {
     struct ak_err err;
