@@ -43,3 +43,11 @@ if(TARGET ak_cli AND EXISTS ${PROJECT_SOURCE_DIR}/src/cli/main.c)
           DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples OPTIONAL)
 endif()
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
+
+# The daily export of performance data, and what to do with its files.
+install(FILES ${PROJECT_SOURCE_DIR}/deploy/systemd/akidb-perf-export.service
+              ${PROJECT_SOURCE_DIR}/deploy/systemd/akidb-perf-export.timer
+        DESTINATION lib/systemd/system)
+install(FILES ${PROJECT_SOURCE_DIR}/docs/PARQUET_README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/examples/perf/example_queries.sql
+        DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)

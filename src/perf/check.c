@@ -182,15 +182,18 @@ enum ak_rc ak_perf_check(struct ak_fs *fs, const char *input, const char *output
     struct ak_perf_stamp stamp = {0};
     struct ak_buf path;
     struct target target;
+    enum ak_rc rc = AK_OK;
     *result = (struct ak_perf_check_result){0};
     ak_buf_init(&path, PATH_MAX);
     if (input) {
         ak_buf_add_fmt(&path, "%s/%s", input, source_name(table, day, name));
-        result->has_source = ak_perf_stamp_of(fs, ak_buf_cstr(&path), &stamp, NULL) == AK_OK;
+        const char *source = ak_buf_cstr(&path);
+        rc = ak_buf_check(&path, err);
+        result->has_source = rc == AK_OK && ak_perf_stamp_of(fs, source, &stamp, NULL) == AK_OK;
         ak_buf_clear(&path);
     }
     ak_perf_target_path(output, table, day, &path);
-    enum ak_rc rc = ak_buf_check(&path, err);
+    rc = rc == AK_OK ? ak_buf_check(&path, err) : rc;
     if (rc == AK_OK) {
         rc = open_target(fs, path.p, &target, err);
     }

@@ -14,7 +14,7 @@
 #include <sys/file.h>
 
 #define LOCK_FILE ".lock"
-#define FILES_MAX 100000u /* sources of one table: three centuries of days */
+#define FILES_MAX 65536u /* sources of one table: more than a century of days */
 
 /* --- Jobs --- */
 
@@ -108,7 +108,7 @@ struct day_list {
     int32_t *days;
     size_t count;
     size_t cap;
-    bool is_full;
+    enum ak_rc rc;
 };
 
 static bool note_file(void *ctx, struct ak_str name)
@@ -122,7 +122,7 @@ static bool note_file(void *ctx, struct ak_str name)
         size_t cap = list->cap ? list->cap * 2 : 64;
         int32_t *grown = cap <= FILES_MAX ? ak_try_realloc(list->days, cap * sizeof *grown) : NULL;
         if (!grown) {
-            list->is_full = true;
+            list->rc = cap <= FILES_MAX ? AK_NOMEM : AK_TOO_BIG;
             return false;
         }
         list->days = grown;
@@ -160,8 +160,9 @@ static enum ak_rc export_logs(struct ak_perf_run *run, enum ak_perf_table table,
     char name[AK_PERF_FILE_NAME_MAX];
     size_t done = 0;
     enum ak_rc rc = ak_fs_list(o->fs, o->input, note_file, &list, err);
-    if (rc == AK_OK && list.is_full) {
-        rc = ak_fail(err, AK_TOO_BIG, "'%s' holds more query logs than fit in memory", o->input);
+    if (rc == AK_OK && list.rc != AK_OK) {
+        rc = ak_fail(err, list.rc, "'%s' holds more query logs than can be listed (%u)", o->input,
+                     FILES_MAX);
     }
     if (rc == AK_OK && list.count > 0) {
         qsort(list.days, list.count, sizeof *list.days, by_day);
@@ -267,14 +268,15 @@ static enum ak_rc take_lock(const struct ak_perf_export_options *o, struct ak_fi
     struct ak_buf path;
     ak_buf_init(&path, PATH_MAX);
     ak_buf_add_fmt(&path, "%s/" LOCK_FILE, o->output);
+    const char *name = ak_buf_cstr(&path);
     enum ak_rc rc = ak_fs_make_dirs(o->fs, o->output, err);
     if (rc == AK_OK && (rc = ak_buf_check(&path, err)) == AK_OK) {
-        rc = ak_fs_open(o->fs, ak_buf_cstr(&path), AK_OPEN_WRITE | AK_OPEN_CREATE, lock, err);
+        rc = ak_fs_open(o->fs, name, AK_OPEN_WRITE | AK_OPEN_CREATE, lock, err);
     }
     if (rc == AK_OK && flock(ak_file_fd(*lock), LOCK_EX | LOCK_NB) != 0) {
         rc = errno == EWOULDBLOCK
                  ? ak_fail(err, AK_CONFLICT, "another export writes to '%s'", o->output)
-                 : ak_fail_errno(err, errno, "lock '%s'", ak_buf_cstr(&path));
+                 : ak_fail_errno(err, errno, "lock '%s'", name);
         ak_file_close(*lock);
         *lock = NULL;
     }
@@ -293,10 +295,10 @@ static enum ak_rc write_schema(const struct ak_perf_export_options *o, struct ak
     ak_buf_init(&now, (size_t)1 << 20);
     ak_perf_put_schema(&schema);
     ak_buf_add_fmt(&path, "%s/" AK_PERF_SCHEMA_FILE, o->output);
+    const char *name = ak_buf_cstr(&path);
     enum ak_rc rc = ak_buf_check(&path, err);
     rc = rc == AK_OK ? ak_buf_check(&schema, err) : rc;
     if (rc == AK_OK) {
-        const char *name = ak_buf_cstr(&path);
         bool is_same = ak_fs_read_all(o->fs, name, now.max, &now, NULL) == AK_OK &&
                        ak_str_eq(ak_buf_str(&now), ak_buf_str(&schema));
         rc = is_same ? AK_OK : ak_fs_write_atomic(o->fs, name, ak_buf_str(&schema), err);

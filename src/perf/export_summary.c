@@ -9,11 +9,14 @@
 #include "perf/summary.h"
 #include <stdlib.h>
 
+#define DAYS_CAP ((size_t)64 * 1024) /* a power of two, no less than AK_PERF_DAYS_MAX */
+
 struct days {
     struct ak_perf_day_range *list;
     size_t count;
     size_t cap;
-    size_t at; /* of the last line's day */
+    size_t at;     /* of the last line's day */
+    bool has_lost; /* lines before the first that has a time */
 };
 
 struct scan {
@@ -71,10 +74,9 @@ static enum ak_rc scan_next(struct scan *scan, bool *end, struct ak_err *err)
     } while (!scan->record.fault && ak_perf_event_is_none(scan->record.raw));
     if (scan->record.fault) {
         scan->event.fault = scan->record.fault;
-    } else {
-        ak_perf_event_parse(&scan->parser, scan->record.raw, &scan->event);
+        return AK_OK;
     }
-    return AK_OK;
+    return ak_perf_event_parse(&scan->parser, scan->record.raw, &scan->event, err);
 }
 
 /* --- The days --- */
@@ -97,7 +99,8 @@ static enum ak_rc find_day(struct days *days, int32_t day, const struct ak_perf_
                                               ? ak_try_realloc(days->list, cap * sizeof *grown)
                                               : NULL;
         if (!grown) {
-            return ak_fail(err, AK_TOO_BIG, "it has events of more than %u days", AK_PERF_DAYS_MAX);
+            return ak_fail(err, cap <= DAYS_CAP ? AK_NOMEM : AK_TOO_BIG,
+                           "it has events of more days than can be kept (%u)", AK_PERF_DAYS_MAX);
         }
         days->list = grown;
         days->cap = cap;
@@ -136,6 +139,7 @@ static enum ak_rc collect(struct scan *scan, struct days *days, struct ak_err *e
         if (rc != AK_OK) {
             return rc;
         }
+        days->has_lost |= days->count == 0;
         note_line(days->count > 0 ? &days->list[days->at] : &leading, scan, digest);
     }
 }
@@ -157,9 +161,8 @@ enum ak_rc ak_perf_summary_days(struct ak_fs *fs, const char *path, struct ak_pe
         return rc;
     }
     rc = collect(scan, &days, err);
-    bool has_lines = scan->record.line > 0;
     scan_close(scan);
-    if (rc == AK_OK && days.count == 0 && has_lines) {
+    if (rc == AK_OK && days.count == 0 && days.has_lost) {
         rc = ak_fail(err, AK_CORRUPT, "no line begins with a time like 2025-10-28T04:00:00Z");
     }
     if (rc != AK_OK) {

@@ -54,7 +54,7 @@ enum ak_rc ak_perf_making_room(struct ak_perf_making *making, size_t text_bytes,
 {
     making->taken++;
     return ak_perf_batch_is_full(&making->output.batch, text_bytes)
-               ? ak_perf_output_flush(&making->output, err)
+               ? ak_perf_output_send(&making->output, err)
                : AK_OK;
 }
 

@@ -28,8 +28,6 @@ static enum ak_rc to_file(void *ctx, const void *p, size_t len, struct ak_err *e
 /* --- What a killed run left --- */
 
 struct sweep {
-    struct ak_fs *fs;
-    struct ak_str folder;
     struct ak_buf path;
     struct ak_buf found; /* names, each with its NUL */
 };
@@ -44,21 +42,24 @@ static bool note_leftover(void *ctx, struct ak_str name)
     return true;
 }
 
-static enum ak_rc remove_leftovers(struct ak_fs *fs, struct ak_str folder, struct ak_err *err)
+static enum ak_rc remove_leftovers(struct ak_fs *fs, const char *folder, struct ak_err *err)
 {
-    struct sweep sweep = {.fs = fs, .folder = folder};
+    struct sweep sweep = {0};
     ak_buf_init(&sweep.path, PATH_MAX);
     ak_buf_init(&sweep.found, 0);
-    ak_buf_add_str(&sweep.path, folder);
-    enum ak_rc rc = ak_fs_list(fs, ak_buf_cstr(&sweep.path), note_leftover, &sweep, err);
+    enum ak_rc rc = ak_fs_list(fs, folder, note_leftover, &sweep, err);
     if (rc == AK_OK) {
         rc = ak_buf_check(&sweep.found, err);
     }
     for (size_t at = 0; rc == AK_OK && at < sweep.found.len;) {
         const char *name = sweep.found.p + at;
         ak_buf_clear(&sweep.path);
-        ak_buf_add_fmt(&sweep.path, "%.*s/%s", AK_STR_ARG(folder), name);
-        rc = ak_fs_remove(fs, ak_buf_cstr(&sweep.path), err);
+        ak_buf_add_fmt(&sweep.path, "%s/%s", folder, name);
+        const char *leftover = ak_buf_cstr(&sweep.path);
+        rc = ak_buf_check(&sweep.path, err);
+        if (rc == AK_OK) {
+            rc = ak_fs_remove(fs, leftover, err);
+        }
         at += strlen(name) + 1;
     }
     ak_buf_release(&sweep.path);
@@ -66,22 +67,122 @@ static enum ak_rc remove_leftovers(struct ak_fs *fs, struct ak_str folder, struc
     return rc;
 }
 
-static struct ak_str folder_of(struct ak_str path)
+/* The names that are needed to the end: made first, so that none can fail later. */
+static enum ak_rc make_names(struct ak_perf_output *output, struct ak_str path, struct ak_err *err)
 {
     const char *slash = memrchr(path.p, '/', path.len);
-    return slash ? (struct ak_str){path.p, (size_t)(slash - path.p)} : AK_STR(".");
+    ak_buf_init(&output->path, PATH_MAX);
+    ak_buf_init(&output->tmp, PATH_MAX);
+    ak_buf_init(&output->folder, PATH_MAX);
+    ak_buf_add_str(&output->path, path);
+    ak_buf_add_fmt(&output->tmp, "%.*s.tmp", AK_STR_ARG(path));
+    ak_buf_add_str(&output->folder,
+                   slash ? ak_str_sub(path, 0, (size_t)(slash - path.p)) : AK_STR("."));
+    (void)ak_buf_cstr(&output->path);
+    (void)ak_buf_cstr(&output->tmp);
+    (void)ak_buf_cstr(&output->folder);
+    enum ak_rc rc = ak_buf_check(&output->path, err);
+    rc = rc == AK_OK ? ak_buf_check(&output->tmp, err) : rc;
+    return rc == AK_OK ? ak_buf_check(&output->folder, err) : rc;
 }
 
-static enum ak_rc make_folder(struct ak_fs *fs, struct ak_str path, struct ak_err *err)
+/* --- Row groups: one is encoded and written by a thread while the next one is read --- */
+
+static enum ak_rc write_group(struct ak_perf_output *output, struct ak_perf_batch *batch,
+                              struct ak_err *err)
 {
-    struct ak_buf folder;
-    ak_buf_init(&folder, PATH_MAX);
-    ak_buf_add_str(&folder, folder_of(path));
-    enum ak_rc rc = ak_buf_check(&folder, err);
-    if (rc == AK_OK) {
-        rc = ak_fs_make_dirs(fs, ak_buf_cstr(&folder), err);
+    if (batch->rows == 0) {
+        return AK_OK;
     }
-    ak_buf_release(&folder);
+    enum ak_rc rc = ak_parquet_begin_group(output->writer, batch->rows, err);
+    for (size_t i = 0; i < output->info->column_count && rc == AK_OK; i++) {
+        bool has_nulls = batch->valid[i] && memchr(batch->valid[i], 0, batch->rows);
+        const struct ak_parquet_values values = {.fixed = batch->values[i],
+                                                 .valid = has_nulls ? batch->valid[i] : NULL};
+        rc = ak_parquet_put(output->writer, &values, err);
+    }
+    if (rc == AK_OK) {
+        rc = ak_parquet_end_group(output->writer, err);
+    }
+    ak_perf_batch_clear(batch);
+    ak_crash_point("perf_group");
+    return rc;
+}
+
+static void write_sent(void *arg)
+{
+    struct ak_perf_output *output = arg;
+    struct ak_err err = {0};
+    enum ak_rc rc = write_group(output, &output->sent, &err);
+    ak_mutex_lock(&output->lock);
+    output->worker_rc = rc;
+    output->worker_err = err;
+    output->is_busy = false;
+    ak_cond_signal(&output->idle);
+    ak_mutex_unlock(&output->lock);
+}
+
+/* The writer is nobody else's then. Gives what the worker met with. */
+static enum ak_rc wait_for_worker(struct ak_perf_output *output, struct ak_err *err)
+{
+    if (!output->worker) {
+        return AK_OK;
+    }
+    ak_mutex_lock(&output->lock);
+    while (output->is_busy) {
+        ak_cond_wait(&output->idle, &output->lock);
+    }
+    enum ak_rc rc = output->worker_rc;
+    if (rc != AK_OK && err) {
+        *err = output->worker_err;
+    }
+    ak_mutex_unlock(&output->lock);
+    return rc;
+}
+
+static enum ak_rc hire_worker(struct ak_perf_output *output, struct ak_err *err)
+{
+    const struct ak_pool_options options = {.name = "perf-export", .threads = 1, .queue_max = 1};
+    enum ak_rc rc = ak_perf_batch_init(&output->sent, output->info, AK_PERF_GROUP_ROWS, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    ak_mutex_init(&output->lock, AK_RANK_LEAF, "perf output");
+    ak_cond_init(&output->idle);
+    rc = ak_pool_open(&options, &output->worker, err);
+    if (rc != AK_OK) {
+        ak_cond_release(&output->idle);
+        ak_mutex_release(&output->lock);
+    }
+    return rc;
+}
+
+static void dismiss_worker(struct ak_perf_output *output)
+{
+    if (output->worker) {
+        ak_pool_close(output->worker);
+        output->worker = NULL;
+        ak_cond_release(&output->idle);
+        ak_mutex_release(&output->lock);
+    }
+}
+
+enum ak_rc ak_perf_output_send(struct ak_perf_output *output, struct ak_err *err)
+{
+    enum ak_rc rc = output->worker ? wait_for_worker(output, err) : hire_worker(output, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    struct ak_perf_batch full = output->batch;
+    output->batch = output->sent;
+    output->sent = full;
+    ak_mutex_lock(&output->lock);
+    output->is_busy = true;
+    ak_mutex_unlock(&output->lock);
+    rc = ak_pool_submit(output->worker, write_sent, output, err);
+    if (rc != AK_OK) { /* not taken: nobody will say that it is done */
+        output->is_busy = false;
+    }
     return rc;
 }
 
@@ -94,18 +195,12 @@ enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
         .codec = codec, .level = codec == AK_CODEC_ZSTD ? ZSTD_LEVEL : 0, .created_by = CREATED_BY};
     const struct ak_parquet_sink sink = {output, to_file};
     *output = (struct ak_perf_output){.fs = fs, .info = info};
-    ak_buf_init(&output->path, PATH_MAX);
-    ak_buf_init(&output->tmp, PATH_MAX);
-    ak_buf_add_str(&output->path, path);
-    ak_buf_add_fmt(&output->tmp, "%.*s.tmp", AK_STR_ARG(path));
-    (void)ak_buf_cstr(&output->path);
-    (void)ak_buf_cstr(&output->tmp);
-    enum ak_rc rc = ak_buf_check(&output->path, err);
-    if (rc == AK_OK && (rc = ak_buf_check(&output->tmp, err)) == AK_OK) {
-        rc = make_folder(fs, path, err);
+    enum ak_rc rc = make_names(output, path, err);
+    if (rc == AK_OK) {
+        rc = ak_fs_make_dirs(fs, output->folder.p, err);
     }
     if (rc == AK_OK) {
-        rc = remove_leftovers(fs, folder_of(path), err);
+        rc = remove_leftovers(fs, output->folder.p, err);
     }
     if (rc == AK_OK) {
         rc = ak_perf_batch_init(&output->batch, info, AK_PERF_GROUP_ROWS, err);
@@ -133,28 +228,10 @@ enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
 enum ak_rc ak_perf_output_metadata(struct ak_perf_output *output, const char *key, const char *text,
                                    struct ak_err *err)
 {
-    return ak_parquet_add_metadata(output->writer, ak_str_of(key), ak_str_of(text), err);
-}
-
-enum ak_rc ak_perf_output_flush(struct ak_perf_output *output, struct ak_err *err)
-{
-    struct ak_perf_batch *batch = &output->batch;
-    if (batch->rows == 0) {
-        return AK_OK;
-    }
-    enum ak_rc rc = ak_parquet_begin_group(output->writer, batch->rows, err);
-    for (size_t i = 0; i < output->info->column_count && rc == AK_OK; i++) {
-        bool has_nulls = batch->valid[i] && memchr(batch->valid[i], 0, batch->rows);
-        const struct ak_parquet_values values = {.fixed = batch->values[i],
-                                                 .valid = has_nulls ? batch->valid[i] : NULL};
-        rc = ak_parquet_put(output->writer, &values, err);
-    }
-    if (rc == AK_OK) {
-        rc = ak_parquet_end_group(output->writer, err);
-    }
-    ak_perf_batch_clear(batch);
-    ak_crash_point("perf_group");
-    return rc;
+    enum ak_rc rc = wait_for_worker(output, err);
+    return rc != AK_OK
+               ? rc
+               : ak_parquet_add_metadata(output->writer, ak_str_of(key), ak_str_of(text), err);
 }
 
 /* The footer, as a reader will see it. */
@@ -186,7 +263,10 @@ enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows, 
                                  struct ak_err *err)
 {
     struct ak_parquet_summary summary;
-    enum ak_rc rc = ak_perf_output_flush(output, err);
+    enum ak_rc rc = wait_for_worker(output, err);
+    if (rc == AK_OK) {
+        rc = write_group(output, &output->batch, err);
+    }
     if (rc != AK_OK) {
         return rc;
     }
@@ -209,11 +289,7 @@ enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows, 
         return rc;
     }
     ak_crash_point("perf_renamed");
-    struct ak_buf folder;
-    ak_buf_init(&folder, PATH_MAX);
-    ak_buf_add_str(&folder, folder_of(ak_buf_str(&output->path)));
-    rc = ak_fs_sync_dir(output->fs, ak_buf_cstr(&folder), err);
-    ak_buf_release(&folder);
+    rc = ak_fs_sync_dir(output->fs, output->folder.p, err);
     if (rc == AK_OK) {
         *rows = summary.rows;
         *bytes = summary.bytes;
@@ -223,6 +299,7 @@ enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows, 
 
 void ak_perf_output_release(struct ak_perf_output *output)
 {
+    dismiss_worker(output);
     ak_parquet_abandon(output->writer);
     output->writer = NULL;
     if (output->file) {
@@ -231,6 +308,8 @@ void ak_perf_output_release(struct ak_perf_output *output)
         (void)!ak_fs_remove(output->fs, output->tmp.p, NULL);
     }
     ak_perf_batch_release(&output->batch);
+    ak_perf_batch_release(&output->sent);
     ak_buf_release(&output->path);
     ak_buf_release(&output->tmp);
+    ak_buf_release(&output->folder);
 }

@@ -28,7 +28,11 @@ static enum ak_rc begin(struct ak_perf_rejects *rejects, struct ak_err *err)
     ak_buf_add_str(&folder, ak_buf_str(&rejects->path));
     while (folder.len > 0 && folder.p[--folder.len] != '/') {
     }
-    enum ak_rc rc = ak_fs_make_dirs(rejects->fs, ak_buf_cstr(&folder), err);
+    const char *name = ak_buf_cstr(&folder);
+    enum ak_rc rc = ak_buf_check(&folder, err);
+    if (rc == AK_OK) {
+        rc = ak_fs_make_dirs(rejects->fs, name, err);
+    }
     ak_buf_release(&folder);
     if (rc == AK_OK) {
         rc = ak_fs_open(rejects->fs, rejects->tmp.p,

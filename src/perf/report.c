@@ -61,6 +61,7 @@ struct parser {
     struct ak_perf_recommendation *list;
     size_t count;
     size_t cap;
+    bool no_memory;
     ak_perf_bad_fn on_bad; /* NULL: a recommendation that is wrong makes the report wrong */
     void *ctx;
 };
@@ -83,6 +84,7 @@ static void read_text(struct parser *parser, struct ak_json *in, struct ak_str *
     }
     *out = ak_arena_str(parser->arena, text);
     if (!out->p) {
+        parser->no_memory = true;
         ak_json_fail(in, "the report does not fit into memory");
     }
 }
@@ -183,6 +185,9 @@ static enum ak_rc read_list(struct parser *parser, struct ak_err *err)
         parser->count += rc == AK_OK;
         if (rc == AK_OK) {
             continue;
+        }
+        if (rc == AK_NOMEM || parser->no_memory) {
+            return ak_fail(err, AK_NOMEM, "%s", why.text);
         }
         uint64_t line = line_of(parser, raw.p);
         if (!parser->on_bad) {

@@ -34,15 +34,16 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static bool is_json_object(struct ak_str text)
+static bool is_json_object(struct ak_perf_event_parser *parser, struct ak_str text)
 {
     struct ak_json in;
     ak_json_init(&in, text);
     bool is_object = ak_json_peek(&in) == AK_JSON_OBJECT;
     (void)ak_json_skip(&in, NULL);
-    bool is_valid = is_object && ak_json_finish(&in, NULL) == AK_OK;
+    enum ak_rc rc = ak_json_finish(&in, NULL);
+    parser->no_memory |= rc == AK_NOMEM;
     ak_json_release(&in);
-    return is_valid;
+    return is_object && rc == AK_OK;
 }
 
 static void add_metric(struct ak_perf_event *event, struct ak_str name, bool has_value,
@@ -65,6 +66,7 @@ static void parse_csv(struct ak_perf_event_parser *parser, struct ak_str line,
     bool end = false;
     ak_csv_give(&parser->csv, line);
     if (ak_csv_next(&parser->csv, record, &end, NULL) != AK_OK || end) {
+        parser->no_memory = true;
         event->fault = "it does not fit into memory";
         return;
     }
@@ -88,7 +90,7 @@ static void parse_csv(struct ak_perf_event_parser *parser, struct ak_str line,
         event->fault = "the value is no number";
     } else if (value.len > 0 && fields[2].text.len == 0) {
         event->fault = "it has a value without a metric";
-    } else if (fields[4].text.len > 0 && !is_json_object(fields[4].text)) {
+    } else if (fields[4].text.len > 0 && !is_json_object(parser, fields[4].text)) {
         event->fault = "the metadata is no JSON object";
     } else {
         if (fields[2].text.len > 0) {
@@ -196,7 +198,7 @@ static void finish_metadata(struct ak_perf_event_parser *parser, struct ak_str o
                             struct ak_perf_event *event)
 {
     struct ak_buf *metadata = &parser->metadata;
-    if (object.len > 0 && !is_json_object(object)) {
+    if (object.len > 0 && !is_json_object(parser, object)) {
         event->fault = "what begins with '{' is no JSON object";
         return;
     }
@@ -215,7 +217,10 @@ static void finish_metadata(struct ak_perf_event_parser *parser, struct ak_str o
     }
     ak_buf_add_char(metadata, '}');
     event->metadata = ak_buf_str(metadata);
-    if (metadata->failed || !is_json_object(event->metadata)) {
+    parser->no_memory |= metadata->no_memory || parser->message.no_memory;
+    if (metadata->failed || parser->message.failed) {
+        event->fault = "it is too long";
+    } else if (!is_json_object(parser, event->metadata)) {
         event->fault = "a name stands twice in the line";
     }
 }
@@ -256,16 +261,9 @@ static void parse_words(struct ak_perf_event_parser *parser, struct words *words
     }
 }
 
-void ak_perf_event_parse(struct ak_perf_event_parser *parser, struct ak_str line,
-                         struct ak_perf_event *event)
+static void parse_line(struct ak_perf_event_parser *parser, struct ak_str line,
+                       struct ak_perf_event *event)
 {
-    event->type = AK_STR_NONE;
-    event->metadata = AK_STR_NONE;
-    event->metric_count = 0;
-    event->fault = NULL;
-    line = ak_str_trim(line);
-    ak_buf_clear(&parser->metadata);
-    ak_buf_clear(&parser->message);
     struct words words = {line.p, line.p + line.len};
     struct ak_str time;
     if (!ak_utf8_is_valid(line) || memchr(line.p, '\0', line.len)) {
@@ -288,6 +286,20 @@ void ak_perf_event_parse(struct ak_perf_event_parser *parser, struct ak_str line
         return;
     }
     parse_words(parser, &words, event);
+}
+
+enum ak_rc ak_perf_event_parse(struct ak_perf_event_parser *parser, struct ak_str line,
+                               struct ak_perf_event *event, struct ak_err *err)
+{
+    event->type = AK_STR_NONE;
+    event->metadata = AK_STR_NONE;
+    event->metric_count = 0;
+    event->fault = NULL;
+    parser->no_memory = false;
+    ak_buf_clear(&parser->metadata);
+    ak_buf_clear(&parser->message);
+    parse_line(parser, ak_str_trim(line), event);
+    return parser->no_memory ? ak_fail(err, AK_NOMEM, "a line of %zu bytes", line.len) : AK_OK;
 }
 
 void ak_perf_put_event(struct ak_buf *out, int64_t timestamp, struct ak_str event,

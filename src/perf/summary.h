@@ -25,12 +25,13 @@ struct ak_perf_event_parser {
     struct ak_csv_record record;
     struct ak_buf metadata;
     struct ak_buf message;
+    bool no_memory;
 };
 
 void ak_perf_event_parser_init(struct ak_perf_event_parser *parser);
 void ak_perf_event_parser_release(struct ak_perf_event_parser *parser); /* idempotent */
-/* A line that is not blank and no comment. */
-void ak_perf_event_parse(struct ak_perf_event_parser *parser, struct ak_str line,
-                         struct ak_perf_event *event);
+/* A line that is not blank and no comment. AK_NOMEM; what is wrong with the line is no failure. */
+AK_MUST enum ak_rc ak_perf_event_parse(struct ak_perf_event_parser *parser, struct ak_str line,
+                                       struct ak_perf_event *event, struct ak_err *err);
 /* Blank, or a comment. */
 bool ak_perf_event_is_none(struct ak_str line);

@@ -147,7 +147,7 @@ static const char *parse(const char *line)
 {
     size_t n = 0;
     ak_perf_event_parser_init(&parser);
-    ak_perf_event_parse(&parser, ak_str_of(line), &event);
+    CHECK_OK(ak_perf_event_parse(&parser, ak_str_of(line), &event, &err));
     if (event.fault) {
         (void)snprintf(shown, sizeof shown, "!%s", event.fault);
     } else {
