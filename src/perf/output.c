@@ -15,6 +15,9 @@
 #include <string.h>
 
 #define CREATED_BY "akidb perf export"
+/* A source below this gives a page or two a column: what an index of pages says, the bounds of the
+ * column have said. */
+#define PAGE_INDEX_BYTES ((uint64_t)4 << 20)
 #define ZSTD_LEVEL 3 /* of so small columns a level more is a tenth less */
 
 static enum ak_rc to_file(void *ctx, const void *p, size_t len, struct ak_err *err)
@@ -188,11 +191,15 @@ enum ak_rc ak_perf_output_send(struct ak_perf_output *output, struct ak_err *err
 
 enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
                                const struct ak_perf_table_info *info, struct ak_str path,
-                               enum ak_codec codec, struct ak_err *err)
+                               const struct ak_perf_output_options *how, struct ak_err *err)
 {
     struct ak_parquet_column columns[AK_PERF_COLUMNS_MAX];
     const struct ak_parquet_write_options options = {
-        .codec = codec, .level = codec == AK_CODEC_ZSTD ? ZSTD_LEVEL : 0, .created_by = CREATED_BY};
+        .codec = how->codec,
+        .level = how->codec == AK_CODEC_ZSTD ? ZSTD_LEVEL : 0,
+        .created_by = CREATED_BY,
+        .no_page_index = how->source_bytes < PAGE_INDEX_BYTES,
+    };
     const struct ak_parquet_sink sink = {output, to_file};
     *output = (struct ak_perf_output){.fs = fs, .info = info};
     enum ak_rc rc = make_names(output, path, err);

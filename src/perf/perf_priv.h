@@ -86,10 +86,15 @@ struct ak_perf_output {
     struct ak_err worker_err;
 };
 
+struct ak_perf_output_options {
+    enum ak_codec codec;
+    uint64_t source_bytes; /* about how much comes */
+};
 /* Makes the folders, removes what a killed run left there, and begins. */
 AK_MUST enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
                                        const struct ak_perf_table_info *info, struct ak_str path,
-                                       enum ak_codec codec, struct ak_err *err);
+                                       const struct ak_perf_output_options *how,
+                                       struct ak_err *err);
 /* The batch becomes a row group, in a thread of its own; the one to fill is empty again. The
  * failure of an earlier one may come up here. */
 AK_MUST enum ak_rc ak_perf_output_send(struct ak_perf_output *output, struct ak_err *err);
