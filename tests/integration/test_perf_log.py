@@ -232,11 +232,11 @@ def test_show_tells_what_the_rows_say_from_csv_and_from_parquet():
 def test_the_advisor_measures_and_its_report_is_kept_exported_and_carried_on():
     dimension = 256  # large enough that thousands of documents are searched by their graph
     rand = random.Random(7)
-    axes = [[rand.gauss(0, 1) for _ in range(dimension)] for _ in range(6)]
+    columns = [(rand.gauss(0, 1), rand.gauss(0, 1), rand.gauss(0, 1)) for _ in range(dimension)]
 
-    def point():  # of six degrees of freedom: a graph finds its way with a small ef
-        at = [rand.random() for _ in axes]
-        return [round(sum(a * x for a, x in zip(at, column)), 4) for column in zip(*axes)]
+    def point():  # of three degrees of freedom: a graph finds its way with a small ef
+        a, b, c = rand.random(), rand.random(), rand.random()
+        return [round(a * x + b * y + c * z, 3) for x, y, z in columns]
 
     with support.Server() as server:
         client = server.client()
