@@ -17,6 +17,7 @@ PARTS = [
     "parquet",
     "snapshots",
     "tiers",
+    "perf",
 ]
 BUSY = 0.15  # share of the processors that others may take
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
@@ -561,6 +562,33 @@ def snapshot_memory(page, memory):
     )
 
 
+def perf(page, r):
+    where = "in memory (/dev/shm)" if r["memory"] else "on disk"
+    page.add(
+        f"Made-up query logs {where} (bench/perf_data.py): *order* has the nine columns and the precision of the work order, *server* the eleven of "
+        f"AkiDB's own log, with microseconds. Means of five days of about 200 KB; times are the best of {r['passes']} whole processes, the exporter's syncs included."
+    )
+    rows = [[k, n(s["csv"]), n(s["parquet"]), f"{100 * s['smaller']:.1f} %"] for k, s in r["sizes"].items()]
+    page.table(["a day", "CSV bytes", "Parquet bytes", "smaller by"], rows)
+    rows = [
+        [codec, n(f["bytes"]), seconds(f["seconds"]), n(f["bytes"] / f["seconds"] / 1e6), n(f["bytes"] / f["cpu_seconds"] / 1e6), n(f["peak_kib"] / 1024) + " MiB", f"{100 * (1 - f['parquet'] / f['bytes']):.1f} %"]
+        for codec, f in r["large"].items()
+    ]
+    page.table(["a large log, server", "CSV bytes", "time", "MB/s", "MB/s of processor time", "peak memory", "smaller by"], rows)
+    snappy, zstd = r["sizes"]["order, snappy"]["smaller"], r["sizes"]["order, zstd"]["smaller"]
+    page.goal("a day's queries as Parquet, beside the CSV", "≥ 85 % smaller", f"{100 * zstd:.1f} % (zstd), {100 * snappy:.1f} % (snappy)", zstd >= 0.85)
+    large = r["large"]["snappy"]
+    speed = large["bytes"] / large["seconds"] / 1e6
+    page.goal("export of a large query log", "≥ 150 MB/s", f"{speed:.0f} MB/s", speed >= 150)
+    page.goal("its memory", "≤ 64 MiB", f"{large['peak_kib'] / 1024:.0f} MiB", large["peak_kib"] <= 65536)
+    page.goal("export of a day of 200 KB", "< 1 s", seconds(r["day_seconds"]), r["day_seconds"] < 1)
+    if r["thirty"]:
+        t = r["thirty"]
+        rows = [[name, ms(1000 * t[name]["first"]), ms(1000 * t[name]["best"])] for name in ("parquet", "csv")]
+        page.table([f"30 days aggregated by DuckDB {t['duckdb']}", "first", "best"], rows)
+        page.goal("30 days aggregated by DuckDB", "≤ 50 ms", ms(1000 * t["parquet"]["best"]), t["parquet"]["best"] <= 0.05)
+
+
 TITLES = {
     "ann": ("Nearest-neighbour search beside other libraries", ann),
     "http": ("Search over HTTP", http),
@@ -573,6 +601,7 @@ TITLES = {
     "parquet": ("Parquet files", parquet),
     "tiers": ("Tiers", tiers),
     "snapshots": ("Snapshots, exports and imports", snapshots),
+    "perf": ("Performance data to Parquet", perf),
 }
 
 

@@ -3,7 +3,7 @@
 #
 #   bench/run.sh                    everything: half an hour
 #   bench/run.sh ann moments …      only these parts: ann http upserts moments collections replay import s3
-#                                   parquet snapshots tiers
+#                                   parquet snapshots tiers perf
 #   bench/run.sh report             only the page, from the results of earlier runs
 #
 # Results are kept in build/bench/<part>.json. What a part needs and is not there (wrk, SQLite's header, a
@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all="ann http upserts moments collections replay import s3 parquet snapshots tiers"
+all="ann http upserts moments collections replay import s3 parquet snapshots tiers perf"
 parts=${*:-$all}
 out=build/bench
 venv=build/venv-bench
@@ -30,6 +30,7 @@ script_of() {
     parquet) echo parquet_files.py ;;
     tiers) echo tiers.py ;;
     snapshots) echo snapshots.py ;;
+    perf) echo perf_export.py ;;
     report) echo report.py ;;
     *)
         echo "there is no part '$1'; the parts are: $all report" >&2

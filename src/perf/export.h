@@ -9,8 +9,8 @@
  *             a run that was killed leaves at most a .tmp, which the next one removes.
  * Idempotent: a file that is newer than its source and made of as many bytes of it is left alone.
  * Durable:    once a file is reported written, it survives power loss.
- * Threads: one export a folder (a lock); an export belongs to one thread. Memory: at most
- * AK_PERF_EXPORT_MEMORY, whatever the inputs' sizes are.
+ * Threads: one export a folder (a lock); an export belongs to one thread, and encodes large files
+ * on another. Memory: at most AK_PERF_EXPORT_MEMORY, whatever the inputs' sizes are.
  */
 #pragma once
 #include "codec/codec.h"

@@ -10,6 +10,7 @@ enum ak_rc ak_perf_making_begin(struct ak_perf_making *making, struct ak_perf_ru
                                 struct ak_perf_job *job, struct ak_err *err)
 {
     const struct ak_perf_export_options *o = run->options;
+    const struct ak_perf_output_options how = {o->codec, job->stamp.bytes};
     struct ak_buf path;
     *making = (struct ak_perf_making){.run = run, .job = job};
     ak_buf_init(&path, PATH_MAX);
@@ -21,7 +22,7 @@ enum ak_rc ak_perf_making_begin(struct ak_perf_making *making, struct ak_perf_ru
     }
     if (rc == AK_OK) {
         rc = ak_perf_output_open(&making->output, o->fs, ak_perf_table_info(job->table),
-                                 ak_buf_str(&job->target_path), o->codec, err);
+                                 ak_buf_str(&job->target_path), &how, err);
     }
     ak_buf_release(&path);
     return rc;
@@ -54,7 +55,7 @@ enum ak_rc ak_perf_making_room(struct ak_perf_making *making, size_t text_bytes,
 {
     making->taken++;
     return ak_perf_batch_is_full(&making->output.batch, text_bytes)
-               ? ak_perf_output_flush(&making->output, err)
+               ? ak_perf_output_send(&making->output, err)
                : AK_OK;
 }
 

@@ -15,6 +15,9 @@
 #include <string.h>
 
 #define CREATED_BY "akidb perf export"
+/* A source below this gives a page or two a column: what an index of pages says, the bounds of the
+ * column have said. */
+#define PAGE_INDEX_BYTES ((uint64_t)4 << 20)
 #define ZSTD_LEVEL 3 /* of so small columns a level more is a tenth less */
 
 static enum ak_rc to_file(void *ctx, const void *p, size_t len, struct ak_err *err)
@@ -86,13 +89,117 @@ static enum ak_rc make_names(struct ak_perf_output *output, struct ak_str path, 
     return rc == AK_OK ? ak_buf_check(&output->folder, err) : rc;
 }
 
+/* --- Row groups: one is encoded and written by a thread while the next one is read --- */
+
+static enum ak_rc write_group(struct ak_perf_output *output, struct ak_perf_batch *batch,
+                              struct ak_err *err)
+{
+    if (batch->rows == 0) {
+        return AK_OK;
+    }
+    enum ak_rc rc = ak_parquet_begin_group(output->writer, batch->rows, err);
+    for (size_t i = 0; i < output->info->column_count && rc == AK_OK; i++) {
+        bool has_nulls = batch->valid[i] && memchr(batch->valid[i], 0, batch->rows);
+        const struct ak_parquet_values values = {.fixed = batch->values[i],
+                                                 .valid = has_nulls ? batch->valid[i] : NULL};
+        rc = ak_parquet_put(output->writer, &values, err);
+    }
+    if (rc == AK_OK) {
+        rc = ak_parquet_end_group(output->writer, err);
+    }
+    ak_perf_batch_clear(batch);
+    ak_crash_point("perf_group");
+    return rc;
+}
+
+static void write_sent(void *arg)
+{
+    struct ak_perf_output *output = arg;
+    struct ak_err err = {0};
+    enum ak_rc rc = write_group(output, &output->sent, &err);
+    ak_mutex_lock(&output->lock);
+    output->worker_rc = rc;
+    output->worker_err = err;
+    output->is_busy = false;
+    ak_cond_signal(&output->idle);
+    ak_mutex_unlock(&output->lock);
+}
+
+/* The writer is nobody else's then. Gives what the worker met with. */
+static enum ak_rc wait_for_worker(struct ak_perf_output *output, struct ak_err *err)
+{
+    if (!output->worker) {
+        return AK_OK;
+    }
+    ak_mutex_lock(&output->lock);
+    while (output->is_busy) {
+        ak_cond_wait(&output->idle, &output->lock);
+    }
+    enum ak_rc rc = output->worker_rc;
+    if (rc != AK_OK && err) {
+        *err = output->worker_err;
+    }
+    ak_mutex_unlock(&output->lock);
+    return rc;
+}
+
+static enum ak_rc hire_worker(struct ak_perf_output *output, struct ak_err *err)
+{
+    const struct ak_pool_options options = {.name = "perf-export", .threads = 1, .queue_max = 1};
+    enum ak_rc rc = ak_perf_batch_init(&output->sent, output->info, AK_PERF_GROUP_ROWS, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    ak_mutex_init(&output->lock, AK_RANK_LEAF, "perf output");
+    ak_cond_init(&output->idle);
+    rc = ak_pool_open(&options, &output->worker, err);
+    if (rc != AK_OK) {
+        ak_cond_release(&output->idle);
+        ak_mutex_release(&output->lock);
+    }
+    return rc;
+}
+
+static void dismiss_worker(struct ak_perf_output *output)
+{
+    if (output->worker) {
+        ak_pool_close(output->worker);
+        output->worker = NULL;
+        ak_cond_release(&output->idle);
+        ak_mutex_release(&output->lock);
+    }
+}
+
+enum ak_rc ak_perf_output_send(struct ak_perf_output *output, struct ak_err *err)
+{
+    enum ak_rc rc = output->worker ? wait_for_worker(output, err) : hire_worker(output, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    struct ak_perf_batch full = output->batch;
+    output->batch = output->sent;
+    output->sent = full;
+    ak_mutex_lock(&output->lock);
+    output->is_busy = true;
+    ak_mutex_unlock(&output->lock);
+    rc = ak_pool_submit(output->worker, write_sent, output, err);
+    if (rc != AK_OK) { /* not taken: nobody will say that it is done */
+        output->is_busy = false;
+    }
+    return rc;
+}
+
 enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
                                const struct ak_perf_table_info *info, struct ak_str path,
-                               enum ak_codec codec, struct ak_err *err)
+                               const struct ak_perf_output_options *how, struct ak_err *err)
 {
     struct ak_parquet_column columns[AK_PERF_COLUMNS_MAX];
     const struct ak_parquet_write_options options = {
-        .codec = codec, .level = codec == AK_CODEC_ZSTD ? ZSTD_LEVEL : 0, .created_by = CREATED_BY};
+        .codec = how->codec,
+        .level = how->codec == AK_CODEC_ZSTD ? ZSTD_LEVEL : 0,
+        .created_by = CREATED_BY,
+        .no_page_index = how->source_bytes < PAGE_INDEX_BYTES,
+    };
     const struct ak_parquet_sink sink = {output, to_file};
     *output = (struct ak_perf_output){.fs = fs, .info = info};
     enum ak_rc rc = make_names(output, path, err);
@@ -128,28 +235,10 @@ enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
 enum ak_rc ak_perf_output_metadata(struct ak_perf_output *output, const char *key, const char *text,
                                    struct ak_err *err)
 {
-    return ak_parquet_add_metadata(output->writer, ak_str_of(key), ak_str_of(text), err);
-}
-
-enum ak_rc ak_perf_output_flush(struct ak_perf_output *output, struct ak_err *err)
-{
-    struct ak_perf_batch *batch = &output->batch;
-    if (batch->rows == 0) {
-        return AK_OK;
-    }
-    enum ak_rc rc = ak_parquet_begin_group(output->writer, batch->rows, err);
-    for (size_t i = 0; i < output->info->column_count && rc == AK_OK; i++) {
-        bool has_nulls = batch->valid[i] && memchr(batch->valid[i], 0, batch->rows);
-        const struct ak_parquet_values values = {.fixed = batch->values[i],
-                                                 .valid = has_nulls ? batch->valid[i] : NULL};
-        rc = ak_parquet_put(output->writer, &values, err);
-    }
-    if (rc == AK_OK) {
-        rc = ak_parquet_end_group(output->writer, err);
-    }
-    ak_perf_batch_clear(batch);
-    ak_crash_point("perf_group");
-    return rc;
+    enum ak_rc rc = wait_for_worker(output, err);
+    return rc != AK_OK
+               ? rc
+               : ak_parquet_add_metadata(output->writer, ak_str_of(key), ak_str_of(text), err);
 }
 
 /* The footer, as a reader will see it. */
@@ -181,7 +270,10 @@ enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows, 
                                  struct ak_err *err)
 {
     struct ak_parquet_summary summary;
-    enum ak_rc rc = ak_perf_output_flush(output, err);
+    enum ak_rc rc = wait_for_worker(output, err);
+    if (rc == AK_OK) {
+        rc = write_group(output, &output->batch, err);
+    }
     if (rc != AK_OK) {
         return rc;
     }
@@ -214,6 +306,7 @@ enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows, 
 
 void ak_perf_output_release(struct ak_perf_output *output)
 {
+    dismiss_worker(output);
     ak_parquet_abandon(output->writer);
     output->writer = NULL;
     if (output->file) {
@@ -222,6 +315,7 @@ void ak_perf_output_release(struct ak_perf_output *output)
         (void)!ak_fs_remove(output->fs, output->tmp.p, NULL);
     }
     ak_perf_batch_release(&output->batch);
+    ak_perf_batch_release(&output->sent);
     ak_buf_release(&output->path);
     ak_buf_release(&output->tmp);
     ak_buf_release(&output->folder);

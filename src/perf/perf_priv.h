@@ -1,8 +1,9 @@
 /* perf_priv.h — tables, row batches and files of the exporter.
  *
- * Threads: each object belongs to one. Memory: see each.
+ * Threads: each object belongs to one; an output has a second one within. Memory: see each.
  */
 #pragma once
+#include "base/sync.h"
 #include "codec/codec.h"
 #include "parquet/writer.h"
 #include "perf/export.h"
@@ -75,18 +76,31 @@ struct ak_perf_output {
     struct ak_file *file; /* NULL: not open */
     struct ak_parquet_writer *writer;
     uint64_t at;
-    struct ak_perf_batch batch;
+    struct ak_perf_batch batch; /* being filled */
+    struct ak_perf_batch sent;  /* the worker's */
+    struct ak_pool *worker;     /* one thread, from the second row group on; NULL: none yet */
+    struct ak_mutex lock;       /* of the next four, from the worker's beginning */
+    struct ak_cond idle;
+    bool is_busy;
+    enum ak_rc worker_rc;
+    struct ak_err worker_err;
 };
 
+struct ak_perf_output_options {
+    enum ak_codec codec;
+    uint64_t source_bytes; /* about how much comes */
+};
 /* Makes the folders, removes what a killed run left there, and begins. */
 AK_MUST enum ak_rc ak_perf_output_open(struct ak_perf_output *output, struct ak_fs *fs,
                                        const struct ak_perf_table_info *info, struct ak_str path,
-                                       enum ak_codec codec, struct ak_err *err);
-/* The batch becomes a row group when it has rows. */
-AK_MUST enum ak_rc ak_perf_output_flush(struct ak_perf_output *output, struct ak_err *err);
+                                       const struct ak_perf_output_options *how,
+                                       struct ak_err *err);
+/* The batch becomes a row group, in a thread of its own; the one to fill is empty again. The
+ * failure of an earlier one may come up here. */
+AK_MUST enum ak_rc ak_perf_output_send(struct ak_perf_output *output, struct ak_err *err);
 AK_MUST enum ak_rc ak_perf_output_metadata(struct ak_perf_output *output, const char *key,
                                            const char *text, struct ak_err *err);
-/* Flush, footer, read back the footer, sync, rename, sync the folder. */
+/* The rest of the rows, footer, read back the footer, sync, rename, sync the folder. */
 AK_MUST enum ak_rc ak_perf_output_commit(struct ak_perf_output *output, uint64_t *rows,
                                          uint64_t *bytes, struct ak_err *err);
 /* After commit, or instead of it: then nothing is left. Idempotent. */

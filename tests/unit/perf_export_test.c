@@ -217,6 +217,40 @@ TEST(export, survives_each_write_that_fails)
     fail_each(AK_FS_WRITE, ENOSPC, AK_NO_SPACE);
 }
 
+/* Row groups behind the first are written by another thread. */
+TEST(export, survives_writes_that_fail_in_the_middle_of_a_large_log)
+{
+    enum { ROWS = 200000, STEP = 7 };
+    struct world w;
+    struct ak_buf text;
+    struct ak_fs_fault *fault = ak_fs_fault_open(ak_fs_posix());
+    ak_buf_init(&text, 0);
+    ak_buf_add_str(&text, AK_STR("timestamp,table_name\n"));
+    for (int i = 0; i < ROWS; i++) {
+        ak_buf_add_fmt(&text, "2025-10-28T00:15:23Z,t%d\n", i % 100);
+    }
+    world_open(&w, AK_PERF_LATEST);
+    w.options.has_table = true;
+    w.options.table = AK_PERF_TABLE_QUERIES;
+    write_input(&w, "query_perf_daily_20251028.csv", ak_buf_cstr(&text));
+    for (int64_t nth = 0;; nth += STEP) {
+        w.options.fs = ak_fs_fault_fs(fault);
+        ak_fs_fault_set(fault, AK_FS_WRITE, nth, ENOSPC, false);
+        enum ak_rc rc = export(&w);
+        bool has_fired = ak_fs_fault_fired(fault);
+        ak_fs_fault_set(fault, AK_FS_ANY, -1, 0, false);
+        CHECK_INT(rc, has_fired ? AK_NO_SPACE : AK_OK);
+        w.options.fs = ak_fs_posix();
+        CHECK_INT(rows_of(&w, AK_PERF_TABLE_QUERIES, DAY), has_fired ? -1 : ROWS);
+        if (!has_fired) {
+            CHECK(nth > 4 * STEP);
+            break;
+        }
+    }
+    ak_fs_fault_close(fault);
+    ak_buf_release(&text);
+}
+
 TEST(export, survives_each_sync_that_fails)
 {
     fail_each(AK_FS_SYNC, EIO, AK_IO);
