@@ -17,10 +17,11 @@ AK_MUST enum ak_rc ak_serve_open_engine(const struct ak_config *config, const ch
                                         bool may_make, struct ak_log *log,
                                         struct ak_engine **engine, struct ak_err *err);
 /* The object store of the configuration; `dir` is the data folder. AK_INVALID: what is missing.
- * With `lazy` a store that is away is no error. */
+ * With `lazy` a store that is away is no error. When *stop (may be NULL) is set, its calls end. */
 AK_MUST enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, bool lazy,
-                                       struct ak_log *log, struct ak_metrics *metrics,
-                                       struct ak_objstore **store, struct ak_err *err);
+                                       const _Atomic bool *stop, struct ak_log *log,
+                                       struct ak_metrics *metrics, struct ak_objstore **store,
+                                       struct ak_err *err);
 /* What is configured of the archive; engine, store, log, metrics and clock are left out. */
 void ak_serve_archive_options(const struct ak_config *config, struct ak_archive_options *options);
 /* What is configured of the tiers; engine, archive, log, metrics and clock are left out. */
