@@ -48,6 +48,7 @@ struct archive_job {
     bool is_settled;    /* how it ended is in `row`, which is still to be written */
     bool is_cleaning;   /* it has failed before: what it owes is removed */
     bool was_scheduled; /* by the schedule */
+    bool is_once;       /* snapshot: of a move, which is not worth a second try */
     bool is_removed;    /* snapshot_delete: nothing is left in the store */
     bool was_stopped;   /* restore, tier: who was told of its progress wanted no more */
     struct ak_catalog_snapshot made;
@@ -158,10 +159,11 @@ AK_MUST enum ak_rc ak_archive_resolve(struct ak_archive *archive, struct ak_str 
 /* Write the row and let a thread take the job, which is consumed, also on failure. */
 AK_MUST enum ak_rc ak_archive_begin(struct ak_archive *archive, struct archive_job *job,
                                     struct ak_err *err);
+enum create_for { CREATE_ASKED, CREATE_SCHEDULED, CREATE_TO_MOVE };
 AK_MUST enum ak_rc ak_archive_begin_create(struct ak_archive *archive,
                                            const struct ak_uuid *collection,
                                            const struct ak_snapshot_options *options,
-                                           bool is_scheduled, struct ak_uuid *job,
+                                           enum create_for what_for, struct ak_uuid *job,
                                            struct ak_uuid *snapshot, struct ak_err *err);
 AK_MUST enum ak_rc ak_archive_remove_one(struct ak_archive *archive,
                                          const struct ak_uuid *collection,

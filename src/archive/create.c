@@ -207,14 +207,16 @@ enum job_outcome ak_archive_create_run(struct ak_archive *archive, struct archiv
 }
 
 enum ak_rc ak_archive_begin_create(struct ak_archive *archive, const struct ak_uuid *collection,
-                                   const struct ak_snapshot_options *options, bool is_scheduled,
-                                   struct ak_uuid *id, struct ak_uuid *snapshot, struct ak_err *err)
+                                   const struct ak_snapshot_options *options,
+                                   enum create_for what_for, struct ak_uuid *id,
+                                   struct ak_uuid *snapshot, struct ak_err *err)
 {
     struct archive_job *job = ak_archive_job_make(archive, AK_JOB_SNAPSHOT);
     job->options = options ? *options : archive->options.snapshots;
     job->row.collection = *collection;
     job->row.snapshot = ak_uuid_make(&archive->uuids);
-    job->was_scheduled = is_scheduled;
+    job->was_scheduled = what_for == CREATE_SCHEDULED;
+    job->is_once = what_for == CREATE_TO_MOVE;
     struct ak_uuid ids[2] = {job->row.id, job->row.snapshot};
     enum ak_rc rc = ak_archive_begin(archive, job, err);
     if (rc == AK_OK) {
@@ -253,6 +255,7 @@ enum ak_rc ak_archive_create(struct ak_archive *archive, struct ak_str collectio
         ak_err_set_retry_after(err, away_ms);
     }
     ak_arena_release(&arena);
-    return rc == AK_OK ? ak_archive_begin_create(archive, &id, options, false, job, snapshot, err)
-                       : rc;
+    return rc == AK_OK
+               ? ak_archive_begin_create(archive, &id, options, CREATE_ASKED, job, snapshot, err)
+               : rc;
 }

@@ -187,7 +187,7 @@ enum ak_rc ak_archive_job_put(struct ak_archive *archive, struct archive_job *jo
 bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc)
 {
     unsigned max = archive->options.retries_max ? archive->options.retries_max : 10;
-    return ak_rc_is_retryable(rc) && job->tries++ < max;
+    return ak_rc_is_retryable(rc) && !job->is_once && job->tries++ < max;
 }
 
 enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archive_job *job,

@@ -265,7 +265,8 @@ static enum ak_rc begin_if_due(struct ak_archive *archive, const struct ak_uuid 
     }
     attempt->at_us = look->now_us;
     look->room--;
-    return ak_archive_begin_create(archive, collection, NULL, true, &job, &snapshot, err);
+    return ak_archive_begin_create(archive, collection, NULL, CREATE_SCHEDULED, &job, &snapshot,
+                                   err);
 }
 
 static enum ak_rc look_at(struct ak_archive *archive, const struct ak_collection_summary *summary,

@@ -88,8 +88,8 @@ static enum ak_rc make_snapshot(struct sinking *sinking, struct ak_err *err)
     if (!is_lossless(options.encoding)) {
         options.encoding = AK_SNAPSHOT_LOSSLESS;
     }
-    enum ak_rc rc = ak_archive_begin_create(archive, &sinking->job->row.collection, &options, false,
-                                            &job, &snapshot, err);
+    enum ak_rc rc = ak_archive_begin_create(archive, &sinking->job->row.collection, &options,
+                                            CREATE_TO_MOVE, &job, &snapshot, err);
     rc = rc == AK_OK ? wait_for(sinking, &job, err) : rc;
     return rc == AK_OK ? rc : ak_wrap(err, rc, "its snapshot");
 }

@@ -68,7 +68,7 @@ static enum ak_rc open_service(struct ak_remote *remote, const struct ak_target_
     enum ak_rc rc = ak_serve_open_engine(options->config, options->dir, options->may_make,
                                          remote->log, &remote->engine, err);
     if (rc == AK_OK) {
-        rc = ak_serve_open_store(options->config, options->dir, false, remote->log, NULL,
+        rc = ak_serve_open_store(options->config, options->dir, false, NULL, remote->log, NULL,
                                  &remote->store, err);
     }
     if (rc != AK_OK) {

@@ -23,6 +23,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -50,6 +51,7 @@ struct server {
     struct ak_http_server *http;
     struct ak_engine *engine;
     struct ak_objstore *store;
+    _Atomic bool store_stops; /* what still waits for the store need not: it goes on another time */
     struct ak_archive *archive;
     struct ak_query_log *queries;
     struct ak_tiers *tiers;
@@ -192,8 +194,9 @@ static enum ak_rc open_archive(struct server *server, struct ak_engine *engine,
                                struct ak_archive_options *options, struct ak_err *err)
 {
     ak_serve_archive_options(&server->config, options);
-    enum ak_rc rc = ak_serve_open_store(&server->config, server->config.data_dir, true, server->log,
-                                        server->metrics, &server->store, err);
+    enum ak_rc rc =
+        ak_serve_open_store(&server->config, server->config.data_dir, true, &server->store_stops,
+                            server->log, server->metrics, &server->store, err);
     if (rc != AK_OK) {
         return rc;
     }
@@ -305,6 +308,7 @@ static void stop_thread(void *arg)
     ak_service_hurry(server->service, (uint32_t)server->config.server_shutdown_grace);
     ak_http_close(server->http, (uint32_t)server->config.server_shutdown_grace);
     server->http = NULL;
+    atomic_store(&server->store_stops, true);
     ak_service_close(server->service);
     server->service = NULL;
     ak_query_log_close(server->queries);

@@ -18,10 +18,12 @@ AK_MUST enum ak_rc ak_serve_open_engine(const struct ak_config *config, const ch
                                         bool may_make, struct ak_log *log,
                                         struct ak_engine **engine, struct ak_err *err);
 /* The object store of the configuration; `dir` is the data folder. AK_INVALID: what is missing.
- * With `lazy` a store that is away is no error, and behind a circuit breaker: for servers. */
+ * With `lazy` a store that is away is no error, and behind a circuit breaker: for servers. When
+ * *stop (may be NULL) is set, its calls end. */
 AK_MUST enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, bool lazy,
-                                       struct ak_log *log, struct ak_metrics *metrics,
-                                       struct ak_objstore **store, struct ak_err *err);
+                                       const _Atomic bool *stop, struct ak_log *log,
+                                       struct ak_metrics *metrics, struct ak_objstore **store,
+                                       struct ak_err *err);
 /* The store of a place that was named by hand: a folder, or "s3://bucket/prefix" with all else as
  * configured. AK_NOT_FOUND: there is no such folder, unless it may be made. */
 AK_MUST enum ak_rc ak_serve_open_place(const struct ak_config *config, const char *place,

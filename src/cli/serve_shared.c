@@ -149,9 +149,9 @@ static const char *or_null(const char *text)
     return is_set(text) ? text : NULL;
 }
 
-static enum ak_rc open_s3(const struct ak_config *config, bool lazy, struct ak_log *log,
-                          struct ak_metrics *metrics, struct ak_objstore **store,
-                          struct ak_err *err)
+static enum ak_rc open_s3(const struct ak_config *config, bool lazy, const _Atomic bool *stop,
+                          struct ak_log *log, struct ak_metrics *metrics,
+                          struct ak_objstore **store, struct ak_err *err)
 {
     const struct ak_s3_options options = {
         .endpoint = or_null(config->s3_endpoint),
@@ -170,6 +170,7 @@ static enum ak_rc open_s3(const struct ak_config *config, bool lazy, struct ak_l
         .stall_timeout_ms = (uint32_t)config->s3_stall_timeout,
         .deadline_ms = (uint32_t)config->s3_deadline,
         .retries_max = (uint32_t)config->s3_retries,
+        .stop = stop,
         .log = log,
         .metrics = metrics,
     };
@@ -192,8 +193,9 @@ static enum ak_rc open_s3(const struct ak_config *config, bool lazy, struct ak_l
 }
 
 enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, bool lazy,
-                               struct ak_log *log, struct ak_metrics *metrics,
-                               struct ak_objstore **store, struct ak_err *err)
+                               const _Atomic bool *stop, struct ak_log *log,
+                               struct ak_metrics *metrics, struct ak_objstore **store,
+                               struct ak_err *err)
 {
     char path[PATH_MAX_BYTES];
     enum ak_rc rc = check_s3(config, err);
@@ -202,7 +204,7 @@ enum ak_rc ak_serve_open_store(const struct ak_config *config, const char *dir, 
     }
     if (config->objects_store == STORE_S3 ||
         (config->objects_store == STORE_AUTO && is_set(config->s3_bucket))) {
-        return open_s3(config, lazy, log, metrics, store, err);
+        return open_s3(config, lazy, stop, log, metrics, store, err);
     }
     int len = is_set(config->objects_dir) ? snprintf(path, sizeof path, "%s", config->objects_dir)
                                           : snprintf(path, sizeof path, "%s/objects", dir);

@@ -40,6 +40,13 @@ struct ak_str ak_httpc_header(const struct ak_httpc_response *response, const ch
     return AK_STR_NONE;
 }
 
+bool ak_httpc_is_cancelled(const struct ak_httpc_request *request)
+{
+    /* Relaxed: the flags order nothing; whoever sets one waits for the call to end. */
+    return (request->cancel && atomic_load_explicit(request->cancel, memory_order_relaxed)) ||
+           (request->stop && atomic_load_explicit(request->stop, memory_order_relaxed));
+}
+
 uint64_t ak_httpc_body_len(const struct ak_httpc_request *request)
 {
     return request->read ? request->body_len : request->body.len;

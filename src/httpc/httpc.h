@@ -63,8 +63,8 @@ struct ak_httpc_request { /* all zero but method and url is the default */
     uint32_t connect_ms;      /* 0: 5,000 */
     uint32_t stall_ms;        /* 0: 15,000 */
     uint32_t deadline_ms;     /* 0: none */
-    const _Atomic bool
-        *cancel; /* set by another thread: the call ends within 100 ms. May be NULL */
+    /* Each may be NULL. Set by another thread: the call ends within 100 ms. */
+    const _Atomic bool *cancel, *stop;
     bool direct; /* never through a proxy (loopback never is) */
 };
 

@@ -84,12 +84,6 @@ static struct lane *lane_new(void)
     return lane;
 }
 
-static bool is_cancelled(const struct ak_httpc_request *request)
-{
-    /* Relaxed: the flag orders nothing; whoever sets it waits for the call to end. */
-    return request->cancel && atomic_load_explicit(request->cancel, memory_order_relaxed);
-}
-
 /* A free lane, a new one, or, when there are enough, the next that is given back. */
 static enum ak_rc lane_take(struct net *net, const struct ak_httpc_request *request,
                             int64_t start_ns, struct lane **out, enum ak_httpc_failure *failure,
@@ -100,7 +94,7 @@ static enum ak_rc lane_take(struct net *net, const struct ak_httpc_request *requ
     ak_mutex_lock(&net->mutex);
     while (!net->idle && net->lanes >= net->lanes_max && rc == AK_OK) {
         int64_t waited_ms = (now_ns() - start_ns) / 1000000;
-        if (is_cancelled(request)) {
+        if (ak_httpc_is_cancelled(request)) {
             *failure = AK_HTTPC_CANCELLED;
             rc = ak_fail(err, AK_CONFLICT, "cancelled");
         } else if (request->deadline_ms && waited_ms >= request->deadline_ms) {
@@ -290,7 +284,7 @@ static bool may_go_on(struct call *call, int *wait_ms)
     uint32_t stall_ms = request->stall_ms ? request->stall_ms : STALL_MS;
     int64_t now = now_ns();
     int64_t left_ms = stall_ms - (now - call->moved_ns) / 1000000;
-    if (is_cancelled(request)) {
+    if (ak_httpc_is_cancelled(request)) {
         return call_fails(call, AK_HTTPC_CANCELLED, ak_fail(err, AK_CONFLICT, "cancelled"));
     }
     if (left_ms <= 0) {
@@ -307,7 +301,7 @@ static bool may_go_on(struct call *call, int *wait_ms)
         int64_t until_ms = request->deadline_ms - used_ms;
         left_ms = left_ms < until_ms ? left_ms : until_ms;
     }
-    int64_t most = request->cancel ? POLL_MS_CANCEL : POLL_MS_MAX;
+    int64_t most = request->cancel || request->stop ? POLL_MS_CANCEL : POLL_MS_MAX;
     *wait_ms = (int)(left_ms < most ? left_ms : most);
     return true;
 }

@@ -26,6 +26,7 @@ struct httpc_transfer {
     bool head_told;
 };
 
+bool ak_httpc_is_cancelled(const struct ak_httpc_request *request);
 uint64_t ak_httpc_body_len(const struct ak_httpc_request *request);
 bool ak_httpc_has_body(const struct ak_httpc_request *request); /* by method, or by bytes */
 /* A status line, a header line (with CR LF), the blank line (empty), bytes of a body: false when

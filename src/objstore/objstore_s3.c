@@ -208,6 +208,7 @@ static void fill(struct s3_store *store, const struct ak_s3_options *o,
 {
     uint64_t multipart = o->multipart_bytes ? o->multipart_bytes : MULTIPART_BYTES;
     store->clock = o->clock ? o->clock : ak_clock_system();
+    store->stop = o->stop;
     store->log = o->log;
     store->metrics = o->metrics;
     store->upload_seconds = ak_metrics_series(o->metrics, AK_METRIC_S3_UPLOAD_SECONDS, NULL, 0);
@@ -216,6 +217,7 @@ static void fill(struct s3_store *store, const struct ak_s3_options *o,
                                              .deadline_ms = or_default(o->deadline_ms, DEADLINE_MS),
                                              .clock = store->clock,
                                              .sleep = seams->sleep,
+                                             .stop = o->stop,
                                              .ctx = seams->ctx};
     ak_retry_bucket_init(&store->bucket_of_tokens, 0);
     store->endpoint = copy(o->endpoint);

@@ -34,6 +34,9 @@ struct ak_s3_options {
                                    * of 5 MiB at least, so it should not be less */
     bool unsigned_payload;        /* https only: bodies are not hashed for the signature */
     const struct ak_clock *clock; /* NULL: the system's */
+    /* Set at the end of the process: calls under way, and all after it, fail within 100 ms. May be
+     * NULL; outlives the store. */
+    const _Atomic bool *stop;
     struct ak_log *log;
     struct ak_metrics *metrics;
 };

@@ -66,6 +66,7 @@ struct s3_store {
     char *uploads_under; /* with the prefix: where unfinished uploads are ours; "": nowhere */
     bool virtual_host;
     bool unsigned_payload;
+    const _Atomic bool *stop; /* the opener's, or NULL */
     uint32_t connect_ms;
     uint32_t stall_ms;
     uint64_t multipart_bytes;

@@ -471,7 +471,8 @@ enum ak_rc ak_s3_try(struct s3_store *store, const struct s3_call *call, struct 
                                              .stall_ms =
                                                  call->stall_ms ? call->stall_ms : store->stall_ms,
                                              .deadline_ms = ak_retry_left_ms(&series->retry),
-                                             .cancel = call->cancel};
+                                             .cancel = call->cancel,
+                                             .stop = store->stop};
     rc = ak_httpc_do(store->client, &request, &series->response, err);
     ak_retry_extend(&series->retry,
                     ak_httpc_body_ns(series->response.sent + series->response.received));

@@ -1,6 +1,7 @@
 /* retry.c — backoff with full jitter, a deadline, and a bucket of tokens for all calls. */
 #include "resil/retry.h"
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -8,7 +9,8 @@
 #define THROTTLE_BASE_MS 1000
 #define CAP_MS 20000
 #define TOKENS_MAX 500
-#define AT_ONCE_MAX 4 /* repairs in one series: clock, region, credentials, and a redirect */
+#define SLICE_US 50000 /* of a sleep that somebody may end */
+#define AT_ONCE_MAX 4  /* repairs in one series: clock, region, credentials, and a redirect */
 
 static uint32_t or_default(uint32_t value, uint32_t when_zero)
 {
@@ -95,15 +97,27 @@ void ak_retry_start(struct ak_retry *retry, const struct ak_retry_policy *policy
     set_deadline(retry);
 }
 
+static bool is_stopped(const struct ak_retry_policy *policy)
+{
+    /* Relaxed: the flag orders nothing. */
+    return policy->stop && atomic_load_explicit(policy->stop, memory_order_relaxed);
+}
+
 static bool sleep_us(const struct ak_retry_policy *policy, int64_t us)
 {
     if (policy->sleep) {
         return policy->sleep(policy->ctx, us);
     }
-    struct timespec left = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
-    while (nanosleep(&left, &left) == -1 && errno == EINTR) {
+    bool stops = is_stopped(policy);
+    while (us > 0 && !stops) {
+        int64_t slice = policy->stop && us > SLICE_US ? SLICE_US : us;
+        struct timespec left = {.tv_sec = slice / 1000000, .tv_nsec = slice % 1000000 * 1000};
+        while (nanosleep(&left, &left) == -1 && errno == EINTR) {
+        }
+        us -= slice;
+        stops = is_stopped(policy);
     }
-    return true;
+    return !stops;
 }
 
 static bool ends(struct ak_retry *retry, enum ak_retry_end end)

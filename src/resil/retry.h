@@ -39,6 +39,7 @@ struct ak_retry_policy {
     uint32_t deadline_ms;         /* no try begins later than this after the start; 0: no limit */
     const struct ak_clock *clock; /* NULL: the system's */
     bool (*sleep)(void *ctx, int64_t us); /* NULL: the thread sleeps; false ends the series */
+    const _Atomic bool *stop;             /* set by another thread: a sleep ends; may be NULL */
     void *ctx;
 };
 

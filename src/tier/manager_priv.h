@@ -154,8 +154,8 @@ int64_t ak_tier_use_from(const struct ak_tier_use *use, int64_t now_us);
 
 /* The uses of all, the states in pass->states; *busy: a warm one has accesses enough. */
 AK_MUST enum ak_rc ak_tiers_look(struct ak_tiers *tiers, bool *busy, struct ak_err *err);
-/* Decide over what was looked at, and hand it to the movers. */
-void ak_tiers_decide(struct ak_tiers *tiers);
+/* Decide over what was looked at since began_ns, and hand it to the movers. */
+void ak_tiers_decide(struct ak_tiers *tiers, int64_t began_ns);
 AK_MUST enum ak_rc ak_tiers_flush(struct ak_tiers *tiers, struct ak_err *err);
 void ak_tiers_work(void *tiers); /* the worker's thread */
 

@@ -248,10 +248,9 @@ static void hand_over(struct ak_tiers *tiers, size_t decided, size_t loads, int6
     tiers->pass_decided = decided;
 }
 
-void ak_tiers_decide(struct ak_tiers *tiers)
+void ak_tiers_decide(struct ak_tiers *tiers, int64_t began_ns)
 {
     struct ak_tier_pass *pass = &tiers->pass;
-    int64_t began_ns = ak_mono_ns(ak_clock_system());
     mark_moving(tiers);
     const struct ak_tier_input input = {
         .states = pass->states,
@@ -415,7 +414,7 @@ static void look_and_decide(struct ak_tiers *tiers, const struct tick *tick)
     if (rc != AK_OK) {
         give_up(tiers, rc, &err);
     } else if (tick->wants_pass || (busy && !tiers->options.is_off)) {
-        ak_tiers_decide(tiers);
+        ak_tiers_decide(tiers, began_ns);
         tiers->next_pass_ns = began_ns + ms_ns(tiers->options.interval_ms);
         ak_mutex_lock(&tiers->lock);
         set_pressure(tiers, tick->over);

@@ -38,7 +38,7 @@ struct ak_tier_use *ak_tier_uses_find(struct ak_tier_uses *uses, const struct ak
 static struct ak_tier_use *make(struct ak_tier_uses *uses, const struct ak_uuid *id,
                                 struct ak_err *err)
 {
-    if (uses->count == uses->cap) {
+    if (!uses->list || uses->count == uses->cap) {
         uint32_t cap = uses->cap ? uses->cap * 2 : 256;
         struct ak_tier_use *list = ak_try_realloc(uses->list, cap * sizeof *list);
         if (!list) {

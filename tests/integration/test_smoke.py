@@ -32,6 +32,7 @@ def test_a_collection_takes_vectors_and_finds_the_nearest():
         metrics = status(client.get("/metrics"), 200).text()
         assert "\nvectors_indexed_total 100\n" in metrics, metrics
         assert "\nhttp_requests_total{" in metrics, metrics
+        assert '\ncollection_tier{tier="hot"} 1\n' in metrics and '\ncollection_tier{tier="cold"} 0\n' in metrics, metrics
 
 
 def test_what_was_acknowledged_is_there_after_a_stop_and_after_a_kill():

@@ -56,14 +56,14 @@ def test_disk_pressure_puts_the_least_recently_used_into_the_bucket_by_itself():
 
 def test_memory_goes_back_to_the_system_with_a_demotion():
     with World("rss") as world:
-        world.fill(rows=30000, dimension=256)  # 30 MiB of vectors
+        world.fill(rows=5000, dimension=1024)  # 20 MiB of vectors
         full = tier_world.resident(world.server.process.pid)
         world.act("demote_to_warm")
         shown = world.tier()
         assert shown["bytes"]["memory"] < 2 * MIB, shown["bytes"]
         until("memory back at the system",
-              lambda: tier_world.resident(world.server.process.pid) < full - 20 * MIB)
-        world.search(dimension=256)
+              lambda: tier_world.resident(world.server.process.pid) < full - 12 * MIB)
+        world.search(dimension=1024)
 
 
 def test_with_the_store_away_hot_and_warm_serve_cold_is_503_and_all_catches_up():
