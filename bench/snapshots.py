@@ -414,7 +414,7 @@ def main():
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--memory-rows", type=int, default=250_000)
-    parser.add_argument("--only", default="times,sizes,memory")
+    parser.add_argument("--only", default="times,sizes,memory", help="a part of it is printed, not kept")
     args = parser.parse_args()
     wanted = args.only.split(",")
     out = {"dimension": DIMENSION, "passes": args.passes}
@@ -424,7 +424,10 @@ def main():
         out["sizes"] = measure_sizes()
     if "memory" in wanted:
         out["memory"] = measure_memory(args.memory_rows)
-    save("snapshots", out)
+    if set(wanted) >= {"times", "sizes", "memory"}:
+        save("snapshots", out)
+    else:
+        say(json.dumps(out))
 
 
 if __name__ == "__main__":
