@@ -251,10 +251,8 @@ static enum ak_rc dir_link_file(struct ak_objstore *base, struct ak_str key, str
 static enum ak_rc dir_open_file(struct ak_objstore *base, struct ak_str key, struct ak_file **file,
                                 struct ak_err *err)
 {
-    struct dir_store *store = dir_of(base);
-    struct dir_path path;
-    enum ak_rc rc = ak_dir_path_of_key(store, key, &path, err);
-    return rc == AK_OK ? ak_fs_open(store->fs, path.text, AK_OPEN_READ, file, err) : rc;
+    struct ak_object object = {0};
+    return open_object(dir_of(base), key, file, &object, NULL, err);
 }
 
 static enum ak_rc copy_to_object(struct dir_store *store, struct ak_file *file, uint64_t size,

@@ -149,8 +149,8 @@ struct ak_import {
     struct ak_collection *collection;
     uint64_t upserted; /* documents that are findable */
     ak_lsn commit;
-    ak_lsn mark;       /* the service's: where it stood when `since` began to count */
-    size_t since;      /* bytes of vectors added since then */
+    ak_lsn mark;  /* the service's: where it stood when `since` began to count */
+    size_t since; /* bytes of vectors added since then */
 };
 /* On a thread that may block: it waits for the disk when that is some megabytes behind, so that the
  * log holds no more of a long import in memory. All of `docs` or none. */

@@ -21,9 +21,8 @@ static enum ak_rc open_table(struct ak_snapshot_bytes *bytes, struct ak_parquet_
 {
     const struct ak_parquet_source source = {
         .ctx = bytes, .size = bytes->len, .name = bytes->name, .read_at = read_range};
-    const struct ak_parquet_read_options options = {.require_crc = true,
-                                                    .check_index = true,
-                                                    .read_ahead = bytes->file ? FILE_AHEAD : 0};
+    const struct ak_parquet_read_options options = {
+        .require_crc = true, .check_index = true, .read_ahead = bytes->file ? FILE_AHEAD : 0};
     AK_ASSERT(bytes->key.len < sizeof bytes->name); /* the metadata's keys are ours */
     memcpy(bytes->name, bytes->key.p, bytes->key.len);
     bytes->name[bytes->key.len] = '\0';

@@ -42,7 +42,8 @@ static bool is_lossy(const struct ak_snapshot_options *options)
 static uint32_t rows_of_group(const struct ak_snapshot_source *source,
                               const struct ak_snapshot_options *options)
 {
-    uint64_t most = GROUP_BYTES / (source->info.dimension * sizeof(float)) + 1;
+    uint64_t bytes = is_lossy(options) ? GROUP_BYTES / 2 : GROUP_BYTES; /* with the coarse ones */
+    uint64_t most = bytes / (source->info.dimension * sizeof(float)) + 1;
     uint64_t wanted = options->row_group_rows ? options->row_group_rows : GROUP_ROWS;
     uint64_t least = source->rows / GROUPS_MAX + 1;
     wanted = wanted < most ? wanted : most;

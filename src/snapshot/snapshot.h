@@ -87,7 +87,7 @@ struct ak_snapshot_options {
     enum ak_snapshot_format format;
     enum ak_codec compression;          /* of Parquet pages; the default to pass is AK_CODEC_ZSTD */
     enum ak_snapshot_encoding encoding; /* of Parquet: JSON is always lossless */
-    uint32_t row_group_rows;            /* 0: 10,000, fewer when a group would pass 32 MiB */
+    uint32_t row_group_rows; /* 0: 10,000, fewer when its vectors pass 32 MiB, lossy 16 */
     bool no_image;
     struct ak_pool *pool; /* encodes pages in parallel; NULL: on this thread */
 };

@@ -107,7 +107,9 @@ static enum ak_rc bring(struct verification *v, const struct ak_snapshot_object 
         return rc;
     }
     v->now = bytes->len;
-    if (ak_objstore_open_file(v->store, object->key, &bytes->file, NULL) != AK_OK) {
+    bool is_file = ak_objstore_open_file(v->store, object->key, &bytes->file, NULL) == AK_OK;
+    if (!is_file || ak_file_fd(bytes->file) < 0) { /* it could not be mapped */
+        ak_file_close(is_file ? bytes->file : NULL);
         bytes->file = NULL;
         rc = open_unnamed(&copy, err);
     }

@@ -60,7 +60,7 @@ TEST(snapshot, one_is_taken_and_fetched_while_the_pool_does_something_else)
     struct ak_snapshot_options options = options_of(AK_SNAPSHOT_PARQUET);
     char path[1100];
     (void)snprintf(path, sizeof path, "%s/back.akx", ak_test_dir());
-    world_open(&w, 512, 5000, false); /* more bytes than the relay holds */
+    world_open(&w, 512, 3000, false); /* more bytes than the relay holds */
     world_image_file(&w);
     CHECK_OK(take(&w, 1, &options, &alone));
     blocked_open(&blocked);
@@ -89,7 +89,7 @@ TEST(snapshot, a_store_or_a_source_that_fails_under_a_pool_leaves_nothing)
     struct ak_objstore *fault = NULL;
     struct ak_snapshot_meta meta;
     struct world w;
-    world_open(&w, 64, 12000, false); /* as JSON more than the relay holds, several times */
+    world_open(&w, 64, 8000, false); /* as JSON more than the relay holds, several times */
     world_image_blob(&w);
     CHECK_OK(ak_pool_open(&two, &options.pool, &err));
     CHECK_OK(ak_objstore_open_fault(w.store, &fault, &err));
