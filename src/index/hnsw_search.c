@@ -10,9 +10,9 @@
  *
  * With byte codes (codes.c) pending rows and the graph are looked at by codes; the nearest of what
  * was met are then measured in floats, so that scores and order are exact: of twice as many as are
- * wanted, those whose code leaves it in doubt whether they belong among the k nearest. On sentence
- * embeddings that is one or two more than k, and recall is the same. Measured at 384 dimensions:
- * the same recall at the same ef, at 2 to 2.7 times the speed.
+ * wanted, under cosine those whose code leaves it in doubt whether they belong among the k nearest:
+ * on sentence embeddings one or two more than k, and recall is the same. Measured at 384
+ * dimensions: the same recall at the same ef, at 2 to 2.7 times the speed.
  *
  * The distance-adaptive stop. A beam of fixed width spends the same on every query: too much where
  * the k nearest stand out, too little where hundreds of rows are almost as near. So a walk goes on
