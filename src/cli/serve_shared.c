@@ -241,7 +241,7 @@ static enum ak_rc open_bucket(const struct ak_config *config, struct ak_str plac
     at.s3_bucket = bucket;
     at.s3_prefix = prefix;
     at.objects_store = STORE_S3;
-    return ak_serve_open_store(&at, config->data_dir, false, NULL, metrics, store, err);
+    return ak_serve_open_store(&at, config->data_dir, false, NULL, NULL, metrics, store, err);
 }
 
 enum ak_rc ak_serve_open_place(const struct ak_config *config, const char *place, bool may_make,

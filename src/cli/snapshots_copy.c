@@ -123,9 +123,9 @@ static enum ak_rc run(const struct options *o, const struct ak_config *config, s
     struct ak_objstore *from = NULL;
     struct ak_objstore *to = NULL;
     struct ak_metrics *metrics = ak_metrics_open();
-    enum ak_rc rc =
-        o->from ? ak_serve_open_place(config, o->from, false, metrics, &from, err)
-                : ak_serve_open_store(config, config->data_dir, false, NULL, metrics, &from, err);
+    enum ak_rc rc = o->from ? ak_serve_open_place(config, o->from, false, metrics, &from, err)
+                            : ak_serve_open_store(config, config->data_dir, false, NULL, NULL,
+                                                  metrics, &from, err);
     rc = rc == AK_OK ? ak_serve_open_place(config, o->to, true, metrics, &to, err) : rc;
     rc = rc == AK_OK ? copy(o, from, to, metrics, err) : rc;
     ak_objstore_close(to);

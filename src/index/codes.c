@@ -241,7 +241,9 @@ void ak_codes_ask(const struct ak_index *index, const struct ak_quantizer *quant
     measure->code_bias = is_l2 ? asked.spread - 2.0f * asked.bias : -asked.bias;
     measure->code_gain = is_l2 ? -2.0f * asked.gain : -asked.gain;
     measure->code_term_gain = is_l2 ? step * step : 0.0f;
-    measure->code_doubt = DOUBT * asked.error * (is_l2 ? 2.0f : 1.0f);
+    /* Rows of any length may be clipped by more than rounding, and no bound is known for them. */
+    bool is_unit = index->options.metric == AK_METRIC_COSINE;
+    measure->code_doubt = is_unit ? DOUBT * asked.error : INFINITY;
 }
 
 bool ak_codes_measure(const struct ak_index *index, struct ak_context *context,

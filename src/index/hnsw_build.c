@@ -312,7 +312,7 @@ static void link_all_back(const struct build *build, uint32_t level, const uint3
         float distance = ak_measure_true(&build->walk.measure, distances[i]);
         linked |= link_back(build, chosen[i], level, distance, !build->again);
     }
-    if (!linked && level == 0) { /* again, and all are full */
+    if (!linked && level == 0 && count > 0) { /* again, and all are full */
         uint32_t i = (build->again - 1) % count;
         float distance = ak_measure_true(&build->walk.measure, distances[i]);
         (void)link_back(build, chosen[i], level, distance, true);

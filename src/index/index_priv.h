@@ -109,7 +109,7 @@ struct ak_measure {
     float code_bias;
     float code_gain;
     float code_term_gain;
-    float code_doubt; /* how far two distances may change places in floats: hardly ever farther */
+    float code_doubt; /* rows farther apart hardly ever change places in floats */
     float slack;      /* true distances up to here are rounding */
     float bias;
     float gain; /* 0: no true distances under this metric */

@@ -75,6 +75,60 @@ TEST(quantizer, products_by_codes_are_within_a_percent_for_any_dimension_and_pro
     }
 }
 
+static void scale_to_unit(struct vectors *v)
+{
+    for (uint32_t i = 0; i < v->count; i++) {
+        double norm = ak_f32_norm(vectors_row(v, i), v->dimension);
+        for (uint32_t j = 0; j < v->dimension; j++) {
+            vectors_row(v, i)[j] = (float)((double)vectors_row(v, i)[j] / norm);
+        }
+    }
+}
+
+/* The root of the mean of ((product by code − product) / the error that was said)². */
+static double errors_in_deviations(const struct ak_quantizer *quantizer, const struct vectors *v,
+                                   const struct vectors *q)
+{
+    const struct ak_simd *simd = ak_simd_get();
+    size_t stride = ak_quantizer_stride(v->dimension);
+    float *scratch = ak_alloc(stride * sizeof *scratch);
+    uint8_t *code = ak_alloc(stride);
+    int8_t *query = ak_alloc(stride);
+    double sum = 0;
+    for (uint32_t i = 0; i < q->count; i++) {
+        struct ak_code_query by;
+        const float *asked = vectors_row(q, i);
+        ak_quantizer_query(quantizer, simd, asked, false, scratch, query, &by);
+        for (uint32_t j = i; j < v->count; j += 10) {
+            const float *row = vectors_row(v, j);
+            (void)ak_quantizer_encode(quantizer, simd, row, 1.0f, scratch, code);
+            double got = (double)by.bias + (double)by.gain * simd->dot_u8s8(code, query, stride);
+            double off = (got - dot(asked, row, v->dimension)) / (double)by.error;
+            sum += off * off / ((double)q->count * v->count / 10);
+        }
+    }
+    ak_free(scratch);
+    ak_free(code);
+    ak_free(query);
+    return sqrt(sum);
+}
+
+TEST(quantizer, says_how_far_off_its_products_are)
+{
+    static const uint32_t dimensions[] = {48, 65, 384, 1000};
+    for (size_t d = 0; d < sizeof dimensions / sizeof dimensions[0]; d++) {
+        struct vectors v = vectors_clustered(400, dimensions[d], 7, 1);
+        struct vectors q = vectors_clustered(10, dimensions[d], 7, 2);
+        scale_to_unit(&v); /* as cosine takes rows: a longer one than those of the training clips */
+        struct ak_quantizer *quantizer = train(&v);
+        double off = errors_in_deviations(quantizer, &v, &q);
+        CHECK(off > 0.8 && off < 1.2);
+        ak_quantizer_close(quantizer);
+        vectors_release(&v);
+        vectors_release(&q);
+    }
+}
+
 TEST(quantizer, squared_distances_come_out_of_codes_and_terms)
 {
     enum { D = 96 };
