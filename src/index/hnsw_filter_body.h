@@ -43,6 +43,7 @@ static inline uint32_t two_hops(struct ak_walk *walk, uint32_t slot, uint32_t *l
     struct ak_context *context = walk->context;
     uint32_t links[AK_DEGREE_MAX + 16];
     uint32_t through[AK_DEGREE_MAX];
+    links[0] = 0; /* compilers do not see that it is filled */
     uint32_t count =
         fresh_links(row_of(walk, slot, 0), walk->degree, context->visited, walk->limit, links);
     uint32_t n = take_allowed(walk, links, count, list, 0);
