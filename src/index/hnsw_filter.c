@@ -22,7 +22,8 @@
 #define MET_AT_ONCE 100.0 /* rows measured whatever ef is */
 #define MET_PER_EF 45.0   /* and for each row kept */
 #define HOP_NS 30.0       /* of a hop's other work, on each of them */
-#define FAR_FEWER 4.0     /* times fewer rows met at the first hop: the filter is far */
+#define MET_ONCE 0.5      /* of the rows at two hops: others are met twice */
+#define FAR_FEWER 2.0     /* times fewer rows met at the first hop: the filter is far */
 #define FAR_WIDER 4.0     /* times the ef then */
 #define EF_MORE 0.02      /* see ak_filter_ef */
 
@@ -104,12 +105,12 @@ void ak_filter_prepare(const struct ak_index *index, const struct ak_filter_case
                        uint32_t ef, struct ak_walk *walk)
 {
     double share = (double)filter->eligible / (double)(filter->rows ? filter->rows : 1);
-    double met = share * (double)index->degree * (double)index->degree / 2; /* some are met twice */
+    double met = share * (double)index->degree * (double)index->degree * MET_ONCE;
     double wider = FAR_WIDER * (double)walk->ef; /* twice ef where the stop adapts */
     double crowding = (double)atomic_load_explicit(&index->crowding, memory_order_relaxed);
     sample(walk->allow, walk->allow_slots < walk->limit ? walk->allow_slots : walk->limit, walk);
     walk->first_min = (uint32_t)((met < AK_HOP_ROWS ? met : AK_HOP_ROWS) / FAR_FEWER);
-    walk->far_ef = wider < (double)(walk->cap / 2) ? (uint32_t)wider : walk->cap / 2;
+    walk->far_ef = wider < (double)walk->cap ? (uint32_t)wider : walk->ef;
     walk->far_growth =
         walk->near_growth * (float)pow(FAR_WIDER, 2.0 * (crowding < 1.0 ? crowding : 1.0));
     double scan = ak_index_codes(index) ? codes_ns(index, filter)
