@@ -447,7 +447,7 @@ static enum ak_rc churn(struct ak_ann *b, struct ak_err *err)
         slots[i] = i;
     }
     for (uint32_t i = 0; i < wanted; i++) { /* rows that go: no row twice */
-        uint32_t other = i + (uint32_t)(ak_rand_u64(&rand) % (count - i));
+        uint32_t other = i + (uint32_t)ak_rand_below(&rand, count - i);
         uint32_t swap = slots[i];
         slots[i] = slots[other];
         slots[other] = swap;

@@ -22,6 +22,9 @@
 #define MET_AT_ONCE 100.0 /* rows measured whatever ef is */
 #define MET_PER_EF 45.0   /* and for each row kept */
 #define HOP_NS 30.0       /* of a hop's other work, on each of them */
+#define MET_ONCE 0.5      /* of the rows at two hops: others are met twice */
+#define FAR_FEWER 2.0     /* times fewer rows met at the first hop: the filter is far */
+#define FAR_WIDER 4.0     /* times the ef then */
 #define EF_MORE 0.02      /* see ak_filter_ef */
 
 static double two_hops_ns(const struct ak_index *index, double ef)
@@ -80,7 +83,7 @@ enum ak_index_way ak_filter_way(const struct ak_index *index, const struct ak_fi
 
 /* Every allowed row is as likely as another where allowed slots are spread evenly; where they are
  * not, rows behind a gap are likelier, which does no harm. */
-void ak_filter_sample(const uint64_t *allow, uint64_t slots, struct ak_walk *walk)
+static void sample(const uint64_t *allow, uint64_t slots, struct ak_walk *walk)
 {
     uint64_t words = ak_bits_words(slots);
     walk->seed_count = 0;
@@ -96,4 +99,21 @@ void ak_filter_sample(const uint64_t *allow, uint64_t slots, struct ak_walk *wal
             walk->seeds[walk->seed_count++] = (uint32_t)slot;
         }
     }
+}
+
+void ak_filter_prepare(const struct ak_index *index, const struct ak_filter_case *filter,
+                       uint32_t ef, struct ak_walk *walk)
+{
+    double share = (double)filter->eligible / (double)(filter->rows ? filter->rows : 1);
+    double met = share * (double)index->degree * (double)index->degree * MET_ONCE;
+    double wider = FAR_WIDER * (double)walk->ef; /* twice ef where the stop adapts */
+    double crowding = (double)atomic_load_explicit(&index->crowding, memory_order_relaxed);
+    sample(walk->allow, walk->allow_slots < walk->limit ? walk->allow_slots : walk->limit, walk);
+    walk->first_min = (uint32_t)((met < AK_HOP_ROWS ? met : AK_HOP_ROWS) / FAR_FEWER);
+    walk->far_ef = wider < (double)walk->cap ? (uint32_t)wider : walk->ef;
+    walk->far_growth =
+        walk->near_growth * (float)pow(FAR_WIDER, 2.0 * (crowding < 1.0 ? crowding : 1.0));
+    double scan = ak_index_codes(index) ? codes_ns(index, filter)
+                                        : (double)filter->eligible * ak_index_float_row_ns(index);
+    walk->far_scans = scan < two_hops_ns(index, FAR_WIDER * (double)ef);
 }

@@ -13,7 +13,9 @@
  *
  * Departure: the walk starts from the row that the descent found, which need not be allowed, and
  * from a sample of allowed rows as well. Where the filter's rows lie far from the query, the two
- * hops around the first row hold none of them; the nearest of the sample then leads there. */
+ * hops around the first row hold none of them; the nearest of the sample then leads there. Such
+ * queries are hard (all that is left is almost equally far), so the pool is made wider for them, or
+ * the rows are scanned: the first hop tells. */
 #pragma once
 
 #define HOP_ROOM (AK_HOP_ROWS + 2 * AK_DEGREE_MAX + 32)
@@ -41,6 +43,7 @@ static inline uint32_t two_hops(struct ak_walk *walk, uint32_t slot, uint32_t *l
     struct ak_context *context = walk->context;
     uint32_t links[AK_DEGREE_MAX + 16];
     uint32_t through[AK_DEGREE_MAX];
+    links[0] = 0; /* compilers do not see that it is filled */
     uint32_t count =
         fresh_links(row_of(walk, slot, 0), walk->degree, context->visited, walk->limit, links);
     uint32_t n = take_allowed(walk, links, count, list, 0);
@@ -64,17 +67,30 @@ static inline uint32_t two_hops(struct ak_walk *walk, uint32_t slot, uint32_t *l
     return n;
 }
 
-/* A row of the pool at least is not followed: put those that start the walk there. */
-static inline void start_pool(struct ak_walk *walk, struct pool *pool, uint32_t seed)
+/* The hop from the first row, which shows whether the filter leaves as many rows here as elsewhere;
+ * then the rows of the sample. false: it leaves fewer, and a scan is cheaper than a wider walk. */
+static inline bool start_pool(struct ak_walk *walk, struct pool *pool, uint32_t seed)
 {
+    uint32_t list[HOP_ROOM];
     ak_context_visit(walk->context, seed);
-    (void)pool_insert(pool, ak_measure_one(&walk->measure, seed), seed);
+    (void)pool_insert(pool, ak_measure_one(&walk->measure, seed), seed | AK_POOL_DONE);
     pool->eligible = ak_walk_counts(walk, seed);
-    pool_trim(walk, pool, true);
     walk->distances++;
-    uint32_t list[AK_WALK_SEEDS];
-    uint32_t n = take_allowed(walk, walk->seeds, walk->seed_count, list, 0);
+    uint32_t n = two_hops(walk, seed, list);
+    walk->hops++;
+    if (n < walk->first_min) {
+        walk->is_far = true;
+        if (walk->far_scans) {
+            return false;
+        }
+        walk->ef = walk->far_ef;
+        walk->near_growth = walk->far_growth;
+    }
+    pool_trim(walk, pool, true);
     (void)take_list(walk, pool, list, n, 0, true);
+    n = take_allowed(walk, walk->seeds, walk->seed_count, list, 0);
+    (void)take_list(walk, pool, list, n, 0, true);
+    return true;
 }
 
 static void beam_two_hops(struct ak_walk *walk, uint32_t seed)
@@ -84,7 +100,10 @@ static void beam_two_hops(struct ak_walk *walk, uint32_t seed)
     pool.worst = INFINITY;
     pool.reach = INFINITY;
     pool_seal(&pool);
-    start_pool(walk, &pool, seed);
+    if (!start_pool(walk, &pool, seed)) {
+        context->pool_count = 0;
+        return;
+    }
     uint32_t at = 0;
     while (at < pool.count) {
         if (pool.id[at] & AK_POOL_DONE) {

@@ -281,7 +281,8 @@ static uint32_t cap_of(const struct search *search, uint32_t ef, bool filtered)
 {
     const struct ak_index *index = search->index;
     if (search->way == AK_INDEX_WAY_TWO_HOPS) {
-        return ef + CAP_ROOM; /* only rows that count, but for the first and removed ones */
+        return ef < AK_EF_MAX / 8 ? 8 * ef + CAP_ROOM
+                                  : AK_EF_MAX; /* wider where the filter is far */
     }
     if (!filtered) {
         return ef;
@@ -379,8 +380,8 @@ static enum ak_rc search_graph(struct search *search, struct ak_err *err)
         uint32_t seed = index->walk->descend(walk, ak_entry_slot(entry), ak_entry_level(entry),
                                              start_level(entry));
         if (search->way == AK_INDEX_WAY_TWO_HOPS) {
-            uint64_t end = walk->allow_slots < walk->limit ? walk->allow_slots : walk->limit;
-            ak_filter_sample(walk->allow, end, walk);
+            struct ak_filter_case filter = case_of(index, search->query);
+            ak_filter_prepare(index, &filter, search->ef, walk);
             index->walk->beam_two_hops(walk, seed);
         } else {
             index->walk->beam(walk, seed, 0);
@@ -436,6 +437,10 @@ static enum ak_rc search_way(struct search *search, uint64_t *distances, struct 
         rc = search_codes(search, err);
     } else if (search->way != AK_INDEX_WAY_EXACT) {
         rc = search_graph(search, err);
+        if (rc == AK_OK && search->walk.is_far && search->walk.far_scans) {
+            search->way = AK_INDEX_WAY_CODES;
+            rc = search_codes(search, err);
+        }
     }
     bool is_short = search->count < search->query->k &&
                     search->count < rows_to_scan(search->index, search->query);

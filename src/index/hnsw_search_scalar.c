@@ -27,7 +27,8 @@ static uint32_t fresh_allowed(const uint32_t *row, uint32_t degree, const uint64
             continue;
         }
         out[n] = slot;
-        n += (allow[slot / 64] & ~visited[slot / 64]) >> (slot % 64) & 1;
+        uint64_t fresh = allow[slot / 64] & ~visited[slot / 64];
+        n += (uint32_t)(fresh >> (slot % 64) & 1);
     }
     return n;
 }

@@ -399,7 +399,12 @@ struct ak_walk {
     uint32_t hops_min;  /* than near_growth times the one in this place of the pool */
     float near_growth;  /* on true squared distances; ≥ 1 */
     uint32_t results_min; /* and not before so many rows count */
-    uint32_t seed_count;  /* two hops: rows to start from as well; they may be any */
+    uint32_t first_min;   /* two hops: the first must meet so many rows, or the filter's are far */
+    uint32_t far_ef;      /* ef and near_growth when they are */
+    float far_growth;
+    bool far_scans; /* or give up then */
+    bool is_far;
+    uint32_t seed_count; /* two hops: rows to start from as well; they may be any */
     uint32_t seeds[AK_WALK_SEEDS];
     struct ak_context *context;
     uint64_t distances;
@@ -593,8 +598,10 @@ enum ak_index_way ak_filter_way(const struct ak_index *index, const struct ak_fi
                                 uint64_t *cost);
 /* By two hops a walk needs some more rows to find as much. */
 uint32_t ak_filter_ef(uint32_t ef, double share);
-/* Rows of the filter, from all over it, for a walk to start from. */
-void ak_filter_sample(const uint64_t *allow, uint64_t slots, struct ak_walk *walk);
+/* What two hops need besides ef: rows of the filter, from all over it, to start from, and what to
+ * do where the filter leaves less than elsewhere. `ef` as ak_filter_ef gives it. */
+void ak_filter_prepare(const struct ak_index *index, const struct ak_filter_case *filter,
+                       uint32_t ef, struct ak_walk *walk);
 
 /* measure.c: inside the epoch */
 /* `query_scale` as ak_measure_query_scale gives it. */

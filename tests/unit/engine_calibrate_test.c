@@ -134,6 +134,18 @@ static void check_got(struct fixture *f, const struct vectors *q)
     }
 }
 
+static bool is_same(const struct ak_recall_curve *a, const struct ak_recall_curve *b)
+{
+    bool same = a->rows == b->rows && a->queries == b->queries && a->real == b->real;
+    for (uint32_t i = 0; i < AK_RECALL_KS * AK_RECALL_EFS; i++) {
+        uint32_t at = i / AK_RECALL_EFS;
+        uint32_t e = i % AK_RECALL_EFS;
+        same = same && !islessgreater(a->mean[at][e], b->mean[at][e]) &&
+               !islessgreater(a->sure[at][e], b->sure[at][e]);
+    }
+    return same;
+}
+
 static void start_with(struct fixture *f, const struct vectors *v, uint32_t rows)
 {
     start(f);
@@ -187,9 +199,9 @@ TEST(engine_calibrate,
     stop(&f);
     open_at(&f, ak_test_dir());
     CHECK_OK(ak_engine_get(f.engine, AK_STR("docs"), &f.collection, &err));
-    CHECK(curve_of(&f) && memcmp(curve_of(&f), &kept, sizeof kept) == 0);
+    CHECK(curve_of(&f) && is_same(curve_of(&f), &kept));
     calibrate(&f, &v, 1);
-    CHECK(memcmp(curve_of(&f), &kept, sizeof kept) == 0); /* nothing has changed */
+    CHECK(is_same(curve_of(&f), &kept)); /* nothing has changed */
     put(&f, &v, ROWS / 3 * 2, ROWS / 3 * 2 + ROWS / 6);
     calibrate(&f, &v, 1);
     CHECK_INT(curve_of(&f)->rows, kept.rows);

@@ -22,7 +22,8 @@ TEST(recall, a_larger_share_or_more_results_never_need_a_smaller_ef)
     struct ak_recall_curve curve = made_curve();
     for (uint32_t k = 1; k <= 2000; k += k / 3 + 1) {
         uint32_t before = 0;
-        for (double wanted = 0.5; wanted < 0.945; wanted += 0.01) {
+        for (uint32_t hundredths = 50; hundredths < 95; hundredths++) {
+            double wanted = (double)hundredths / 100.0 - 0.005;
             uint32_t ef = ak_recall_ef(&curve, k, wanted);
             uint32_t more = ak_recall_ef(&curve, k + 1, wanted);
             CHECK(ef >= before && ef >= k);
