@@ -88,7 +88,7 @@ static size_t whole(const struct ak_uuid *collection)
     CHECK_OK(ak_snapshot_list(to_mem, collection, &arena, &list, &count, &damages, &err));
     CHECK_INT(damages.count, 0);
     for (size_t i = 0; i < count; i++) {
-        CHECK_OK(ak_snapshot_verify(to_mem, &list[i], &report, &err));
+        CHECK_OK(ak_snapshot_verify(to_mem, &list[i], NULL, NULL, &report, &err));
     }
     ak_arena_release(&arena);
     return count;
