@@ -25,21 +25,16 @@
  */
 #include "index/index_priv.h"
 
-#define CAP_ROOM                                                                                   \
-    1024 /* rows a walk may keep that do not count, beside what the filter explains                \
-          */
-
+#define CAP_ROOM 1024 /* rows a walk may keep that do not count, beside what is filtered */
 #define PLAIN_REACH                                                                                \
-    0.4               /* share of the rows that a filter must leave for a plain walk to stop so    \
-                       */
-#define SCAN_MIN 40u  /* the same after a scan of codes: it knows no near rows but by them, */
-#define SCAN_FACTOR 4 /* and a row more costs little beside all that were scanned */
-
-#define EF_TIMES_MAX 3              /* rows that a walk with a reach may keep, times ef */
-#define RERANK_MIN 20u              /* rows measured again in floats after a walk on codes, */
-#define RERANK_FACTOR 2             /* and of k results this many times k */
-#define RERANK_BYTES ((size_t)2048) /* of a row asked for ahead; hardware follows on */
-#define RERANK_AHEAD 8              /* of them asked for ahead */
+    0.4              /* share of the rows that a filter must leave for a walk to end by its reach */
+#define SCAN_MIN 40u /* rows measured again after a scan of codes: it knows no near rows */
+#define SCAN_FACTOR 4      /* but by them, and one more costs little beside all scanned */
+#define EF_TIMES_MAX 3     /* rows that a walk with a reach may keep, times ef */
+#define RERANK_MIN 20u     /* rows measured again in floats after a walk on codes, */
+#define RERANK_FACTOR 2    /* and of k results this many times k */
+#define RERANK_BYTES 2048u /* of a row asked for ahead; hardware follows on */
+#define RERANK_AHEAD 8     /* of them asked for ahead */
 
 struct search {
     struct ak_index *index;

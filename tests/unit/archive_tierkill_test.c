@@ -217,10 +217,11 @@ static void check_snapshots(struct world *world, size_t *objects, bool *cold)
         struct ak_str name = ak_str_of(names[c]);
         ak_arena_init(&arena, 0);
         CHECK_OK(ak_engine_tier(world->engine, name, &view, &err));
-        CHECK_OK(ak_archive_list(world->archive, name, NULL, &arena, &list, &count, &err));
+        CHECK_OK(ak_archive_list(world->archive, name, NULL, &arena, &list, &count, NULL, &err));
         for (size_t i = 0; i < count; i++) {
             struct ak_snapshot_report report;
-            CHECK_OK(ak_archive_verify(world->archive, name, &list[i].id, &report, &err));
+            CHECK_OK(
+                ak_archive_verify(world->archive, name, &list[i].id, NULL, NULL, &report, &err));
             *objects += 2 + list[i].has_image;
             has_cover = has_cover || ak_uuid_eq(&list[i].id, &view.cover);
         }
