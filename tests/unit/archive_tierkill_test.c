@@ -306,7 +306,11 @@ static int round_of(const char *dir, struct shared *shared, uint64_t seed, const
             }
             (void)usleep(1000);
         }
-    } else {
+    } else { /* its life begins with its first move */
+        uint64_t before = atomic_load(&shared->moves);
+        for (int waited = 0; waited < 60000 && atomic_load(&shared->moves) == before; waited++) {
+            (void)usleep(1000);
+        }
         (void)usleep(life_us);
     }
     (void)kill(pid, SIGKILL);
@@ -375,7 +379,7 @@ TEST(archive_tierkill, kill_9_at_random_moments_of_moves_loses_nothing_and_leave
     struct ak_rand rand;
     ak_rand_seed(&rand, ak_test_seed());
     for (unsigned round = 0; round < rounds_wanted(20); round++) {
-        useconds_t life_us = (useconds_t)(20000 + ak_rand_below(&rand, 150000));
+        useconds_t life_us = (useconds_t)ak_rand_below(&rand, 120000);
         int status = round_of(dir, shared, ak_rand_u64(&rand), NULL, life_us);
         CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         check_after(dir, shared, round % 2 == 0);
