@@ -135,7 +135,7 @@ def searches_of(api, server, name, bodies):
 
 
 def moves(folder, passes):
-    base, query = clustered(100_000)
+    base, query = clustered()
     queries = np.load(query)[:500]
     bodies = [body(vector) for vector in queries]
     results = {}
@@ -258,7 +258,7 @@ def ndjson(path, vectors):
 def copies(server, folder, rows, dimension, total):
     """Names → kind; each kind is imported once and restored under the other names."""
     api = Api(server)
-    base = np.load(clustered(100_000, dimension)[0], mmap_mode="r")
+    base = np.load(clustered(200_000, dimension)[0], mmap_mode="r")
     truths, kinds = [], {}
     for kind in range(KINDS):
         part = np.array(base[kind * rows : (kind + 1) * rows])

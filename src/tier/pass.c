@@ -363,8 +363,9 @@ static int64_t ms_ns(int64_t ms)
 static void set_pressure(struct ak_tiers *tiers, bool over)
 {
     bool helped = tiers->pass_decided > 0;
-    int64_t next = tiers->pressed_ms * 2;
-    tiers->pressed_ms = !over || helped ? TICK_MS : next < PRESSED_MAX_MS ? next : PRESSED_MAX_MS;
+    int64_t next = tiers->pressed_ms ? tiers->pressed_ms * 2 : TICK_MS;
+    next = next < PRESSED_MAX_MS ? next : PRESSED_MAX_MS;
+    tiers->pressed_ms = over && !helped ? next : 0;
 }
 
 struct tick {

@@ -339,9 +339,15 @@ def test_e2e_20_tiering_with_two_snapshots_present_restores_the_newer_state():
         status(world.client.post("/collections/docs/snapshots?wait=true"), 201)
         before = world.state()
         world.to_cold("docs")
-        equal(len(world.snapshots()), 2, "snapshots: the newer one covers it")
+        newer, older = world.snapshots()
         world.search(row=510)
         world.same_state(before)
+        world.act("demote_to_cold")
+        status(world.client.post(f"/collections/docs/snapshots/{older['id']}/restore?wait=true"), 201)
+        equal((world.count(), world.tier()["tier"]), (500, "warm"), "the older state, restored in place of a cold one")
+        world.act("demote_to_cold")
+        assert world.tier()["snapshot"] != newer["id"], "it lives in a snapshot of its state"
+        equal(world.count(), 500, "documents")
 
 
 # --- What a cold collection does for everyone else ---

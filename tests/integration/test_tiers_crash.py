@@ -14,7 +14,7 @@ import tier_world
 from support import equal, status
 from tier_world import World, until
 
-ROUNDS = int(os.environ.get("AKIDB_KILL_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("AKIDB_KILL_ROUNDS", "4"))
 BROKEN = (OSError, http.client.HTTPException)
 
 

@@ -187,7 +187,7 @@ def test_readers_and_writers_are_served_while_everything_moves():
             works = [pool.submit(work, seed) for seed in range(4)]
             rng = random.Random(5)
             try:
-                for _ in range(60):
+                for _ in range(30):
                     action = rng.choice(("demote_to_warm", "demote_to_cold", "demote_to_cold", "promote_to_hot"))
                     answer = world.client.post(f"/collections/{rng.choice(names)}/tier", {"action": action})
                     assert answer.status in (200, 409), answer
@@ -195,7 +195,7 @@ def test_readers_and_writers_are_served_while_everything_moves():
                 stop.set()
             counts = [one.result() for one in works]
         equal(sum(world.count(name) for name in names), 1600 + sum(written for _, written in counts), "documents")
-        print(f"     {sum(done for done, _ in counts)} requests during 60 moves", flush=True)
+        print(f"     {sum(done for done, _ in counts)} requests during 30 moves", flush=True)
 
 
 def test_a_local_folder_does_in_place_of_a_bucket():
