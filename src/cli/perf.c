@@ -54,7 +54,12 @@ static void print_help(void)
         (void)printf("  %-8s %s\n           %s\n", commands[i].name, commands[i].summary,
                      commands[i].usage);
     }
-    (void)printf("\n`akidb help perf export` explains one of them.\n");
+    (void)printf("\nOptions:\n"
+                 "  -h, --help  of a command: `akidb perf export --help`\n"
+                 "\nExamples:\n"
+                 "  akidb perf show --days 7\n"
+                 "  akidb perf advise --table docs\n"
+                 "  akidb perf export --date yesterday\n");
 }
 
 enum ak_rc ak_cli_perf(int argc, char **argv, struct ak_err *err)

@@ -132,9 +132,12 @@ static void empty_ring(struct ak_query_log *log, int64_t mono_ns)
     for (int i = 0; i < AK_QUERY_DROPS; i++) {
         ak_series_add(log->m_drops[i], drops[i]);
     }
-    if (is_open) {
+    if (is_open && log->daily.file) { /* whose lock says that the folder is ours */
         struct ak_err err;
-        warn(log, ak_query_known_write(&log->known, log->options.fs, log->shapes_path, &err), &err);
+        int32_t day = ak_perf_day(ak_now_us(log->options.clock));
+        enum ak_rc rc =
+            ak_query_known_write(&log->known, log->options.fs, log->shapes_path, day, &err);
+        warn(log, rc, &err);
     }
 }
 

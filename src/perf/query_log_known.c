@@ -23,6 +23,8 @@ void ak_query_known_init(struct ak_query_known *known)
     ak_buf_init(&known->lines, QUEUE_BYTES);
     ak_buf_init(&known->spare, QUEUE_BYTES);
     known->file_bytes = 0;
+    known->anew_day = INT32_MIN;
+    atomic_init(&known->is_full, false);
 }
 
 void ak_query_known_release(struct ak_query_known *known)
@@ -86,7 +88,8 @@ static void put_line(struct ak_buf *lines, const struct ak_query_shape *shape, u
 void ak_query_known_note(struct ak_query_known *known, const struct ak_query_shape *shape,
                          uint64_t hash)
 {
-    if (is_known(known, hash) || !ak_mutex_try_lock(&known->lock)) {
+    if (atomic_load_explicit(&known->is_full, memory_order_relaxed) || is_known(known, hash) ||
+        !ak_mutex_try_lock(&known->lock)) {
         return;
     }
     if (!is_known(known, hash) && known->lines.len + 2 * LINE_BYTES <= QUEUE_BYTES) {
@@ -133,13 +136,19 @@ void ak_query_known_load(struct ak_query_known *known, struct ak_fs *fs, const c
 }
 
 static enum ak_rc append(struct ak_query_known *known, struct ak_fs *fs, const char *path,
-                         struct ak_err *err)
+                         int32_t day, struct ak_err *err)
 {
     struct ak_file *file = NULL;
     struct ak_str lines = ak_buf_str(&known->spare);
+    bool overflows = known->file_bytes + lines.len > AK_QUERY_SHAPES_MAX;
+    if (overflows && known->anew_day == day) {
+        atomic_store_explicit(&known->is_full, true, memory_order_relaxed);
+        return AK_OK;
+    }
     enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_WRITE | AK_OPEN_CREATE, &file, err);
-    if (rc == AK_OK && known->file_bytes + lines.len > AK_QUERY_SHAPES_MAX) {
-        known->file_bytes = 0; /* begun anew: what is still in use is soon written again */
+    if (rc == AK_OK && overflows) { /* what is still in use is soon written again */
+        known->file_bytes = 0;
+        known->anew_day = day;
         forget_all(known);
     }
     rc = rc == AK_OK ? ak_file_truncate(file, known->file_bytes, err) : rc;
@@ -152,14 +161,17 @@ static enum ak_rc append(struct ak_query_known *known, struct ak_fs *fs, const c
 }
 
 enum ak_rc ak_query_known_write(struct ak_query_known *known, struct ak_fs *fs, const char *path,
-                                struct ak_err *err)
+                                int32_t day, struct ak_err *err)
 {
+    if (known->anew_day != day) {
+        atomic_store_explicit(&known->is_full, false, memory_order_relaxed);
+    }
     ak_mutex_lock(&known->lock);
     struct ak_buf queued = known->lines;
     known->lines = known->spare;
     known->spare = queued;
     ak_mutex_unlock(&known->lock);
-    enum ak_rc rc = known->spare.len ? append(known, fs, path, err) : AK_OK;
+    enum ak_rc rc = known->spare.len ? append(known, fs, path, day, err) : AK_OK;
     if (rc != AK_OK) {
         forget_all(known);
     }

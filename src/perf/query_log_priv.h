@@ -43,8 +43,8 @@ bool ak_query_ring_is_half_full(struct ak_query_ring *ring);
 
 /* --- query_log_known.c: the shapes that were met --- */
 
-#define AK_QUERY_KNOWN 4096u                    /* places; a power of two */
-#define AK_QUERY_SHAPES_MAX ((uint64_t)2 << 20) /* bytes of the file */
+#define AK_QUERY_KNOWN 32768u                   /* places; a power of two */
+#define AK_QUERY_SHAPES_MAX ((uint64_t)4 << 20) /* bytes of the file; begun anew once a day */
 
 struct ak_query_known {
     _Atomic uint64_t hashes[AK_QUERY_KNOWN]; /* 0: free. A hint: a shape may be written twice */
@@ -52,6 +52,8 @@ struct ak_query_known {
     struct ak_buf lines;                     /* shapes to be written */
     struct ak_buf spare;                     /* the writer's */
     uint64_t file_bytes;                     /* the writer's */
+    int32_t anew_day;                        /* the writer's: when the file was last begun anew */
+    _Atomic bool is_full;                    /* for the rest of the day; a hint, and relaxed */
 };
 
 void ak_query_known_init(struct ak_query_known *known);
@@ -61,10 +63,11 @@ void ak_query_known_load(struct ak_query_known *known, struct ak_fs *fs, const c
 /* A shape that may be new: queue its line, unless another thread is at it. */
 void ak_query_known_note(struct ak_query_known *known, const struct ak_query_shape *shape,
                          uint64_t hash);
-/* Append what is queued. After a failure its shapes are forgotten, and queued again when they are
- * met again. */
+/* Append what is queued; on its first overflow of a day the file is begun anew, after the second
+ * one shapes are left out until tomorrow. After a failure its shapes are forgotten, and queued
+ * again when they are met again. */
 AK_MUST enum ak_rc ak_query_known_write(struct ak_query_known *known, struct ak_fs *fs,
-                                        const char *path, struct ak_err *err);
+                                        const char *path, int32_t day, struct ak_err *err);
 
 /* --- query_log_file.c: the files of one kind, a day or a week each --- */
 

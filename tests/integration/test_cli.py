@@ -14,8 +14,8 @@ import support
 from support import equal
 
 DATA = support.ROOT / "examples" / "data"
-COMMANDS = ["serve", "import", "export", "snapshots", "search", "collections", "parquet", "tiers", "bench", "mock-s3",
-            "version", "help"]
+COMMANDS = ["serve", "import", "export", "snapshots", "search", "collections", "parquet", "tiers", "perf", "bench",
+            "mock-s3", "version", "help"]
 
 
 class Work:

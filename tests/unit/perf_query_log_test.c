@@ -254,6 +254,41 @@ TEST(query_log, a_shape_is_written_once_also_across_starts)
     finish(log);
 }
 
+static void put_new_shapes(struct ak_query_log *log, unsigned from, unsigned count, uint64_t *most)
+{
+    for (unsigned i = from; i < from + count; i++) {
+        char name[AK_NAME_MAX];
+        (void)snprintf(name, sizeof name, "%0240u", i);
+        const struct ak_query_shape shape = {.table = ak_str_of(name)};
+        put(log, &shape, ak_now_us(&manual.clock));
+        if (i % 500 == 499) {
+            uint64_t size = 0;
+            ak_query_log_drain(log);
+            CHECK_OK(ak_fs_stat(quickfs(), path_of(AK_QUERY_SHAPES_FILE), &size, &err));
+            *most = size > *most ? size : *most;
+        }
+    }
+}
+
+/* As many small collections have, day after day. */
+TEST(query_log, shapes_without_end_begin_the_file_anew_once_a_day)
+{
+    uint64_t most = 0;
+    uint64_t size = 0;
+    start();
+    struct ak_query_log *log = open_log((struct ak_query_log_options){0});
+    put_new_shapes(log, 0, 32000, &most);
+    CHECK(most > (uint64_t)3 << 20 && most <= (uint64_t)4 << 20);
+    CHECK_OK(ak_fs_stat(quickfs(), path_of(AK_QUERY_SHAPES_FILE), &size, &err));
+    CHECK(size > (uint64_t)3 << 20); /* full a second time, and left as it is */
+    ak_manual_clock_advance(&manual, DAY_US);
+    ak_query_log_drain(log);
+    put_new_shapes(log, 32000, 1000, &most);
+    CHECK_OK(ak_fs_stat(quickfs(), path_of(AK_QUERY_SHAPES_FILE), &size, &err));
+    CHECK(size < (uint64_t)1 << 20);
+    finish(log);
+}
+
 /* --- Files --- */
 
 TEST(query_log, rows_around_midnight_lie_in_the_file_of_their_day)

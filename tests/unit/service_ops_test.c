@@ -1,6 +1,7 @@
 /* Operations without HTTP: each is done once, wherever it runs, and close waits for all. */
 #include "base/mem.h"
 #include "base/sync.h"
+#include "perf/perf.h"
 #include "service/service.h"
 #include "support/test.h"
 #include <stdatomic.h>
@@ -17,6 +18,7 @@ struct fixture {
     enum ak_rc rc;
 };
 static struct fixture f;
+static struct ak_query_log *queries; /* of the service that start() opens */
 
 static void on_done(struct ak_op *op, enum ak_rc rc)
 {
@@ -58,7 +60,7 @@ static void start(void)
     const struct ak_engine_options engine = {.dir = ak_test_dir(), .metrics = f.metrics};
     CHECK_OK(ak_engine_open(&engine, &f.engine, &err));
     const struct ak_service_options service = {
-        .engine = f.engine, .metrics = f.metrics, .threads = 2};
+        .engine = f.engine, .metrics = f.metrics, .queries = queries, .threads = 2};
     CHECK_OK(ak_service_open(&service, &f.service, &err));
     struct ak_create_op create = {.op = op(false),
                                   .spec = {.name = AK_STR("c"),
@@ -250,6 +252,125 @@ TEST(service, a_batch_gives_every_search_its_own_results)
     CHECK(strstr(batch->op.err.text, "searches[50]: "));
     stop();
     ak_free(batch);
+}
+
+/* --- The query log --- */
+
+struct logged_writer {
+    struct ak_thread thread;
+    struct ak_upsert_op *ops;
+    struct ak_uuid *ids;
+    struct ak_arena *arenas;
+};
+
+static void write_logged(void *arg)
+{
+    static const float vector[2] = {1, 2};
+    static const struct ak_document doc = {.vector = vector};
+    struct logged_writer *writer = arg;
+    for (unsigned i = 0; i < WRITES; i++) {
+        ak_arena_init(&writer->arenas[i], 0);
+        writer->ops[i] = (struct ak_upsert_op){
+            .op = {.done = on_done, .arena = &writer->arenas[i], .is_unlogged = i % 4 == 0},
+            .collection = f.collection,
+            .docs = &doc,
+            .count = 1,
+            .ids = &writer->ids[i]};
+        ak_service_upsert(f.service, &writer->ops[i]);
+    }
+}
+
+static struct ak_query_log *open_query_log(struct ak_metrics *metrics, char dir[4096])
+{
+    struct ak_query_log *log = NULL;
+    struct ak_err err;
+    (void)snprintf(dir, 4096, "%s/perf", ak_test_dir());
+    const struct ak_query_log_options options = {
+        .dir = dir, .metrics = metrics, .free_bytes_min = 1};
+    CHECK_OK(ak_query_log_open(&options, &log, &err));
+    return log;
+}
+
+/* A daily log: its rows by type. */
+static bool count_types(void *ctx, struct ak_str name)
+{
+    unsigned *counts = ctx;
+    int32_t day;
+    char path[4600];
+    struct ak_err err;
+    struct ak_perf_reader *reader = NULL;
+    struct ak_perf_query row;
+    enum ak_perf_step step = AK_PERF_ROW;
+    if (!ak_perf_daily_day(name, &day)) {
+        return true;
+    }
+    (void)snprintf(path, sizeof path, "%s/perf/%.*s", ak_test_dir(), AK_STR_ARG(name));
+    CHECK_OK(ak_perf_reader_open(ak_fs_posix(), path, &reader, &err));
+    for (;;) {
+        CHECK_OK(ak_perf_reader_next(reader, &row, &step, &err));
+        if (step == AK_PERF_END) {
+            break;
+        }
+        CHECK_INT(step, AK_PERF_ROW);
+        for (int type = 0; type < AK_QUERY_TYPE_COUNT; type++) {
+            counts[type] +=
+                ak_str_eq(row.query_type, ak_str_of(ak_query_type_name((enum ak_query_type)type)));
+        }
+        CHECK(ak_str_eq(row.table_name, AK_STR("c")));
+    }
+    ak_perf_reader_close(reader);
+    return true;
+}
+
+TEST(service, what_many_threads_ask_is_in_the_query_log_but_what_opts_out)
+{
+    static struct ak_upsert_op ops[WRITERS][WRITES];
+    static struct ak_uuid ids[WRITERS][WRITES];
+    static struct ak_arena arenas[WRITERS][WRITES];
+    enum { N = 32 };
+    static const float vector[2] = {1, 2};
+    struct ak_search searches[N];
+    struct ak_search_result results[N];
+    struct logged_writer writers[WRITERS];
+    struct ak_metrics *metrics = ak_metrics_open();
+    unsigned counts[AK_QUERY_TYPE_COUNT] = {0};
+    char dir[4096];
+    struct ak_err err;
+    queries = open_query_log(metrics, dir);
+    start();
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writers[i] = (struct logged_writer){.ops = ops[i], .ids = ids[i], .arenas = arenas[i]};
+        CHECK_OK(ak_thread_start(&writers[i].thread, "writer", write_logged, &writers[i], &err));
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        ak_thread_join(&writers[i].thread);
+    }
+    CHECK_INT(wait_done(WRITERS * WRITES), AK_OK);
+    for (unsigned i = 0; i < N; i++) {
+        searches[i] = (struct ak_search){.vector = vector, .k = 1 + i};
+    }
+    struct ak_search_batch_op *batch = ak_zalloc(sizeof *batch);
+    batch->op = op(false);
+    batch->collection = f.collection;
+    batch->searches = searches;
+    batch->results = results;
+    batch->count = N;
+    ak_service_search_batch(f.service, batch);
+    CHECK_INT(wait_done(1), AK_OK);
+    searches[3].k = 0; /* a failure is not logged */
+    ak_service_search_batch(f.service, batch);
+    CHECK_INT(wait_done(1), AK_INVALID);
+    stop();
+    ak_query_log_close(queries);
+    queries = NULL;
+    CHECK_OK(ak_fs_list(ak_fs_posix(), dir, count_types, counts, &err));
+    CHECK_INT(counts[AK_QUERY_UPSERT], WRITERS * WRITES * 3 / 4);
+    CHECK_INT(counts[AK_QUERY_SEARCH_BATCH], 1);
+    for (unsigned i = 0; i < WRITERS * WRITES; i++) {
+        ak_arena_release(&arenas[i / WRITES][i % WRITES]);
+    }
+    ak_free(batch);
+    ak_metrics_close(metrics);
 }
 
 static void slow(struct ak_op *deferred)
