@@ -97,9 +97,12 @@ static bool is_current(struct ak_fs *fs, const struct ak_perf_job *job)
         return false;
     }
     bool is_same = metadata_is(&target, "akidb.schema_version", AK_PERF_SCHEMA_VERSION);
-    if (job->table == AK_PERF_TABLE_SUMMARY) { /* its source grows with every day */
-        (void)snprintf(number, sizeof number, "%016llx", (unsigned long long)job->range.digest);
-        is_same = is_same && metadata_is(&target, "akidb.source_hash", number);
+    if (job->range) {
+        /* Its source grows with every day, and one day loses its beginning, when it is rotated for
+         * the second time: then what was exported is the better one. */
+        (void)snprintf(number, sizeof number, "%016llx", (unsigned long long)job->range->digest);
+        is_same = is_same && (metadata_is(&target, "akidb.source_hash", number) ||
+                              ak_parquet_describe(target.reader)->rows > job->range->rows);
     } else {
         (void)snprintf(number, sizeof number, "%llu", (unsigned long long)job->stamp.bytes);
         is_same = is_same && target.stamp.modified_ns >= job->stamp.modified_ns &&
@@ -114,7 +117,12 @@ enum ak_rc ak_perf_job_begin(struct ak_perf_run *run, struct ak_perf_job *job, b
 {
     struct ak_perf_note note = {0};
     enum ak_rc rc = ak_buf_check(&job->source_path, err);
-    if (rc == AK_OK && (rc = ak_buf_check(&job->target_path, err)) == AK_OK) {
+    if (rc == AK_OK) {
+        rc = ak_buf_check(&job->target_path, err);
+    }
+    if (rc == AK_OK && job->range) {
+        job->stamp.bytes = job->summary->sizes[0] + job->summary->sizes[1];
+    } else if (rc == AK_OK) {
         rc = ak_perf_stamp_of(run->options->fs, job->source_path.p, &job->stamp, err);
     }
     if (rc != AK_OK) {

@@ -230,33 +230,33 @@ static void export_summary(struct ak_perf_run *run)
 {
     struct ak_perf_job job;
     struct ak_err why = {0};
-    struct ak_perf_day_range *days = NULL;
-    size_t count = 0;
+    struct ak_perf_summary summary;
     size_t done = 0;
-    ak_perf_job_init(&job, run, AK_PERF_TABLE_SUMMARY, 0, AK_PERF_SUMMARY_FILE);
-    enum ak_rc rc = ak_buf_check(&job.source_path, &why);
-    if (rc == AK_OK) {
-        rc = ak_perf_summary_days(run->options->fs, job.source_path.p, &days, &count, &why);
-    }
+    enum ak_rc rc = ak_perf_summary_open(run->options, &summary, &why);
     if (rc != AK_OK && rc != AK_NOT_FOUND) {
+        ak_perf_job_init(&job, run, AK_PERF_TABLE_SUMMARY, 0, AK_PERF_SUMMARY_FILE);
         ak_perf_job_failed(run, &job, rc, &why);
-    } else if (rc == AK_NOT_FOUND || count == 0) {
+        ak_perf_job_release(&job);
+        return;
+    }
+    if (rc == AK_NOT_FOUND || summary.count == 0) {
         tell_missing(run, AK_PERF_TABLE_SUMMARY, AK_PERF_SUMMARY_FILE,
                      rc == AK_OK ? "is empty" : "not found");
     }
-    ak_perf_job_release(&job);
-    for (size_t i = 0; i < count; i++) {
-        if (is_wanted(run->options, days[i].day, 1, i + 1 == count)) {
-            ak_perf_job_init(&job, run, AK_PERF_TABLE_SUMMARY, days[i].day, AK_PERF_SUMMARY_FILE);
-            job.range = days[i];
+    for (size_t i = 0; i < summary.count; i++) {
+        if (is_wanted(run->options, summary.days[i].day, 1, i + 1 == summary.count)) {
+            ak_perf_job_init(&job, run, AK_PERF_TABLE_SUMMARY, summary.days[i].day,
+                             AK_PERF_SUMMARY_FILE);
+            job.summary = &summary;
+            job.range = &summary.days[i];
             run_job(run, &job);
             done++;
         }
     }
-    if (count > 0 && done == 0) {
+    if (summary.count > 0 && done == 0) {
         tell_other_day(run, AK_PERF_TABLE_SUMMARY, AK_PERF_SUMMARY_FILE);
     }
-    ak_free(days);
+    ak_perf_summary_close(&summary);
 }
 
 /* --- The whole --- */

@@ -18,14 +18,28 @@ struct ak_perf_stamp {
     int64_t modified_ns;
 };
 
-/* A day of optimization_summary.txt: where its lines are, and their hash, by which a file made of
- * them is current. */
+/* The two files of the summary: the former one, which a rotation leaves, and the present one. */
+#define AK_PERF_SUMMARY_FILES 2
+
+/* A day of them: where its lines are, how many rows they are, and their hash, by which a file made
+ * of them is current. */
 struct ak_perf_day_range {
     int32_t day;
-    uint64_t from;
-    uint64_t to;
-    uint64_t line; /* of `from` */
+    struct ak_perf_part {
+        uint64_t from;
+        uint64_t to;   /* 0: nothing in this file */
+        uint64_t line; /* of `from` */
+    } parts[AK_PERF_SUMMARY_FILES];
+    uint64_t rows;
     uint64_t digest;
+};
+
+/* Held open, so that a rotation meanwhile changes nothing. */
+struct ak_perf_summary {
+    struct ak_file *files[AK_PERF_SUMMARY_FILES]; /* NULL: there is none */
+    uint64_t sizes[AK_PERF_SUMMARY_FILES];
+    struct ak_perf_day_range *days; /* sorted */
+    size_t count;
 };
 
 struct ak_perf_job { /* one source's rows of one day (week) that become one file */
@@ -36,7 +50,8 @@ struct ak_perf_job { /* one source's rows of one day (week) that become one file
     struct ak_buf source_path; /* NUL-terminated, as is the next */
     struct ak_buf target_path;
     struct ak_perf_stamp stamp;
-    struct ak_perf_day_range range; /* SUMMARY */
+    const struct ak_perf_summary *summary;
+    const struct ak_perf_day_range *range; /* of it; NULL: another table */
 };
 
 void ak_perf_job_init(struct ak_perf_job *job, const struct ak_perf_run *run,
@@ -63,10 +78,10 @@ AK_MUST enum ak_rc ak_perf_job_rows(struct ak_perf_run *run, struct ak_perf_job 
                                     struct ak_err *err);
 
 #define AK_PERF_DAYS_MAX 36525u
-/* *days: sorted, released with ak_free. */
-AK_MUST enum ak_rc ak_perf_summary_days(struct ak_fs *fs, const char *path,
-                                        struct ak_perf_day_range **days, size_t *count,
-                                        struct ak_err *err);
+/* AK_NOT_FOUND: neither file is there. */
+AK_MUST enum ak_rc ak_perf_summary_open(const struct ak_perf_export_options *options,
+                                        struct ak_perf_summary *summary, struct ak_err *err);
+void ak_perf_summary_close(struct ak_perf_summary *summary); /* idempotent */
 /* The day of the report. */
 AK_MUST enum ak_rc ak_perf_report_day(struct ak_fs *fs, const char *path, int32_t *day,
                                       struct ak_err *err);

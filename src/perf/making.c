@@ -66,8 +66,8 @@ static enum ak_rc put_origin(struct ak_perf_making *making, struct ak_err *err)
     struct ak_perf_output *output = &making->output;
     char number[24];
     enum ak_rc rc = ak_perf_output_metadata(output, "akidb.source", job->source, err);
-    if (rc == AK_OK && job->table == AK_PERF_TABLE_SUMMARY) {
-        (void)snprintf(number, sizeof number, "%016llx", (unsigned long long)job->range.digest);
+    if (rc == AK_OK && job->range) {
+        (void)snprintf(number, sizeof number, "%016llx", (unsigned long long)job->range->digest);
         rc = ak_perf_output_metadata(output, "akidb.source_hash", number, err);
     } else if (rc == AK_OK) {
         (void)snprintf(number, sizeof number, "%llu", (unsigned long long)job->stamp.bytes);
@@ -85,8 +85,8 @@ enum ak_rc ak_perf_making_commit(struct ak_perf_making *making, struct ak_err *e
     struct ak_perf_run *run = making->run;
     struct ak_perf_export_result *result = run->result;
     struct ak_perf_note note = {.rejected = making->rejects.count, .rows = making->taken};
-    if (making->job->table == AK_PERF_TABLE_SUMMARY) {
-        note.source_bytes = making->job->range.to - making->job->range.from;
+    for (int i = 0; making->job->range && i < AK_PERF_SUMMARY_FILES; i++) {
+        note.source_bytes += making->job->range->parts[i].to - making->job->range->parts[i].from;
     }
     ak_perf_tell(run, making->job, AK_PERF_NOTE_PARSED, &note);
     enum ak_rc rc = ak_perf_rejects_commit(&making->rejects, err);

@@ -9,15 +9,19 @@
 #define DAY_MAX 2932896   /* 9999-12-31 */
 #define THURSDAY 3        /* a week belongs to the year of its Thursday (ISO 8601) */
 
+static int32_t nearest_day(int64_t day)
+{
+    return day < DAY_MIN ? DAY_MIN : day > DAY_MAX ? DAY_MAX : (int32_t)day;
+}
+
 int32_t ak_perf_day(int64_t wall_us)
 {
-    int64_t day = wall_us / US_PER_DAY - (wall_us % US_PER_DAY < 0);
-    return day < DAY_MIN ? DAY_MIN : day > DAY_MAX ? DAY_MAX : (int32_t)day;
+    return nearest_day(wall_us / US_PER_DAY - (wall_us % US_PER_DAY < 0));
 }
 
 int64_t ak_perf_day_begin_us(int32_t day)
 {
-    return day * US_PER_DAY;
+    return nearest_day(day) * US_PER_DAY;
 }
 
 const char *ak_perf_day_text(int32_t day, char text[AK_PERF_DAY_TEXT_MAX])

@@ -127,6 +127,35 @@ TEST(export, each_source_becomes_files_of_its_days)
     CHECK_INT(rows_of(&w, AK_PERF_TABLE_SUMMARY, DAY), 4);
 }
 
+TEST(export, a_rotation_of_the_summary_loses_nothing)
+{
+    struct world w;
+    world_open(&w, AK_PERF_ALL);
+    write_input(&w, "optimization_summary.txt",
+                "2025-10-27T04:00:00Z made a=1\n2025-10-28T04:00:00Z made a=1 b=2\n");
+    CHECK_OK(export(&w));
+    CHECK_INT(w.result.written, 2);
+    /* Rotated in the middle of the day: the same lines, so nothing is new; then one more. */
+    write_input(&w, "optimization_summary.old.txt", "2025-10-27T04:00:00Z made a=1\n");
+    write_input(&w, "optimization_summary.txt", "2025-10-28T04:00:00Z made a=1 b=2\n");
+    CHECK_OK(export(&w));
+    CHECK_INT(w.result.current, 2);
+    write_input(&w, "optimization_summary.old.txt",
+                "2025-10-27T04:00:00Z made a=1\n2025-10-28T04:00:00Z made a=1 b=2\n");
+    write_input(&w, "optimization_summary.txt", "2025-10-28T05:00:00Z made a=3\n");
+    CHECK_OK(export(&w));
+    CHECK_INT(w.result.written, 1);
+    CHECK_INT(w.result.current, 1);
+    CHECK_INT(rows_of(&w, AK_PERF_TABLE_SUMMARY, DAY), 3);
+    /* Rotated again, the beginning of the day is gone: the file that has it stays. */
+    write_input(&w, "optimization_summary.old.txt", "2025-10-28T05:00:00Z made a=3\n");
+    write_input(&w, "optimization_summary.txt", "2025-10-29T05:00:00Z made a=3\n");
+    CHECK_OK(export(&w));
+    CHECK_INT(w.result.written, 1);
+    CHECK_INT(rows_of(&w, AK_PERF_TABLE_SUMMARY, DAY), 3);
+    CHECK_INT(rows_of(&w, AK_PERF_TABLE_SUMMARY, DAY + 1), 1);
+}
+
 TEST(export, a_source_without_rows_is_a_file_without_rows)
 {
     struct world w;
