@@ -13,7 +13,6 @@ import contextlib
 import http.client
 import json
 import os
-import pathlib
 import shutil
 import statistics
 import subprocess
