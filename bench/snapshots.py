@@ -218,7 +218,7 @@ def measure_times(rows, passes):
     table, seen = arrow_table(vectors), {}
     with scratch("snapshots") as folder, Server(folder) as server:
         client = Fresh(server)
-        client.create("snap", DIMENSION)
+        client.create("snap")
         run_json(AKIDB, "import", "--url", server.url, "-c", "snap", "--json", "--wait", vectors)
         for number in range(passes):
             one_pass(server, client, table, seen, vector, number)
