@@ -13,7 +13,6 @@ import contextlib
 import http.client
 import json
 import os
-import pathlib
 import shutil
 import statistics
 import subprocess
@@ -40,6 +39,34 @@ from support import (
 DIMENSION, K = 512, 10
 ENCODINGS = ["lossless", "plain", "bf16", "q8"]
 PARQUET, NDJSON = "application/vnd.apache.parquet", "application/x-ndjson"
+
+
+class Fresh:
+    """Every call on a connection of its own: a kept-alive one is closed while an operation takes minutes."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def request(self, *args):
+        with self.server.client() as client:
+            return client.request(*args)
+
+    def call(self, *args):
+        with self.server.client() as client:
+            return client.call(*args)
+
+    def count(self, name):
+        return self.call("POST", f"/collections/{name}/count")["count"]
+
+    def create(self, name):
+        return self.call("POST", "/collections", {"name": name, "dimension": DIMENSION, "metric": "cosine"})
+
+    def create_small(self, name):
+        """A thin graph, since how well it searches is not the question, and no codes: an index that grows makes new
+        ones beside the old, a quarter of the vectors, whoever writes to it."""
+        index = {"m": 4, "ef_construction": 16, "quantization": "none"}
+        body = {"name": name, "dimension": DIMENSION, "metric": "cosine", "index": index}
+        self.call("POST", "/collections", body)
 
 
 # --- What is timed ---
@@ -189,8 +216,9 @@ def measure_times(rows, passes):
     base, query = clustered(max(200_000, rows), DIMENSION)
     vectors, vector = rows_of(base, 0, rows), vectors_of(query, 1)[0]
     table, seen = arrow_table(vectors), {}
-    with scratch("snapshots") as folder, Server(folder) as server, server.client() as client:
-        client.create("snap", DIMENSION)
+    with scratch("snapshots") as folder, Server(folder) as server:
+        client = Fresh(server)
+        client.create("snap")
         run_json(AKIDB, "import", "--url", server.url, "-c", "snap", "--json", "--wait", vectors)
         for number in range(passes):
             one_pass(server, client, table, seen, vector, number)
@@ -291,31 +319,6 @@ def transfer(server, method, path, kind=None, source=None, into=None):
             text = b"" if into else answer.read()
         if not 200 <= answer.status < 300:
             raise SystemExit(f"{method} {path}: {answer.status} {text[:300]!r}")
-
-
-class Fresh:
-    """Every call on a connection of its own: a kept-alive one is closed while an operation takes minutes."""
-
-    def __init__(self, server):
-        self.server = server
-
-    def request(self, *args):
-        with self.server.client() as client:
-            return client.request(*args)
-
-    def call(self, *args):
-        with self.server.client() as client:
-            return client.call(*args)
-
-    def count(self, name):
-        return self.call("POST", f"/collections/{name}/count")["count"]
-
-    def create_small(self, name):
-        """A thin graph, since how well it searches is not the question, and no codes: an index that grows makes new
-        ones beside the old, a quarter of the vectors, whoever writes to it."""
-        index = {"m": 4, "ef_construction": 16, "quantization": "none"}
-        body = {"name": name, "dimension": DIMENSION, "metric": "cosine", "index": index}
-        self.call("POST", "/collections", body)
 
 
 class Memory:
