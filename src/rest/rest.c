@@ -200,6 +200,18 @@ static void go_on(struct ak_op *op)
     call->route->handler(call);
 }
 
+/* Cold since it was looked up: the whole call once more, when the collection is back. */
+void ak_reply_failed_write(struct ak_call *call, enum ak_rc rc, const char *message)
+{
+    if (rc != AK_COLD) {
+        ak_reply_error(call, rc, message);
+        return;
+    }
+    ak_call_drop_collection(call);
+    call->op.done = busy;
+    ak_service_await(call->service, &call->op, call->args[0], go_on);
+}
+
 static void on_request(void *ctx, struct ak_http_request *request)
 {
     (void)ctx;

@@ -134,7 +134,8 @@ struct ak_import {
     uint64_t upserted; /* documents that are findable */
     ak_lsn commit;
 };
-/* On a thread that may block. All of `docs` or none. */
+/* On a thread that may block. All of `docs` or none. import->collection is another reference
+ * afterwards when it had become cold. */
 AK_MUST enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *docs,
                                  size_t count, struct ak_err *err);
 struct ak_import_op {
