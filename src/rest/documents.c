@@ -144,7 +144,7 @@ static void upsert_done(struct ak_op *op, enum ak_rc rc)
         ak_reply(call, call->is_single ? 201 : 200, &call->body);
     } else {
         ak_buf_release(&call->body);
-        ak_reply_failure(call, rc, &op->err);
+        ak_reply_failed_write(call, rc, &op->err);
     }
 }
 
@@ -208,7 +208,7 @@ static void vector_delete_done(struct ak_op *op, enum ak_rc rc)
     if (rc == AK_OK) {
         ak_reply_empty(call);
     } else {
-        ak_reply_failure(call, rc, &op->err);
+        ak_reply_failed_write(call, rc, &op->err);
     }
 }
 
@@ -293,7 +293,7 @@ static void vectors_delete_done(struct ak_op *op, enum ak_rc rc)
     struct ak_call *call = AK_CALL_OF(u.del.op, op);
     struct ak_buf body;
     if (rc != AK_OK) {
-        ak_reply_failure(call, rc, &op->err);
+        ak_reply_failed_write(call, rc, &op->err);
         return;
     }
     ak_buf_init(&body, 0);

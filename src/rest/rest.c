@@ -211,6 +211,18 @@ struct ak_op ak_call_op(struct ak_call *call, void (*done)(struct ak_op *op, enu
                           .is_unlogged = ak_str_eq_nocase(wish, AK_STR("off"))};
 }
 
+/* Cold since it was looked up: the whole call once more, when the collection is back. */
+void ak_reply_failed_write(struct ak_call *call, enum ak_rc rc, const struct ak_err *err)
+{
+    if (rc != AK_COLD) {
+        ak_reply_failure(call, rc, err);
+        return;
+    }
+    ak_call_drop_collection(call);
+    call->op.done = busy;
+    ak_service_await(call->service, &call->op, call->args[0], go_on);
+}
+
 static void on_request(void *ctx, struct ak_http_request *request)
 {
     (void)ctx;

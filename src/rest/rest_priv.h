@@ -109,6 +109,10 @@ struct ak_rest {
 #include "rest/routes.def"
 #undef AK_ROUTE
 
+/* As ak_reply_failure(), but a write that found its collection cold is tried again when it is
+ * back. */
+void ak_reply_failed_write(struct ak_call *call, enum ak_rc rc, const struct ak_err *err);
+
 /* --- series.c: metrics of requests, looked up once a route and status --- */
 
 struct ak_rest_series *ak_rest_series_open(struct ak_metrics *metrics);

@@ -122,9 +122,6 @@ void ak_service_defer(struct ak_service *service, struct ak_op *op, void (*run)(
 
 /* --- Waiting for a cold collection: op->wait is in the manager's hands --- */
 
-/* A collection may become cold again before the operation gets to it, when the disk is short. */
-#define WAKES_MAX 3
-
 static void awake(struct ak_tier_wait *wait, enum ak_rc rc, const struct ak_err *why)
 {
     struct ak_op *op = AK_OP_OF(wait, struct ak_op, wait);
@@ -151,7 +148,7 @@ static void await(struct ak_op *op, struct ak_str name_or_id, void (*run)(struct
     if (!tiers) {
         rc = ak_fail(&op->err, AK_COLD,
                      "the collection is in the object store, from which it is not fetched here");
-    } else if (op->wakes++ == WAKES_MAX) {
+    } else if (op->wakes++ == AK_WAKES_MAX) {
         rc = ak_fail(&op->err, AK_UNAVAILABLE,
                      "the collection came back from the object store and went there again: the "
                      "disk is short (tiering.max_warm_disk)");

@@ -153,7 +153,8 @@ struct ak_import {
     size_t since; /* bytes of vectors added since then */
 };
 /* On a thread that may block: it waits for the disk when that is some megabytes behind, so that the
- * log holds no more of a long import in memory. All of `docs` or none. */
+ * log holds no more of a long import in memory. All of `docs` or none. import->collection is
+ * another reference afterwards when it had become cold. */
 AK_MUST enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *docs,
                                  size_t count, struct ak_err *err);
 struct ak_import_op {

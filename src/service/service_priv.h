@@ -13,6 +13,9 @@
 /* Documents of an upsert there. */
 #define AK_INLINE_UPSERT_MAX 32u
 
+/* A collection may become cold again before an operation gets to it, when the disk is short. */
+#define AK_WAKES_MAX 3
+
 struct ak_service {
     struct ak_engine *engine;
     struct ak_metrics *metrics;

@@ -140,12 +140,72 @@ void ak_service_delete(struct ak_service *service, struct ak_delete_op *del)
 
 #define IMPORT_AHEAD ((size_t)8 << 20) /* twice as many bytes of vectors may wait for the disk */
 
+/* An import that waited for its client while its collection became cold: on this thread, which may
+ * block, for the batch at hand is half way through. */
+struct awakening {
+    struct ak_tier_wait wait;
+    struct ak_mutex lock;
+    struct ak_cond over;
+    bool is_over;
+    enum ak_rc rc;
+    struct ak_err err;
+};
+
+static void awake(struct ak_tier_wait *wait, enum ak_rc rc, const struct ak_err *why)
+{
+    struct awakening *it = AK_OP_OF(wait, struct awakening, wait);
+    ak_mutex_lock(&it->lock);
+    it->rc = rc;
+    it->err = *why;
+    it->is_over = true;
+    ak_cond_signal(&it->over);
+    ak_mutex_unlock(&it->lock);
+}
+
+static enum ak_rc wake_import(struct ak_import *import, struct ak_err *err)
+{
+    struct awakening it = {.wait = {.done = awake}};
+    const struct ak_uuid id = ak_collection_info(import->collection)->id;
+    char text[AK_UUID_TEXT_LEN];
+    struct ak_collection *collection = NULL;
+    if (!import->service->tiers) {
+        return AK_COLD; /* err says so */
+    }
+    ak_mutex_init(&it.lock, AK_RANK_SERVICE, "import");
+    ak_cond_init(&it.over);
+    ak_tiers_wake(import->service->tiers, &id, &it.wait);
+    ak_mutex_lock(&it.lock);
+    while (!it.is_over) {
+        ak_cond_wait(&it.over, &it.lock);
+    }
+    ak_mutex_unlock(&it.lock);
+    ak_cond_release(&it.over);
+    ak_mutex_release(&it.lock);
+    if (it.rc != AK_OK) {
+        return ak_fail(err, it.rc, "%s", it.err.text);
+    }
+    ak_uuid_format(&id, text);
+    enum ak_rc rc = ak_engine_peek(import->service->engine, (struct ak_str){text, sizeof text},
+                                   &collection, err);
+    if (rc == AK_OK) {
+        ak_collection_unref(import->collection);
+        import->collection = collection;
+    }
+    return rc;
+}
+
 enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *docs, size_t count,
                          struct ak_err *err)
 {
     struct ak_write write = {0};
     ak_collection_help(import->collection, count);
     enum ak_rc rc = ak_collection_upsert(import->collection, docs, count, true, NULL, &write, err);
+    for (int tries = 0; rc == AK_COLD && tries < AK_WAKES_MAX; tries++) {
+        rc = wake_import(import, err);
+        if (rc == AK_OK) {
+            rc = ak_collection_upsert(import->collection, docs, count, true, NULL, &write, err);
+        }
+    }
     if (rc != AK_OK) {
         return rc;
     }

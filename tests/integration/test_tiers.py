@@ -5,6 +5,7 @@ test_tiers_crash.py, pressure and outages in test_tiers_pressure.py. AKIDB_TIER_
 has them. Needs tests/requirements.txt.
 """
 import concurrent.futures
+import http.client
 import json
 import os
 import statistics
@@ -382,6 +383,30 @@ def test_every_use_of_a_cold_collection_waits_for_it_and_goes_on():
         equal([one["tier"] for one in world.client.get("/collections").json()["collections"]], ["cold"], "list wakes nobody")
         status(world.client.delete("/collections/docs"), 204)
         equal(world.client.get("/collections/docs/tier").status, 404, "the tier of what was dropped")
+
+
+def test_an_import_whose_collection_becomes_cold_between_two_of_its_parts_goes_on():
+    """The client pauses within its body; the collection is sent away meanwhile."""
+    with World("pause") as world:
+        world.fill()
+        lines = [json.dumps({"vector": tier_world.vectors(1, 32, 1000 + i)[0].tolist()}) + "\n" for i in range(6000)]
+        text = "".join(lines).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", world.server.port, timeout=120)
+        connection.putrequest("POST", "/collections/docs/import")
+        connection.putheader("Content-Type", support.NDJSON)
+        connection.putheader("Content-Length", str(len(text)))
+        connection.endheaders()
+        half = len(text) // 2
+        connection.send(text[:half])
+        until("the first part", lambda: world.count() > 1000)
+        while world.client.post("/collections/docs/tier", {"action": "demote_to_cold"}).status == 409:
+            pass  # a batch came between
+        connection.send(text[half:])
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+        equal((answer.status, told["upserted"]), (200, 6000), told)
+        equal(world.count(), 6500, "documents")
+        connection.close()
 
 
 def test_accesses_within_the_window_survive_a_restart():
