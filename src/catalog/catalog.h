@@ -96,7 +96,8 @@ struct ak_catalog_tier_change {
     struct ak_catalog_tier tier;
 };
 /* All of them in one transaction; a collection that is gone meanwhile is skipped. Cover is left as
- * it is, but of one that becomes COLD, whose tiny image goes. job (may be NULL): its row is at `job_step` from the same moment. */
+ * it is, but of one that becomes COLD, whose tiny image goes. job (may be NULL): its row is at
+ * `job_step` from the same moment. */
 AK_MUST enum ak_rc ak_catalog_tiers(struct ak_catalog *catalog,
                                     const struct ak_catalog_tier_change *changes, size_t count,
                                     const struct ak_uuid *job, uint32_t job_step,

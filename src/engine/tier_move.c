@@ -47,7 +47,11 @@ static enum ak_rc begin(struct ak_engine *engine, struct ak_str name_or_id, bool
     struct ak_directory *dir = &engine->directory;
     ak_mutex_lock(&dir->lock);
     struct ak_entry *entry = ak_directory_find(dir, name_or_id);
-    enum ak_rc rc = entry ? ak_tier_is_cold(entry, err) : ak_tier_not_found(name_or_id, err);
+    if (!entry) {
+        ak_mutex_unlock(&dir->lock);
+        return ak_tier_not_found(name_or_id, err);
+    }
+    enum ak_rc rc = ak_tier_is_cold(entry, err);
     if (rc == AK_OK) {
         rc = ak_tier_begin_move(entry, err);
     }
@@ -61,7 +65,7 @@ static enum ak_rc begin(struct ak_engine *engine, struct ak_str name_or_id, bool
         }
     }
     ak_mutex_unlock(&dir->lock);
-    if (rc != AK_OK && entry && opens && !ak_uuid_is_nil(&move->id)) {
+    if (rc != AK_OK && !ak_uuid_is_nil(&move->id)) {
         ak_tier_end_move(engine, &move->id);
     }
     return rc;

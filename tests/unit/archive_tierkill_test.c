@@ -136,6 +136,7 @@ static void *search_on(void *arg)
         struct ak_collection *collection = NULL;
         struct ak_found *found = NULL;
         uint32_t hits = 0;
+        mine.text[0] = '\0';
         struct ak_document want = doc_of(n % KEYS, 1, &texts);
         struct ak_search search = {.vector = want.vector, .k = 5, .include = AK_INCLUDE_METADATA};
         enum ak_rc rc =
@@ -143,7 +144,10 @@ static void *search_on(void *arg)
         if (rc == AK_OK) {
             rc = ak_collection_search(collection, &search, &arena, &found, &hits, &mine);
         }
-        if (rc != AK_COLD && (rc != AK_OK || hits != 5)) {
+        /* Of the tiny one all documents may be written anew while a thread that searches waits for
+         * a processor: it finds those of before. */
+        if (rc != AK_COLD && (rc != AK_OK || hits > 5 || (n % 2 == 0 && hits < 5))) {
+            (void)fprintf(stderr, "child: code %d, %u hits\n", (int)rc, hits);
             die("search", &mine);
         }
         ak_collection_unref(collection);
