@@ -302,7 +302,7 @@ def pressure(folder, args):
             client.join()
         watch.over.set()
         watch.join()
-        tiers = api.call("GET", "/tiers")
+        tiers = Api(server).call("GET", "/tiers")  # the other connection was idle for too long
         server.stop()
     return told(args, watch, clients, tiers, len(names), size)
 

@@ -70,7 +70,9 @@ static enum ak_rc adopt(struct restore *restore, struct ak_err *err)
 {
     struct archive_job *job = restore->job;
     const struct ak_uuid *snapshot = &job->row.snapshot;
-    bool covers = restore->meta.lossless && restore->meta.has_image && !job->rebuilt;
+    /* The snapshots of another collection keep the state of none but that one. */
+    bool covers = restore->meta.lossless && restore->meta.has_image && !job->rebuilt &&
+                  ak_uuid_eq(&job->row.collection, &job->row.target);
     struct ak_engine_adopt_options options = {.replace = !job->into.len,
                                               .documents = restore->meta.vector_count,
                                               .job = &job->row.id,

@@ -329,6 +329,8 @@ def test_e2e_19_snapshots_of_a_warm_and_of_a_cold_collection():
         equal((second["vector_count"], len(world.snapshots()), world.tier()["tier"]), (500, 2, "warm"), "of a cold one")
         restored = world.client.post(f"/collections/docs/snapshots/{second['id']}/restore?wait=true", {"into": "copy"})
         status(restored, 201)
+        equal(world.tier("copy")["snapshot"], None, "a copy has no snapshot of its own yet")
+        equal((world.act("demote_to_cold", "copy")["tier"], len(world.snapshots("copy"))), ("cold", 1), "then it has")
         world.same_state(before, "copy")
 
 

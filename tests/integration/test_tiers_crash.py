@@ -34,7 +34,11 @@ def move(world, action):
 
 def no_leaks(world, *names):
     """No file and no object that nothing names."""
-    until("the bucket without remains", lambda: world.keys() == world.keys_wanted(*names))
+    try:
+        until("the bucket without remains", lambda: world.keys() == world.keys_wanted(*names))
+    except AssertionError:
+        equal(world.keys(), world.keys_wanted(*names), "the bucket")
+        raise
     for name in names:
         tier = world.tier(name)["tier"]
         wanted = 0 if tier == "cold" else 1

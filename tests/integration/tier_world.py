@@ -175,7 +175,13 @@ class World:
         assert np.array_equal(bits, before[1]), "a vector has changed"
 
     def snapshots(self, name="docs"):
-        return status(self.client.get(f"/collections/{name}/snapshots"), 200).json()["snapshots"]
+        made, before = [], ""
+        while True:
+            page = status(self.client.get(f"/collections/{name}/snapshots?limit=1000{before}"), 200).json()
+            made += page["snapshots"]
+            if not page["next"]:
+                return made
+            before = f"&to={page['next']}"
 
     def to_cold(self, *names):
         """By time alone."""

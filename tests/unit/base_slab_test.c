@@ -218,6 +218,59 @@ TEST(slab, a_large_view_becomes_a_private_mapping_and_its_file_stays_as_it_was)
     check_thaw(65537, 100, false);  /* no file known: a copy */
 }
 
+/* Owned as a view, and after it was thawed and written: the file may go from under it. */
+static void check_own(uint64_t rows, bool thawed)
+{
+    enum { STRIDE = 48, LEAD = 8192 };
+    size_t len = (size_t)rows * STRIDE;
+    struct ak_epoch *epoch = ak_epoch_open();
+    char *view = NULL;
+    int fd = make_file(LEAD, len, 0, &view);
+    struct ak_slab slab;
+    char *want = ak_alloc(len + 1);
+    memcpy(want, view + LEAD, len);
+    ak_slab_init_view(&slab, STRIDE, true, epoch, view + LEAD, rows, fd, LEAD);
+    CHECK(ak_slab_is_borrowed(&slab));
+    if (thawed) {
+        CHECK_OK(ak_slab_thaw(&slab, &err));
+        CHECK_OK(ak_slab_reserve(&slab, rows + 10, &err));
+        memset(ak_slab_row(&slab, 0), 0x77, STRIDE);
+        memset(want, 0x77, STRIDE);
+        memset(ak_slab_row(&slab, rows), 0x66, STRIDE); /* a row past the file's */
+    }
+    const char *before = ak_slab_base(&slab);
+    bool is_small = thawed && !ak_slab_is_borrowed(&slab); /* thawing has copied it already */
+    unsigned token = ak_epoch_enter(epoch);
+    ak_fault_alloc_at(0);
+    CHECK_RC(is_small ? AK_OK : AK_NOMEM, ak_slab_own(&slab, &err));
+    ak_fault_alloc_at(-1);
+    CHECK(ak_slab_base(&slab) == before);
+    CHECK_OK(ak_slab_own(&slab, &err));
+    CHECK_OK(ak_slab_own(&slab, &err));
+    CHECK(!ak_slab_is_borrowed(&slab) && !ak_slab_is_view(&slab));
+    CHECK(memcmp(before, want, len) == 0); /* a reader from before */
+    ak_epoch_leave(epoch, token);
+    (void)ak_epoch_collect(epoch);
+    (void)munmap(view, LEAD + len);
+    CHECK(ftruncate(fd, 0) == 0); /* a page of it that was still mapped would be a SIGBUS */
+    CHECK(memcmp(ak_slab_base(&slab), want, len) == 0);
+    CHECK(!thawed || *(const char *)ak_slab_row(&slab, rows) == 0x66);
+    CHECK(ak_slab_bytes(&slab, rows) >= len);
+    memset(ak_slab_base(&slab), 0x11, len);
+    ak_free(want);
+    ak_slab_release(&slab);
+    ak_epoch_close(epoch);
+    (void)close(fd);
+}
+
+TEST(slab, owned_rows_outlive_the_file_that_they_came_from)
+{
+    check_own(100, false);
+    check_own(100, true);
+    check_own(65537, false);
+    check_own(65537, true);
+}
+
 TEST(slab, a_file_that_is_shorter_than_its_rows_is_said_to_be_corrupt)
 {
     struct ak_epoch *epoch = ak_epoch_open();

@@ -192,6 +192,64 @@ static enum ak_rc note_row(void *ctx, const struct ak_catalog_row *row, struct a
     return AK_OK;
 }
 
+TEST(catalog_jobs, a_tier_reads_back_and_its_cover_changes_with_snapshots_only)
+{
+    struct ak_catalog *catalog = open_at(ak_fs_posix(), "t.db");
+    struct ak_catalog_row rows[8] = {0};
+    struct ak_catalog_row row = row_of(1, "one");
+    struct ak_catalog_job job = job_of(1);
+    struct ak_uuid first = id_of(3, 1);
+    struct ak_uuid second = id_of(3, 2);
+    struct ak_catalog_snapshot made = {
+        .id = first, .collection = row.info.id, .created_us = 5, .generation = 4};
+    struct ak_catalog_tier_change changes[2] = {
+        {.id = row.info.id,
+         .tier = {.tier = AK_TIER_WARM,
+                  .pinned = true,
+                  .since_us = 11,
+                  .last_access_us = 12,
+                  .window_from_us = 13,
+                  .window_accesses = 14,
+                  .rules = {.set = AK_TIER_RULE_WARM_IDLE | AK_TIER_RULE_STAY_COLD,
+                            .rules = {.warm_idle_us = 15, .stay_cold_on_access = true}},
+                  .cover = second,
+                  .cover_generation = 99}},
+        {.id = id_of(9, 9)}}; /* not there: skipped */
+    job.collection = row.info.id;
+    CHECK_OK(ak_catalog_create(catalog, &row.info, &err));
+    CHECK_OK(ak_catalog_each(catalog, note_row, rows, &err));
+    CHECK(rows[1].tier.tier == AK_TIER_HOT && ak_uuid_is_nil(&rows[1].tier.cover));
+    CHECK_OK(ak_catalog_job_put(catalog, &job, &made, NULL, &err));
+    made = (struct ak_catalog_snapshot){
+        .id = second, .collection = row.info.id, .created_us = 6, .generation = 3};
+    CHECK_OK(ak_catalog_job_put(catalog, &job, &made, NULL, &err)); /* of an older generation */
+    CHECK_OK(ak_catalog_tiers(catalog, changes, 2, NULL, 0, &err));
+    CHECK_OK(ak_catalog_each(catalog, note_row, rows, &err));
+    const struct ak_catalog_tier *tier = &rows[1].tier;
+    CHECK(tier->tier == AK_TIER_WARM && tier->pinned && tier->since_us == 11);
+    CHECK(tier->last_access_us == 12 && tier->window_from_us == 13 && tier->window_accesses == 14);
+    CHECK(tier->rules.set == (AK_TIER_RULE_WARM_IDLE | AK_TIER_RULE_STAY_COLD) &&
+          tier->rules.rules.warm_idle_us == 15 && tier->rules.rules.stay_cold_on_access);
+    CHECK(ak_uuid_eq(&tier->cover, &first) && tier->cover_generation == 4);
+    CHECK_OK(ak_catalog_job_put(catalog, &job, NULL, &second, &err)); /* another one goes */
+    CHECK_OK(ak_catalog_each(catalog, note_row, rows, &err));
+    CHECK(ak_uuid_eq(&tier->cover, &first));
+    CHECK_OK(ak_catalog_job_put(catalog, &job, NULL, &first, &err));
+    CHECK_OK(ak_catalog_each(catalog, note_row, rows, &err));
+    CHECK(ak_uuid_is_nil(&tier->cover) && tier->cover_generation == 0);
+    changes[0].tier.tier = AK_TIER_COLD; /* with its cover, which nothing takes from it */
+    CHECK_RC(AK_NOT_FOUND, ak_catalog_tiers(catalog, changes, 1, &changes[1].id, 3, &err));
+    CHECK_OK(ak_catalog_tiers(catalog, changes, 1, &job.id, 3, &err));
+    CHECK_OK(ak_catalog_job_put(catalog, &job, NULL, &second, &err));
+    made.generation = 200;
+    made.id = first;
+    CHECK_OK(ak_catalog_job_put(catalog, &job, &made, NULL, &err));
+    CHECK_OK(ak_catalog_each(catalog, note_row, rows, &err));
+    CHECK(tier->tier == AK_TIER_COLD && ak_uuid_eq(&tier->cover, &second) &&
+          tier->cover_generation == 99);
+    ak_catalog_close(catalog);
+}
+
 TEST(catalog_jobs, an_adoption_moves_its_job_in_the_same_transaction_or_does_nothing)
 {
     struct ak_catalog *catalog = open_at(ak_fs_posix(), "d.db");
