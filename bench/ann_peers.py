@@ -209,6 +209,27 @@ def sweep_akidb(entry, name, threads, base, query, scores):
         entry.note(f"{name}/{threads}", point["ef"], lambda: point["recall"], point["qps"])
 
 
+def own_sides(base, sets):
+    """What only AkiDB is asked, on one thread: filters of every kind, recalls by name, churn."""
+    sides = {}
+    for name, (path, scores, _, _) in sets.items():
+        sides[name] = {"filtered": []}
+        for kind in ("random", "near", "far"):
+            options = ["--churn", "0.3", "--recall", "0.9,0.95,0.99"] if kind == "random" else []
+            result = run_json(
+                AKIDB, "bench", "ann", "--base", base, "--query", path, "--k", K, "--threads", 1, "--ef", "16,32,64",
+                "--filter-selectivity", "0.5,0.1,0.01,0.001", "--filter-correlated", kind, "--json",
+                *(["--truth-scores", scores] if scores else []), *options,
+            )  # fmt: skip
+            sides[name]["filtered"] += result["filtered"]
+            if options:
+                sides[name]["wanted"] = result["wanted"]
+                sides[name]["calibration_seconds"] = result["calibration_seconds"]
+                sides[name]["fresh"] = result["points"]
+                sides[name]["churned"] = result["churned"]["points"]
+    return sides
+
+
 def rate(entries, keys):
     """Fill in QPS at the recalls, and its ratio to hnswlib's."""
     reference = next((e for e in entries if e.facts["engine"].startswith("hnswlib")), None)
@@ -292,6 +313,7 @@ def main():
             "sets": list(sets),
             "threads": args.threads,
             "engines": [entry.facts for entry in entries],
+            "sides": own_sides(args.base, sets),
         },
     )
     return 0

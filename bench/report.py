@@ -93,6 +93,8 @@ def ann(page, r):
     page.add(
         f"AkiDB's kernels here: {own['kernels']}. Its bytes per vector are those in memory; the others' are those of their files."
     )
+    for name, side in r.get("sides", {}).items():
+        ann_sides(page, name, side)
     ratios = [own["qps"][k]["ratio"] for k in keys if own["qps"][k]["ratio"]]
     if ratios:
         page.goal(
@@ -101,6 +103,26 @@ def ann(page, r):
             f"{min(ratios):.2f} × (best {max(ratios):.2f} ×)",
             min(ratios) >= 1,
         )
+
+
+def ann_sides(page, name, side):
+    def cell(point):
+        return f"{n(point['qps'])} ({point['recall']:.4f})"
+
+    page.add(
+        f"{name}, AkiDB alone, one thread: searches a second (recall). Filters leave a share of the rows: any, every other one of "
+        "those nearest to the query, or those around the row that is farthest from it."
+    )
+    efs = [str(point["ef"]) for point in side["fresh"]]
+    rows = [[f"{f['kind']}, {f['selectivity']:g}", *map(cell, f["points"])] for f in side["filtered"]]
+    rows.append(["no filter", *map(cell, side["fresh"])])
+    rows.append(["no filter, after 30 % of the rows were removed and put back", *map(cell, side["churned"])])
+    page.table(["rows left", *(f"ef {ef}" for ef in efs)], rows)
+    page.add(f"Asking for a recall (measured on the index in {side['calibration_seconds']:.1f} s, without real queries):")
+    page.table(
+        ["asked", "ef", "got", "searches/s"],
+        [[f"{w['asked']:g}", n(w["ef"]), f"{w['recall']:.4f}", n(w["qps"])] for w in side["wanted"]],
+    )
 
 
 def http(page, r):

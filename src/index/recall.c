@@ -14,7 +14,7 @@ static const uint32_t ks[AK_RECALL_KS] = {10, 100};
 #define SCORE_SLACK 1e-5
 #define WHOLE_ENOUGH 2u /* larger efs are not tried once so many found everything */
 #define PICKS 64u       /* slots tried for a live one before the next live one is taken */
-#define MOVED 0.5f      /* of the difference of two rows, for an invented query */
+#define MOVED 0.55f     /* of the difference of two rows, for an invented query */
 #define ERRORS 2.0      /* standard errors that a curve stays below the mean */
 #define GUESS 16.0 /* ef of 10 results without a curve: this over the share that may be missed */
 

@@ -443,11 +443,19 @@ def test_a_tiering_policy_is_simulated_on_a_log_and_on_made_up_loads():
 def test_bench_ann_prints_recall_and_speed():
     with Work() as work:
         told = work.json("bench", "ann", "--base", DATA / "vectors.npy", "--query", DATA / "questions.npy", "--threads", "1",
-                         "--ef", "64")
+                         "--ef", "64", "--recall", "0.9", "--filter-selectivity", "0.5", "--filter-correlated", "near", "--churn", "0.3")
         equal((told["vectors"], told["dimension"], told["queries"]), (2000, 384, 20))
         assert told["points"][0]["recall"] >= 0.95 and told["points"][0]["qps"] > 0, told
+        assert told["wanted"][0]["asked"] == 0.9 and told["wanted"][0]["recall"] >= 0.85, told
+        assert told["filtered"][0]["kind"] == "near" and told["filtered"][0]["points"][0]["recall"] >= 0.95, told
+        assert told["churned"]["share"] == 0.3 and told["churned"]["points"][0]["recall"] >= 0.95, told
         assert "--base F.npy and --query F.npy are needed" in work.run("bench", "ann", code=2)
         assert "it takes up to" in work.run("bench", "ann", "--base", "a", "--query", "b", "--ef", "x", code=2)
+        for option, value, says in (("--recall", "0.9,2", "above 0 and up to 1"), ("--filter-selectivity", "0", "above 0 and up to 1"),
+                                    ("--filter-correlated", "far", "goes with --filter-selectivity"),
+                                    ("--filter-correlated", "x", "allowed are near, far, random"), ("--churn", "2", "from 0 to 1")):
+            assert says in work.run("bench", "ann", "--base", "a", "--query", "b", option, value, code=2), option
+        assert "--recall is 1.5" in work.run("search", "--collection", "a", "--vector", "[1]", "--recall", "1.5", code=2)
 
 
 def test_bench_load_counts_every_request_and_probes_health():

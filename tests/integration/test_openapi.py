@@ -196,11 +196,11 @@ def searches(api):
     plain = {"vector": [1, 0, 0]}
     equal(len(api.call("search", 200, plain)["results"]), 10)
     full = {"vector": [1, 2, 3], "k": 5, "ef": 100, "filter": {"must": [{"key": "n", "range": {"gt": 5}}]},
-            "include": ["external_id", "metadata", "vector"], "score_threshold": -1, "exact": True}
+            "include": ["external_id", "metadata", "vector"], "score_threshold": -1, "recall": 0.95, "exact": True}
     found = api.call("search", 200, full)["results"]
     equal(len(found), 5)
     equal(set(found[0]), {"id", "score", "metadata", "vector"})
-    equal(api.call("search", 200, {**plain, "include": [], "k": 1, "ef": None, "filter": None, "score_threshold": 2})["results"], [])
+    equal(api.call("search", 200, {**plain, "include": [], "k": 1, "ef": None, "recall": None, "filter": None, "score_threshold": 2})["results"], [])
     equal(set(api.call("search", 200, {**plain, "include": []})["results"][0]), {"id", "score"})
     batch = api.call("searchBatch", 200, {"searches": [plain, full]})["results"]
     equal([len(one["results"]) for one in batch], [10, 5])

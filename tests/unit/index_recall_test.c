@@ -3,7 +3,7 @@
 #include "index/recall.h"
 #include "unit/index_vectors.h"
 
-#define ROWS 4000u
+#define ROWS 2500u
 
 static struct ak_recall_curve made_curve(void)
 {
@@ -105,13 +105,13 @@ TEST(recall, what_is_measured_holds_for_queries_like_the_rows_under_every_metric
     for (int metric = 0; metric < AK_METRIC_COUNT; metric++) {
         struct ak_epoch *epoch = ak_epoch_open();
         struct vectors v = vectors_clustered(ROWS, 32, 40, 11);
-        struct vectors q = vectors_clustered(150, 32, 40, 12);
+        struct vectors q = vectors_clustered(100, 32, 40, 12);
         struct ak_index *index = open_rows((enum ak_metric)metric, &v, ROWS, epoch);
         struct ak_recall_curve curve;
-        measure(index, 100, &curve);
+        measure(index, 60, &curve);
         CHECK(ak_recall_is_sound(&curve));
         CHECK_INT(curve.rows, ROWS);
-        CHECK_INT(curve.queries, 100);
+        CHECK_INT(curve.queries, 60);
         CHECK(ak_recall_at(&curve, 10, 64) <= ak_recall_at(&curve, 10, 512));
         struct ak_index_query query = {.k = 10};
         query.ef = ak_recall_ef(&curve, 10, 0.95);
