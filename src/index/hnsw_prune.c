@@ -5,7 +5,7 @@
  * squared distance. Such links point in different directions, so a walk finds one that leads its
  * way. α = 1 is HNSW's own rule; with α > 1 more survive (Vamana, Subramanya et al. 2019). But with
  * α > 1 alone a row of fixed size is full of near ones before the far ones have their turn. So
- * there are two rounds: the first, α = 1, takes the links that spread widest; the second, α = 1.2,
+ * there are two rounds: the first, α = 1, takes the links that spread widest; the second, α = 1.44,
  * fills up with those pruned that still look another way.
  *
  * What is then left of the row is filled with the nearest of the others. They add little reach but
@@ -13,7 +13,8 @@
  *
  * Measured on 100,000 sentence embeddings, distances and hops of a search at recall .99, queries
  * like the rows / unlike them: α 1.1 alone 854, 41.9 / 1557, 81; 1.0 alone 784, 39.5 / 1556, 85;
- * 1.2 alone 12 % more of both; 1.0 and then 1.2: 787, 36.7 / 1491, 75.
+ * 1.0 and then 1.2: 787, 36.7 / 1491, 75; 1.0 and then 1.44: 776, 37.8 / 1489, 79, and fewer
+ * distances at .95. Larger alphas alone take more of both at .99 (docs/adr/0013).
  *
  * Equal rows are the trap of every such rule: a thousand copies of one vector are each other's
  * nearest neighbours and would fill their rows with each other, an island. So a copy of a link that
