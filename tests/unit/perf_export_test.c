@@ -249,7 +249,7 @@ TEST(export, survives_each_write_that_fails)
 /* Row groups behind the first are written by another thread. */
 TEST(export, survives_writes_that_fail_in_the_middle_of_a_large_log)
 {
-    enum { ROWS = 200000, STEP = 7 };
+    enum { ROWS = 70000, STEP = 11 }; /* two groups */
     struct world w;
     struct ak_buf text;
     struct ak_fs_fault *fault = ak_fs_fault_open(ak_fs_posix());
@@ -272,7 +272,7 @@ TEST(export, survives_writes_that_fail_in_the_middle_of_a_large_log)
         w.options.fs = ak_fs_posix();
         CHECK_INT(rows_of(&w, AK_PERF_TABLE_QUERIES, DAY), has_fired ? -1 : ROWS);
         if (!has_fired) {
-            CHECK(nth > 4 * STEP);
+            CHECK(nth > STEP);
             break;
         }
     }
