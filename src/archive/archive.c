@@ -56,8 +56,11 @@ enum ak_rc ak_archive_open(const struct ak_archive_options *options, struct ak_a
     ak_map_init(&archive->attempt_map);
     open_series(archive);
     const struct ak_pool_options pool = {.name = "ak-encode", .nice = true};
+    const struct ak_pool_options hashers = {.name = "ak-hash",
+                                            .threads = options->threads ? options->threads : 2};
     enum ak_rc rc = ak_snapshot_options_check(&options->snapshots, err);
     rc = rc == AK_OK ? ak_pool_open(&pool, &archive->encoders, err) : rc;
+    rc = rc == AK_OK ? ak_pool_open(&hashers, &archive->hashers, err) : rc;
     rc = rc == AK_OK ? start(archive, err) : rc;
     if (rc != AK_OK) {
         ak_archive_close(archive);
@@ -84,6 +87,7 @@ void ak_archive_close(struct ak_archive *archive)
     ak_map_release(&archive->attempt_map);
     ak_pool_close(archive->encoders);
     ak_cond_release(&archive->has_due);
+    ak_pool_close(archive->hashers);
     ak_cond_release(&archive->changed);
     ak_mutex_release(&archive->due_lock);
     ak_mutex_release(&archive->lock);

@@ -74,6 +74,8 @@ struct ak_archive {
     struct ak_log *log;
     struct ak_archive_options options;
     struct ak_pool *encoders; /* pages of Parquet, and the image beside them */
+    struct ak_pool
+        *hashers; /* of images that are restored: somebody waits, so not of low priority */
     struct ak_uuid_maker uuids;
 
     struct ak_mutex lock;

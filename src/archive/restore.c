@@ -97,7 +97,7 @@ static enum ak_rc from_image(struct restore *restore, struct ak_err *err)
     struct ak_archive *archive = restore->archive;
     enum ak_rc rc = ak_snapshot_fetch_begin(archive->store, &restore->meta,
                                             ak_engine_fs(archive->engine), restore->path,
-                                            archive->encoders, tell, restore, &restore->fetch, err);
+                                            archive->hashers, tell, restore, &restore->fetch, err);
     if (rc == AK_OK) {
         ak_crash_point(restore->job->kind == AK_JOB_TIER ? "tier_wake_after_fetch"
                                                          : "restore_after_fetch");

@@ -1,4 +1,4 @@
-/* side.c — work beside the caller's, on the pool; and a sink whose bytes are written there.
+/* side.c — work beside the caller's, on the pool.
  *
  * I1  What the pool has not begun is done by who waits for it: a pool that never gets to it costs
  *     time, and no waiting is for something that has not begun.
@@ -8,11 +8,8 @@
 #include "base/mem.h"
 #include "base/sync.h"
 #include "snapshot/snapshot_priv.h"
-#include <string.h>
 
 #define WAIT_MS 100 /* between two reports of who waits */
-
-/* --- A job --- */
 
 enum side_state { SIDE_WAITING, SIDE_RUNNING, SIDE_DONE };
 
@@ -107,162 +104,4 @@ void ak_snapshot_side_finish(struct ak_snapshot_side *side, void (*tell)(void *c
     }
     ak_mutex_unlock(&side->lock);
     unref(side);
-}
-
-/* --- A relay: a ring of pieces between two threads --- */
-
-#define PIECES 4u
-#define PIECE_BYTES ((size_t)1 << 20)
-
-struct piece {
-    char *bytes; /* PIECE_BYTES */
-    size_t len;
-};
-
-struct ak_snapshot_relay {
-    struct ak_snapshot_sink sink;
-    struct ak_snapshot_side *side; /* NULL: the maker writes by itself */
-    struct ak_mutex lock;          /* all below, but the bytes of pieces */
-    struct ak_cond moved;
-    struct piece pieces[PIECES];
-    size_t filled; /* pieces handed over so far */
-    size_t taken;  /* of them written, or given up */
-    bool is_over;  /* no more come */
-    enum ak_rc rc; /* the first failure */
-    struct ak_err err;
-};
-
-/* The other thread: piece by piece, until no more come. */
-static void write_pieces(void *ctx)
-{
-    struct ak_snapshot_relay *relay = ctx;
-    ak_mutex_lock(&relay->lock);
-    for (;;) {
-        while (relay->taken == relay->filled && !relay->is_over) {
-            ak_cond_wait(&relay->moved, &relay->lock);
-        }
-        if (relay->taken == relay->filled) {
-            break;
-        }
-        struct piece *piece = &relay->pieces[relay->taken % PIECES];
-        enum ak_rc rc = relay->rc;
-        struct ak_err err = {0};
-        if (rc == AK_OK) {
-            ak_mutex_unlock(&relay->lock);
-            rc = relay->sink.write(relay->sink.ctx, piece->bytes, piece->len, &err);
-            ak_mutex_lock(&relay->lock);
-        }
-        if (rc != AK_OK && relay->rc == AK_OK) {
-            relay->rc = rc;
-            relay->err = err;
-        }
-        piece->len = 0;
-        relay->taken++;
-        ak_cond_broadcast(&relay->moved);
-    }
-    ak_mutex_unlock(&relay->lock);
-}
-
-struct ak_snapshot_relay *ak_snapshot_relay_open(struct ak_pool *pool,
-                                                 const struct ak_snapshot_sink *sink)
-{
-    struct ak_snapshot_relay *relay = ak_zalloc(sizeof *relay);
-    relay->sink = *sink;
-    ak_mutex_init(&relay->lock, AK_RANK_LEAF, "snapshot relay");
-    ak_cond_init(&relay->moved);
-    bool has_memory = pool != NULL;
-    for (size_t i = 0; i < PIECES && has_memory; i++) {
-        relay->pieces[i].bytes = ak_try_alloc(PIECE_BYTES);
-        has_memory = relay->pieces[i].bytes != NULL;
-    }
-    relay->side = has_memory ? ak_snapshot_side_start(pool, write_pieces, relay) : NULL;
-    return relay;
-}
-
-static enum ak_rc failure(const struct ak_snapshot_relay *relay, struct ak_err *err)
-{
-    return relay->rc == AK_OK ? AK_OK : ak_fail(err, relay->rc, "%s", relay->err.text);
-}
-
-/* The other thread has not begun and the ring is full: what is in it is written here, and what
- * follows as well. */
-static enum ak_rc take_back(struct ak_snapshot_relay *relay, struct ak_err *err)
-{
-    relay->side = NULL;
-    relay->is_over = true;
-    write_pieces(relay);
-    return failure(relay, err);
-}
-
-/* Room in the ring, or the ring is given up. */
-static enum ak_rc wait_for_room(struct ak_snapshot_relay *relay, struct ak_err *err)
-{
-    ak_mutex_lock(&relay->lock);
-    bool is_full = relay->filled - relay->taken == PIECES;
-    ak_mutex_unlock(&relay->lock);
-    if (is_full && ak_snapshot_side_cancel(relay->side)) {
-        return take_back(relay, err);
-    }
-    ak_mutex_lock(&relay->lock);
-    while (relay->filled - relay->taken == PIECES) {
-        ak_cond_wait(&relay->moved, &relay->lock);
-    }
-    enum ak_rc rc = failure(relay, err);
-    ak_mutex_unlock(&relay->lock);
-    return rc;
-}
-
-static void hand_over(struct ak_snapshot_relay *relay)
-{
-    ak_mutex_lock(&relay->lock);
-    relay->filled++;
-    ak_cond_broadcast(&relay->moved);
-    ak_mutex_unlock(&relay->lock);
-}
-
-enum ak_rc ak_snapshot_relay_write(void *ctx, const void *p, size_t len, struct ak_err *err)
-{
-    struct ak_snapshot_relay *relay = ctx;
-    const char *from = p;
-    while (relay->side && len) {
-        enum ak_rc rc = wait_for_room(relay, err);
-        if (rc != AK_OK) {
-            return rc;
-        }
-        if (!relay->side) {
-            break;
-        }
-        struct piece *piece = &relay->pieces[relay->filled % PIECES]; /* ours until handed over */
-        size_t n = PIECE_BYTES - piece->len;
-        n = n < len ? n : len;
-        memcpy(piece->bytes + piece->len, from, n);
-        piece->len += n;
-        from += n;
-        len -= n;
-        if (piece->len == PIECE_BYTES) {
-            hand_over(relay);
-        }
-    }
-    return len ? relay->sink.write(relay->sink.ctx, from, len, err) : AK_OK;
-}
-
-enum ak_rc ak_snapshot_relay_close(struct ak_snapshot_relay *relay, struct ak_err *err)
-{
-    if (relay->side) {
-        ak_mutex_lock(&relay->lock);
-        bool is_full = relay->filled - relay->taken == PIECES;
-        relay->filled += !is_full && relay->pieces[relay->filled % PIECES].len > 0;
-        relay->is_over = true;
-        ak_cond_broadcast(&relay->moved);
-        ak_mutex_unlock(&relay->lock);
-        ak_snapshot_side_finish(relay->side, NULL, NULL);
-    }
-    enum ak_rc rc = failure(relay, err);
-    for (size_t i = 0; i < PIECES; i++) {
-        ak_free(relay->pieces[i].bytes);
-    }
-    ak_cond_release(&relay->moved);
-    ak_mutex_release(&relay->lock);
-    ak_free(relay);
-    return rc;
 }

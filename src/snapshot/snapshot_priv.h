@@ -74,16 +74,6 @@ void ak_snapshot_side_finish(struct ak_snapshot_side *side, void (*tell)(void *c
 /* true: nobody has begun it, and nobody will; it is freed. */
 bool ak_snapshot_side_cancel(struct ak_snapshot_side *side);
 
-/* A sink that takes bytes into memory of its own and has them written by another thread, in their
- * order: whoever makes the bytes does not wait for who hashes and stores them. */
-struct ak_snapshot_relay;
-struct ak_snapshot_relay *ak_snapshot_relay_open(struct ak_pool *pool,
-                                                 const struct ak_snapshot_sink *sink);
-AK_MUST enum ak_rc ak_snapshot_relay_write(void *relay, const void *p, size_t len,
-                                           struct ak_err *err);
-/* All written, or the first failure. Frees it. */
-AK_MUST enum ak_rc ak_snapshot_relay_close(struct ak_snapshot_relay *relay, struct ak_err *err);
-
 /* --- The source's rows --- */
 
 /* AK_INVALID: none, or of another dimension (names the first). */

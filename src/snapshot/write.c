@@ -1,11 +1,12 @@
 /* write.c — one snapshot's objects, from a source into the store.
  *
- * The data is encoded by the caller's thread and the pool's, and hashed and sent by one job of the
- * pool; the image is checked, hashed and sent beside it by another.
+ * The data is encoded and sent by the caller's thread (and the pool's), the image is checked,
+ * hashed and sent beside it by one job of the pool (side.c). Each object is hashed as its bytes
+ * pass.
  *
- *   write     rows ─▶ pages ─▶ relay ─▶ hash, store ──┐
- *                                                     ├─ both whole → *meta; a failure of one stops
- *             image ─▶ hash, store ───────────────────┘  the other, and both go
+ *   write     data ──┐
+ *                    ├─ both whole → *meta; a failure of one stops the other, and both go
+ *             image ─┘
  *   commit    the metadata object (store.c)
  */
 #include "base/mem.h"
@@ -158,14 +159,10 @@ static enum ak_rc write_data(struct writing *w, struct ak_objstore *store,
         return rc;
     }
     ak_sha256_init(&w->hash);
-    const struct ak_snapshot_sink straight = {send, w};
-    struct ak_snapshot_relay *relay = ak_snapshot_relay_open(options->pool, &straight);
-    struct ak_snapshot_sink sink = {ak_snapshot_relay_write, relay};
+    const struct ak_snapshot_sink sink = {send, w};
     rc = options->format == AK_SNAPSHOT_JSON
              ? ak_snapshot_json_write(source, &sink, &ticker, err)
              : ak_snapshot_parquet_write(source, options, &sink, &ticker, &meta->max_error, err);
-    enum ak_rc relayed = ak_snapshot_relay_close(relay, rc == AK_OK ? err : NULL);
-    rc = rc == AK_OK ? relayed : rc;
     if (rc != AK_OK) {
         ak_objstore_abort(w->writer);
         ak_sha256_release(&w->hash);

@@ -1,5 +1,5 @@
-/* snapshot_beside_test.c — what is done beside other work, read once, stopped on request: the relay
- * between encoding and storing, the digest of a fetched image, verification. */
+/* snapshot_beside_test.c — what is done beside other work, read once, stopped on request: an
+ * image beside its table, the digest of a fetched one, verification. */
 #include "base/sync.h"
 #include "unit/snapshot_world.h"
 
@@ -60,7 +60,7 @@ TEST(snapshot, one_is_taken_and_fetched_while_the_pool_does_something_else)
     struct ak_snapshot_options options = options_of(AK_SNAPSHOT_PARQUET);
     char path[1100];
     (void)snprintf(path, sizeof path, "%s/back.akx", ak_test_dir());
-    world_open(&w, 512, 3000, false); /* more bytes than the relay holds */
+    world_open(&w, 512, 3000, false);
     world_image_file(&w);
     CHECK_OK(take(&w, 1, &options, &alone));
     blocked_open(&blocked);
@@ -80,7 +80,7 @@ TEST(snapshot, one_is_taken_and_fetched_while_the_pool_does_something_else)
     world_close(&w);
 }
 
-/* --- The relay --- */
+/* --- Both objects --- */
 
 TEST(snapshot, a_store_or_a_source_that_fails_under_a_pool_leaves_nothing)
 {
@@ -89,7 +89,7 @@ TEST(snapshot, a_store_or_a_source_that_fails_under_a_pool_leaves_nothing)
     struct ak_objstore *fault = NULL;
     struct ak_snapshot_meta meta;
     struct world w;
-    world_open(&w, 64, 8000, false); /* as JSON more than the relay holds, several times */
+    world_open(&w, 64, 8000, false);
     world_image_blob(&w);
     CHECK_OK(ak_pool_open(&two, &options.pool, &err));
     CHECK_OK(ak_objstore_open_fault(w.store, &fault, &err));
