@@ -288,6 +288,7 @@ enum ak_rc ak_engine_tier_hot(struct ak_engine *engine, struct ak_str name_or_id
     if (rc != AK_OK) {
         return rc;
     }
+    AK_ASSERT(move.collection); /* it was opened */
     rc = own(engine, move.collection, err);
     if (rc == AK_OK) {
         ak_mutex_lock(&engine->tier_lock);
