@@ -338,8 +338,7 @@ size_t ak_collection_bytes(const struct ak_collection *collection)
 {
     return sizeof *collection + ak_index_bytes(collection->index) +
            (size_t)atomic_load_explicit(&collection->docs_bytes, memory_order_relaxed) +
-           ak_columns_bytes(collection->columns) +
-           ak_calibration_bytes(collection);
+           ak_columns_bytes(collection->columns) + ak_calibration_bytes(collection);
 }
 
 void ak_collection_recount(struct ak_collection *collection)
