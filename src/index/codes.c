@@ -116,16 +116,16 @@ static const float *sampled_row(void *ctx, uint64_t i, float *factor)
     return ak_slab_row(&sample->index->vectors, sample->slots[i]);
 }
 
-/* Live rows, evenly spread over all of them. */
-static uint64_t take_sample(const struct ak_index *index, uint32_t *slots)
+uint32_t ak_index_sample(const struct ak_index *index, uint32_t *slots, uint32_t max)
 {
     uint64_t all = ak_index_slots(index); /* before the base, which has room for these */
     const uint64_t *dead = ak_index_words(&index->dead);
     uint64_t live = ak_index_live(index);
-    uint64_t every = live / TRAIN_ROWS_MAX + 1;
+    uint64_t every = (live + max - 1) / max;
     uint64_t met = 0;
-    uint64_t count = 0;
-    for (uint64_t slot = 0; slot < all && count < TRAIN_ROWS_MAX; slot++) {
+    uint32_t count = 0;
+    every = every ? every : 1;
+    for (uint64_t slot = 0; slot < all && count < max; slot++) {
         if (!ak_bits_test(dead, slot) && met++ % every == 0) {
             slots[count++] = (uint32_t)slot;
         }
@@ -143,12 +143,12 @@ struct ak_codes *ak_codes_train(struct ak_index *index, struct ak_err *err)
     }
     struct sample sample = {.index = index, .slots = slots};
     uint64_t live = ak_index_live(index);
-    uint64_t count = take_sample(index, slots);
+    uint64_t count = ak_index_sample(index, slots, TRAIN_ROWS_MAX);
     enum ak_rc rc = count ? ak_quantizer_train(index->options.dimension, index->options.seed + live,
                                                count, sampled_row, &sample, &quantizer, err)
                           : ak_fail(err, AK_CONFLICT, "no rows to train codes on");
     if (rc == AK_OK) {
-        rc = ak_codes_try(index, quantizer, slots, count, err);
+        rc = ak_codes_try(index, quantizer, err);
     }
     ak_free(slots);
     if (rc != AK_OK) {

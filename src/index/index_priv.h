@@ -522,7 +522,9 @@ void ak_codes_ask(const struct ak_index *index, const struct ak_quantizer *quant
                   const float *vector, float *scratch, int8_t *query, struct ak_measure *measure);
 /* codes_trial.c: AK_UNSUPPORTED: the order by such codes is not that of the floats. AK_NOMEM. */
 AK_MUST enum ak_rc ak_codes_try(const struct ak_index *index, const struct ak_quantizer *quantizer,
-                                const uint32_t *slots, uint64_t count, struct ak_err *err);
+                                struct ak_err *err);
+/* Live rows, evenly spread over all of them, all when they are `max` at most; how many. */
+uint32_t ak_index_sample(const struct ak_index *index, uint32_t *slots, uint32_t max);
 /* Returns how many bytes were clipped. */
 uint32_t ak_codes_encode(struct ak_index *index, struct ak_codes *codes, uint64_t slot,
                          float *scratch);

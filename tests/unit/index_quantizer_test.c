@@ -356,6 +356,38 @@ TEST(codes, that_would_mix_up_neighbours_are_not_used)
     }
 }
 
+/* The plan's own data: 628 rows go round a circle, and the next 628 lie between them. All rows
+ * count in the trial of codes: in a sample of them neighbours lie far enough apart. */
+TEST(codes, that_only_a_sample_of_the_rows_could_be_told_apart_by_are_not_used)
+{
+    enum { DIMENSION = 1024 };
+    struct ak_epoch *epoch = ak_epoch_open();
+    struct vectors v = vectors_clustered(9000, DIMENSION, 1, 1);
+    size_t bytes[2];
+    for (uint32_t i = 0; i < v.count; i++) {
+        for (uint32_t d = 0; d < DIMENSION; d++) {
+            v.at[(size_t)i * DIMENSION + d] = (float)sin((i + d) * 0.01);
+        }
+    }
+    for (int kind = 0; kind < 2; kind++) {
+        struct ak_index_options options = index_options(DIMENSION, AK_METRIC_COSINE, epoch);
+        struct ak_index *index = NULL;
+        options.params.quantization = kind ? AK_QUANTIZATION_U8 : AK_QUANTIZATION_NONE;
+        options.codes_from = 2048;
+        CHECK_OK(ak_index_open(&options, &index, &err));
+        for (uint32_t i = 0; i < v.count; i += 100) {
+            index_add_rows(index, &v, i, i + 100);
+            (void)ak_index_renew(index);
+            ak_index_settle(index);
+        }
+        bytes[kind] = ak_index_bytes(index);
+        ak_index_close(index);
+    }
+    CHECK(bytes[1] < bytes[0] + (size_t)1000 * DIMENSION);
+    vectors_release(&v);
+    ak_epoch_close(epoch);
+}
+
 /* The engine logs a batch between reserve and add: what comes after cannot be taken back. */
 TEST(codes, a_reserved_batch_that_starts_them_is_stored_whole_whichever_allocation_fails)
 {
