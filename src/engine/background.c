@@ -5,12 +5,16 @@
  *
  * Keeper: one thread, one pass a second or when poked. All its work is serial under keeper.work,
  * which ak_engine_checkpoint() and close share.
+ *
+ * Trimmer: under a limit of resident memory one thread more, which gives back pages of warm images,
+ * whatever the keeper is at.
  */
 #include "base/mem.h"
 #include "engine/engine_priv.h"
 
 #define BUILD_SHARE 64
 #define KEEPER_PERIOD_MS 1000
+#define TRIMMER_PERIOD_MS 50
 #define FULL_PAUSE_MAX_MS 8000 /* between attempts on a full disk */
 #define REPAIR_MIN 256         /* tombstones worth a pass */
 #define LARGE_OPEN_MAX 8192    /* each maps a file: stay far from vm.max_map_count */
@@ -349,10 +353,33 @@ static void keeper_loop(void *arg)
     ak_mutex_unlock(&keeper->lock);
 }
 
+/* Searches of warm images map some hundred megabytes in a second where the page cache has them. */
+static void trimmer_loop(void *arg)
+{
+    struct ak_engine *engine = arg;
+    struct ak_keeper *keeper = &engine->keeper;
+    ak_mutex_lock(&keeper->lock);
+    while (!keeper->stop) {
+        (void)ak_cond_wait_ms(&keeper->wake, &keeper->lock, TRIMMER_PERIOD_MS);
+        ak_mutex_unlock(&keeper->lock);
+        ak_tier_let_go(engine);
+        ak_mutex_lock(&keeper->lock);
+    }
+    ak_mutex_unlock(&keeper->lock);
+}
+
 enum ak_rc ak_keeper_start(struct ak_engine *engine, struct ak_err *err)
 {
     struct ak_keeper *keeper = &engine->keeper;
-    return ak_thread_start(&keeper->thread, "ak-keeper", keeper_loop, engine, err);
+    enum ak_rc rc = ak_thread_start(&keeper->thread, "ak-keeper", keeper_loop, engine, err);
+    if (rc == AK_OK && engine->resident_max_bytes) {
+        rc = ak_thread_start(&keeper->trimmer, "ak-trimmer", trimmer_loop, engine, err);
+        keeper->has_trimmer = rc == AK_OK;
+        if (rc != AK_OK) {
+            ak_keeper_stop(engine);
+        }
+    }
+    return rc;
 }
 
 void ak_keeper_stop(struct ak_engine *engine)
@@ -363,6 +390,9 @@ void ak_keeper_stop(struct ak_engine *engine)
     ak_cond_broadcast(&keeper->wake);
     ak_mutex_unlock(&keeper->lock);
     ak_thread_join(&keeper->thread);
+    if (keeper->has_trimmer) {
+        ak_thread_join(&keeper->trimmer);
+    }
 }
 
 void ak_keeper_poke(struct ak_engine *engine)
@@ -370,6 +400,6 @@ void ak_keeper_poke(struct ak_engine *engine)
     struct ak_keeper *keeper = &engine->keeper;
     ak_mutex_lock(&keeper->lock);
     keeper->poked = true;
-    ak_cond_signal(&keeper->wake);
+    ak_cond_broadcast(&keeper->wake); /* the trimmer waits there too */
     ak_mutex_unlock(&keeper->lock);
 }

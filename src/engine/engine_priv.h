@@ -244,9 +244,10 @@ struct ak_index_options ak_collection_index_options(const struct ak_engine *engi
 void ak_tier_written(struct ak_engine *engine, struct ak_entry *entry);
 /* The entry is used. Directory lock held. */
 void ak_tier_used(struct ak_entry *entry, int64_t now_us);
-/* tier_move.c: give back what moves have freed, and pages of warm images while the process is too
- * large. */
+/* tier_move.c: give back what moves have freed on the heap. */
 void ak_tier_trim(struct ak_engine *engine);
+/* Give back pages of warm images, least recently used first, while the process is too large. */
+void ak_tier_let_go(struct ak_engine *engine);
 /* The entry that is current for the id counts as moving, or not any more. The first fails with
  * AK_CONFLICT while another move is under way, AK_IO in doubt; directory lock held. */
 AK_MUST enum ak_rc ak_tier_begin_move(struct ak_entry *entry, struct ak_err *err);
@@ -327,6 +328,8 @@ struct ak_keeper {
     struct ak_cond wake;
     struct ak_mutex work; /* held over one pass: checkpoints, repairs and evictions are serial */
     struct ak_thread thread;
+    struct ak_thread trimmer; /* when there is a resident_max_bytes: no checkpoint holds it up */
+    bool has_trimmer;
     bool stop;
     bool poked;
     int64_t not_before_ns; /* after a full disk: no checkpoints until then; keeper.work */

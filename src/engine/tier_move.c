@@ -324,13 +324,17 @@ static size_t with_images(struct ak_engine *engine, uint32_t *after,
 
 void ak_tier_trim(struct ak_engine *engine)
 {
-    struct ak_collection *found[TRIM_BATCH];
-    uint32_t after = 0;
-    size_t n = 1;
     if (atomic_exchange_explicit(&engine->wants_trim, false, memory_order_relaxed)) {
         ak_memory_trim(); /* small collections lived on the heap */
     }
-    while (n && engine->resident_max_bytes && ak_memory_resident() > engine->resident_max_bytes) {
+}
+
+void ak_tier_let_go(struct ak_engine *engine)
+{
+    struct ak_collection *found[TRIM_BATCH];
+    uint32_t after = 0;
+    size_t n = 1;
+    while (n && ak_memory_resident() > engine->resident_max_bytes) {
         n = with_images(engine, &after, found);
         for (size_t i = 0; i < n; i++) {
             /* Who has the lock writes or loads it: then it is not one to let go. */
