@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 # Under asan: all programs. Under tsan: those that start threads, but for the ones that fork servers
 # to kill them (tsan cannot follow a fork of threads) or try thousands of disk images one by one.
-tsan_wanted='^tsan_(base_(epoch|file|log|pool|slab|sync)|metrics|index|wal|catalog|httpc|resil|objstore|net|upload|engine|archive|snapshot|tier_manager|service|mocks3|rest|cli|parquet_(read|writer)|perf_(export|query_log))_'
+tsan_wanted='^tsan_(base_(epoch|file|log|pool|slab|sync)|metrics|index_concurrent|wal|catalog|httpc|resil|objstore|net|upload|engine|archive|snapshot|tier_manager|service|mocks3|rest|cli|parquet_(read|writer)|perf_(export|query_log))_'
 tsan_unwanted='(kill|powercut)_test$'
 timeout_s=1200
 
