@@ -60,6 +60,7 @@ struct ticket { /* what each request carries until on_done */
     uint64_t sum;
     bool done;
     bool is_slow;
+    unsigned resuming; /* app.mutex: resumes that are to come, which name the request */
 };
 
 static struct app app;
@@ -109,7 +110,11 @@ static inline void echo(void *arg)
 
 static inline void resume(void *arg)
 {
+    struct ticket *ticket = ak_http_attached(arg);
     ak_http_resume(arg);
+    lock();
+    ticket->resuming--;
+    unlock();
 }
 
 static inline void on_chunk(void *ctx, struct ak_http_request *request, struct ak_str bytes)
@@ -126,6 +131,9 @@ static inline void on_chunk(void *ctx, struct ak_http_request *request, struct a
     if (ticket->is_slow) {
         struct ak_err err;
         ak_http_pause(request);
+        lock();
+        ticket->resuming++;
+        unlock();
         CHECK(ak_pool_submit(app.pool, resume, request, &err) == AK_OK);
     }
 }
@@ -135,6 +143,9 @@ static inline void on_end(void *ctx, struct ak_http_request *request, enum ak_rc
     struct ticket *ticket = ak_http_attached(request);
     (void)ctx;
     lock();
+    while (ticket->resuming) { /* the request may be gone when this returns */
+        ak_cond_wait(&app.changed, &app.mutex);
+    }
     app.ends_ok += rc == AK_OK;
     app.ends_bad += rc != AK_OK;
     app.last_end = rc;

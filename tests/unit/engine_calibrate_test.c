@@ -98,6 +98,26 @@ static struct ak_index_query chosen(struct fixture *f, struct ak_search one)
     return query;
 }
 
+static bool is_same(const struct ak_recall_curve *a, const struct ak_recall_curve *b)
+{
+    bool same = a->rows == b->rows && a->queries == b->queries && a->real == b->real;
+    for (uint32_t i = 0; i < AK_RECALL_KS * AK_RECALL_EFS; i++) {
+        uint32_t at = i / AK_RECALL_EFS;
+        uint32_t e = i % AK_RECALL_EFS;
+        same = same && !islessgreater(a->mean[at][e], b->mean[at][e]) &&
+               !islessgreater(a->sure[at][e], b->sure[at][e]);
+    }
+    return same;
+}
+
+static void start_with(struct fixture *f, const struct vectors *v, uint32_t rows)
+{
+    start(f);
+    put(f, v, 0, rows);
+}
+
+#if !defined(__SANITIZE_THREAD__) /* the next tests have the same threads, and are faster */
+
 /* Share of the true ten that a search finds which asks for `recall`, at the ef that it gets. */
 static double got(struct fixture *f, const struct vectors *q, double recall)
 {
@@ -136,29 +156,8 @@ static void check_got(struct fixture *f, const struct vectors *q)
     }
 }
 
-static bool is_same(const struct ak_recall_curve *a, const struct ak_recall_curve *b)
-{
-    bool same = a->rows == b->rows && a->queries == b->queries && a->real == b->real;
-    for (uint32_t i = 0; i < AK_RECALL_KS * AK_RECALL_EFS; i++) {
-        uint32_t at = i / AK_RECALL_EFS;
-        uint32_t e = i % AK_RECALL_EFS;
-        same = same && !islessgreater(a->mean[at][e], b->mean[at][e]) &&
-               !islessgreater(a->sure[at][e], b->sure[at][e]);
-    }
-    return same;
-}
-
-static void start_with(struct fixture *f, const struct vectors *v, uint32_t rows)
-{
-    start(f);
-    put(f, v, 0, rows);
-}
-
 TEST(engine_calibrate, a_recall_that_is_asked_for_is_got_by_queries_of_both_kinds)
 {
-#if defined(__SANITIZE_THREAD__)
-    ak_test_skip("what the next test shares, and far slower under ThreadSanitizer");
-#endif
     struct fixture f;
     struct vectors v = vectors_shared("data/minilm/base.f16.npy", ROWS);
     struct vectors near = vectors_shared("data/minilm/query.definitions.npy", QUERIES);
@@ -190,6 +189,8 @@ TEST(engine_calibrate, a_recall_that_is_asked_for_is_got_by_queries_of_both_kind
     vectors_release(&near);
     vectors_release(&other);
 }
+
+#endif
 
 /* Each allocation of a measurement fails in turn: it is given up, and can be begun again. */
 static void fail_allocations(struct fixture *f)

@@ -35,9 +35,6 @@ static void churn(struct ak_index *index, const struct vectors *v)
 
 TEST(index_churn, a_third_of_the_rows_going_and_coming_again_costs_less_than_half_a_point)
 {
-#if defined(__SANITIZE_THREAD__)
-    ak_test_skip("one thread, and far slower under ThreadSanitizer");
-#endif
     struct vectors v = vectors_shared("data/minilm/base.f16.npy", ROWS);
     struct vectors near = vectors_shared("data/minilm/query.definitions.npy", 200);
     struct vectors other = vectors_shared("data/minilm/query.sentences.npy", 200);

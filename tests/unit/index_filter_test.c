@@ -103,9 +103,6 @@ static void check_ways(enum ak_quantization quantization, const char *queries, s
 {
     static const enum ak_index_way ways[] = {AK_INDEX_WAY_BEST, AK_INDEX_WAY_CODES,
                                              AK_INDEX_WAY_PLAIN, AK_INDEX_WAY_TWO_HOPS};
-#if defined(__SANITIZE_THREAD__)
-    ak_test_skip("one thread, and far slower under ThreadSanitizer");
-#endif
     struct ak_epoch *epoch = ak_epoch_open();
     struct vectors v = vectors_shared("data/minilm/base.f16.npy", ROWS);
     struct vectors q = vectors_shared(queries, QUERIES);
