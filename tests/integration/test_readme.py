@@ -58,7 +58,7 @@ def test_every_command_of_the_page_is_known_here():
         assert known, f"README.md has a command that is not tested: {command!r}"
     for command in inline_commands():
         known = (command in LISTED_ONLY or command in ("akidb help", "akidb help config", "akidb help snapshots", "akidb import", "akidb mock-s3",
-                                                       "akidb parquet verify", "akidb serve",
+                                                       "akidb parquet verify", "akidb perf advise", "akidb perf show", "akidb serve",
                                                        "make demo", "curl localhost:8080/metrics"))
         assert known, f"README.md has a command that is not tested: {command!r}"
 
