@@ -121,6 +121,38 @@ static enum ak_rc gather_hits(struct ak_collection *collection, const struct ak_
     return AK_OK;
 }
 
+/* Rows that are written anew while a search looks move from where it has not been to where it has
+ * been, or past its end: it may then find fewer than there are at any time, and looks again. */
+#define LOOKS_MAX 8
+
+static enum ak_rc find_hits(struct ak_collection *collection, const struct ak_search *search,
+                            struct ak_index_query *query, struct ak_arena *arena,
+                            struct ak_hit *hits, uint32_t *n, struct ak_index_effort *effort,
+                            struct ak_err *err)
+{
+    enum ak_rc rc = AK_OK;
+    uint64_t there = 0;
+    uint64_t distances = 0;
+    for (int looks = 0; rc == AK_OK && (looks == 0 || *n < there) && looks < LOOKS_MAX; looks++) {
+        if (search->filter) {
+            uint64_t *bits = NULL;
+            rc = match(collection, search->filter, arena, &bits, &query->allow_slots,
+                       &query->allow_count, err);
+            query->allow = bits;
+        }
+        ak_calibration_choose(collection, search, query);
+        there = search->filter ? query->allow_count : ak_index_live(collection->index);
+        there = there < search->k ? there : search->k;
+        *n = 0;
+        if (rc == AK_OK && there) {
+            rc = ak_index_search(collection->index, query, hits, n, effort, err);
+            distances += effort->distances;
+        }
+    }
+    effort->distances = distances;
+    return rc;
+}
+
 static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct ak_search *search,
                                   struct ak_arena *arena, struct ak_found **found, uint32_t *count,
                                   bool *calibrate, struct ak_err *err)
@@ -128,31 +160,19 @@ static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct
     struct ak_index_query query = {.vector = search->vector, .k = search->k};
     struct ak_index_effort effort = {0};
     uint32_t n = 0;
-    enum ak_rc rc = AK_OK;
-    if (search->filter) {
-        uint64_t *bits = NULL;
-        rc = match(collection, search->filter, arena, &bits, &query.allow_slots, &query.allow_count,
-                   err);
-        query.allow = bits;
-    }
-    ak_calibration_choose(collection, search, &query);
-    uint64_t live = ak_index_live(collection->index);
-    uint32_t most = search->k < live ? search->k : (uint32_t)live;
     struct ak_hit *hits = ak_arena_alloc(arena, ((size_t)search->k + 1) * sizeof *hits);
-    if (rc == AK_OK && !hits) {
-        rc = no_memory(err);
+    if (!hits) {
+        return no_memory(err);
     }
-    if (rc == AK_OK && most == 0) {
-        *found = NULL;
-        *count = 0;
-        return AK_OK;
-    }
-    if (rc == AK_OK) {
-        rc = ak_index_search(collection->index, &query, hits, &n, &effort, err);
-    }
+    enum ak_rc rc = find_hits(collection, search, &query, arena, hits, &n, &effort, err);
     if (rc == AK_OK && search->effort) {
         search->effort->distances = effort.distances;
         search->effort->was_exact = effort.was_exact;
+    }
+    if (rc == AK_OK && n == 0) {
+        *found = NULL;
+        *count = 0;
+        return AK_OK;
     }
     if (rc == AK_OK) {
         ak_series_add(collection->engine->m_search_distances, effort.distances);

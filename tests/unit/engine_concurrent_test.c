@@ -8,6 +8,7 @@
 #include "base/sync.h"
 #include "engine/engine.h"
 #include "support/test.h"
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -245,6 +246,75 @@ TEST(engine_concurrent, readers_see_whole_documents_while_everything_changes)
     ak_engine_close(scene.engine);
     ak_cond_release(&never);
     ak_mutex_release(&lock);
+}
+
+/* A few documents, all of them written anew without end: a scan that has passed where they go, and
+ * has not come to where they were, must not take that for an end. */
+static void rewrite(void *arg)
+{
+    struct scene *scene = arg;
+    struct ak_err err;
+    float vectors[SMALL][DIMENSION];
+    struct ak_document docs[SMALL];
+    struct ak_collection *collection = NULL;
+    if (ak_engine_get(scene->engine, AK_STR("few"), &collection, &err) != AK_OK) {
+        abort();
+    }
+    for (uint32_t version = 1; !atomic_load(&scene->stop); version++) {
+        struct ak_write write;
+        for (uint32_t key = 0; key < SMALL; key++) {
+            vector_of(key + 1, version, vectors[key]);
+            docs[key] = (struct ak_document){
+                .id = id_of(key + 1), .vector = vectors[key], .metadata = AK_STR("{\"few\":true}")};
+        }
+        if (ak_collection_upsert(collection, docs, SMALL, true, NULL, &write, &err) != AK_OK) {
+            abort();
+        }
+        atomic_fetch_add(&scene->written, 1);
+    }
+    ak_collection_unref(collection);
+}
+
+TEST(engine_concurrent, documents_that_are_all_written_anew_are_all_found)
+{
+    struct scene scene = {0};
+    struct ak_err err;
+    struct ak_engine_options options = {.dir = ak_test_dir(), .durability = AK_DURABILITY_ASYNC};
+    struct ak_collection_info spec = {
+        .name = AK_STR("few"), .dimension = DIMENSION, .index = ak_index_params_default()};
+    struct ak_collection_info info;
+    struct ak_collection *collection = NULL;
+    const struct ak_filter *filter = NULL;
+    struct ak_arena arena;
+    struct ak_arena kept;
+    struct ak_thread writer = {0};
+    float vector[DIMENSION];
+    ak_arena_init(&arena, 0);
+    ak_arena_init(&kept, 0);
+    CHECK_OK(ak_engine_open(&options, &scene.engine, &err));
+    CHECK_OK(ak_engine_create(scene.engine, &spec, &info, &err));
+    CHECK_OK(ak_filter_parse(AK_STR("{\"must\":[{\"key\":\"few\",\"match\":true}]}"), &kept,
+                             &filter, &err));
+    CHECK_OK(ak_engine_get(scene.engine, AK_STR("few"), &collection, &err));
+    CHECK_OK(ak_thread_start(&writer, "writer", rewrite, &scene, &err));
+    while (atomic_load(&scene.written) == 0) {
+        (void)sched_yield();
+    }
+    vector_of(1, 1, vector);
+    for (int i = 0; i < 20000; i++) {
+        struct ak_search search = {.vector = vector, .k = 5, .filter = i % 4 ? NULL : filter};
+        struct ak_found *found = NULL;
+        uint32_t count = 0;
+        CHECK_OK(ak_collection_search(collection, &search, &arena, &found, &count, &err));
+        CHECK_INT(count, 5);
+        ak_arena_reset(&arena);
+    }
+    atomic_store(&scene.stop, true);
+    ak_thread_join(&writer);
+    ak_collection_unref(collection);
+    ak_engine_close(scene.engine);
+    ak_arena_release(&arena);
+    ak_arena_release(&kept);
 }
 
 TEST_MAIN()
