@@ -217,6 +217,9 @@ struct ak_collection {
     _Atomic bool is_borrowed; /* rows may lie in `image`; pairs with itself: only shown */
     ak_lsn applied;           /* writer lock: everything logged for it below this is in memory */
     _Atomic uint64_t documents;
+    /* Documents that went to another slot. Counted after the new one can be seen and before the old
+     * one is gone: a reader that finds it unchanged has missed none (pairs with find_hits()). */
+    _Atomic uint64_t moved;
 };
 
 /* Directory lock held; *collection has one more reference. May drop and retake the lock to load. */

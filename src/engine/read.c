@@ -1,4 +1,5 @@
-/* read.c — search, fetch, scroll, count: no lock, inside the epoch.
+/* read.c — search, fetch, scroll, count: inside the epoch; a search takes a lock only when
+ * documents that move keep it from finding as many as there are.
  *
  * What a reader returns is copied into the caller's arena before it leaves the epoch, so a slot
  * that is reused or text that is rewritten afterwards cannot be seen.
@@ -121,64 +122,128 @@ static enum ak_rc gather_hits(struct ak_collection *collection, const struct ak_
     return AK_OK;
 }
 
-/* Rows that are written anew while a search looks move from where it has not been to where it has
- * been, or past its end: it may then find fewer than there are at any time, and looks again. */
-#define LOOKS_MAX 8
+/* What one search carries from look to look. */
+struct look {
+    struct ak_index_query query;
+    struct ak_index_effort effort;
+    struct ak_hit *hits; /* k + 1 */
+    uint32_t n;
+    uint64_t distances; /* of all looks */
+};
 
-static enum ak_rc find_hits(struct ak_collection *collection, const struct ak_search *search,
-                            struct ak_index_query *query, struct ak_arena *arena,
-                            struct ak_hit *hits, uint32_t *n, struct ak_index_effort *effort,
-                            struct ak_err *err)
+static enum ak_rc find_eligible(struct ak_collection *collection, const struct ak_search *search,
+                                struct ak_arena *arena, struct look *look, uint64_t there,
+                                struct ak_err *err)
 {
-    enum ak_rc rc = AK_OK;
-    uint64_t there = 0;
-    uint64_t distances = 0;
-    for (int looks = 0; rc == AK_OK && (looks == 0 || *n < there) && looks < LOOKS_MAX; looks++) {
-        if (search->filter) {
-            uint64_t *bits = NULL;
-            rc = match(collection, search->filter, arena, &bits, &query->allow_slots,
-                       &query->allow_count, err);
-            query->allow = bits;
-        }
-        ak_calibration_choose(collection, search, query);
-        there = search->filter ? query->allow_count : ak_index_live(collection->index);
-        there = there < search->k ? there : search->k;
-        *n = 0;
-        if (rc == AK_OK && there) {
-            rc = ak_index_search(collection->index, query, hits, n, effort, err);
-            distances += effort->distances;
-        }
+    look->n = 0;
+    look->effort = (struct ak_index_effort){.was_exact = true}; /* of no rows, all were looked at */
+    if (there == 0) {
+        return AK_OK;
     }
-    effort->distances = distances;
+    if (!look->hits) {
+        look->hits = ak_arena_alloc(arena, ((size_t)search->k + 1) * sizeof *look->hits);
+    }
+    if (!look->hits) {
+        return no_memory(err);
+    }
+    enum ak_rc rc =
+        ak_index_search(collection->index, &look->query, look->hits, &look->n, &look->effort, err);
+    look->distances += look->effort.distances;
     return rc;
 }
 
-static enum ak_rc search_in_epoch(struct ak_collection *collection, const struct ak_search *search,
-                                  struct ak_arena *arena, struct ak_found **found, uint32_t *count,
-                                  bool *calibrate, struct ak_err *err)
+/* One look without a lock. *missed: a document that was there all the time may not be among the
+ * hits, because it was written anew meanwhile and went from where the look had not been yet to
+ * where it had been, or past its end. */
+static enum ak_rc find_hits(struct ak_collection *collection, const struct ak_search *search,
+                            struct ak_arena *arena, struct look *look, bool *missed,
+                            struct ak_err *err)
 {
-    struct ak_index_query query = {.vector = search->vector, .k = search->k};
-    struct ak_index_effort effort = {0};
-    uint32_t n = 0;
-    struct ak_hit *hits = ak_arena_alloc(arena, ((size_t)search->k + 1) * sizeof *hits);
-    if (!hits) {
-        return no_memory(err);
+    enum ak_rc rc = AK_OK;
+    uint64_t moved = atomic_load(&collection->moved);
+    if (search->filter) {
+        uint64_t *bits = NULL;
+        rc = match(collection, search->filter, arena, &bits, &look->query.allow_slots,
+                   &look->query.allow_count, err);
+        look->query.allow = bits;
     }
-    enum ak_rc rc = find_hits(collection, search, &query, arena, hits, &n, &effort, err);
-    if (rc == AK_OK && search->effort) {
-        search->effort->distances = effort.distances;
-        search->effort->was_exact = effort.was_exact;
+    ak_calibration_choose(collection, search, &look->query);
+    uint64_t live = ak_index_live(collection->index);
+    if (rc == AK_OK) {
+        rc = find_eligible(collection, search, arena, look,
+                           search->filter ? look->query.allow_count : live, err);
     }
-    if (rc == AK_OK && n == 0) {
-        *found = NULL;
-        *count = 0;
+    atomic_thread_fence(memory_order_acquire);
+    uint64_t wanted = search->filter || live > search->k ? search->k : live;
+    *missed = rc == AK_OK && look->n < wanted && atomic_load(&collection->moved) != moved;
+    return rc;
+}
+
+static enum ak_rc give_hits(struct ak_collection *collection, const struct ak_search *search,
+                            const struct look *look, struct ak_arena *arena,
+                            struct ak_found **found, uint32_t *count, bool *calibrate,
+                            struct ak_err *err)
+{
+    if (search->effort) {
+        search->effort->distances = look->distances;
+        search->effort->was_exact = look->effort.was_exact;
+    }
+    *found = NULL;
+    *count = 0;
+    if (look->n == 0) {
         return AK_OK;
     }
-    if (rc == AK_OK) {
-        ak_series_add(collection->engine->m_search_distances, effort.distances);
-        ak_series_add(collection->engine->m_search_exact, effort.was_exact);
-        *calibrate = ak_calibration_note(collection, search, effort.distances);
-        rc = gather_hits(collection, search, hits, n, arena, found, count, err);
+    ak_series_add(collection->engine->m_search_distances, look->distances);
+    ak_series_add(collection->engine->m_search_exact, look->effort.was_exact);
+    *calibrate = ak_calibration_note(collection, search, look->distances);
+    return gather_hits(collection, search, look->hits, look->n, arena, found, count, err);
+}
+
+/* The matching slots at one instant; the epoch is entered so that they stay readable. Under the
+ * writer lock an upsert cannot move a document between the bitmap and the look at it. */
+static enum ak_rc match_at_instant(struct ak_collection *collection, const struct ak_filter *filter,
+                                   struct ak_arena *arena, uint64_t **bits, uint64_t *slots,
+                                   uint64_t *matches, unsigned *token, struct ak_err *err)
+{
+    ak_mutex_lock(&collection->lock);
+    enum ak_rc rc = match(collection, filter, arena, bits, slots, matches, err);
+    *token = ak_epoch_enter(collection->engine->epoch);
+    ak_mutex_unlock(&collection->lock);
+    return rc;
+}
+
+/* Looks without a lock; then the documents of one instant are searched, which nothing moves. */
+#define LOOKS_FREE 2
+
+static enum ak_rc search_checked(struct ak_collection *collection, const struct ak_search *search,
+                                 struct ak_arena *arena, struct ak_found **found, uint32_t *count,
+                                 bool *calibrate, struct ak_err *err)
+{
+    struct look look = {.query = {.vector = search->vector, .k = search->k}};
+    enum ak_rc rc = AK_OK;
+    bool missed = true;
+    for (int looks = 0; rc == AK_OK && missed && looks < LOOKS_FREE; looks++) {
+        unsigned token = ak_epoch_enter(collection->engine->epoch);
+        rc = find_hits(collection, search, arena, &look, &missed, err);
+        if (rc == AK_OK && !missed) {
+            rc = give_hits(collection, search, &look, arena, found, count, calibrate, err);
+        }
+        ak_epoch_leave(collection->engine->epoch, token);
+    }
+    if (rc == AK_OK && missed) {
+        uint64_t *bits = NULL;
+        unsigned token = 0;
+        rc = match_at_instant(collection, search->filter, arena, &bits, &look.query.allow_slots,
+                              &look.query.allow_count, &token, err);
+        look.query.allow = bits;
+        look.query.as_allowed = true;
+        if (rc == AK_OK) {
+            rc = find_eligible(collection, search, arena, &look, look.query.allow_count, err);
+        }
+        if (rc == AK_OK) {
+            rc = give_hits(collection, search, &look, arena, found, count, calibrate, err);
+        }
+        ak_epoch_leave(collection->engine->epoch, token);
     }
     return rc;
 }
@@ -190,9 +255,7 @@ enum ak_rc ak_collection_search(struct ak_collection *collection, const struct a
     enum ak_rc rc = check_search(collection, search, err);
     bool calibrate = false;
     if (rc == AK_OK) {
-        unsigned token = ak_epoch_enter(collection->engine->epoch);
-        rc = search_in_epoch(collection, search, arena, found, count, &calibrate, err);
-        ak_epoch_leave(collection->engine->epoch, token);
+        rc = search_checked(collection, search, arena, found, count, &calibrate, err);
     }
     if (calibrate) {
         ak_calibration_start(collection);
@@ -322,19 +385,6 @@ static uint32_t pick_page(const struct ak_collection *collection, const uint64_t
     }
     sort_heap(heap, n);
     return n;
-}
-
-/* The matching slots at one instant; the epoch is entered so that they stay readable. Under the
- * writer lock an upsert cannot move a document between the bitmap and the look at it. */
-static enum ak_rc match_at_instant(struct ak_collection *collection, const struct ak_filter *filter,
-                                   struct ak_arena *arena, uint64_t **bits, uint64_t *slots,
-                                   uint64_t *matches, unsigned *token, struct ak_err *err)
-{
-    ak_mutex_lock(&collection->lock);
-    enum ak_rc rc = match(collection, filter, arena, bits, slots, matches, err);
-    *token = ak_epoch_enter(collection->engine->epoch);
-    ak_mutex_unlock(&collection->lock);
-    return rc;
 }
 
 static enum ak_rc gather_page(struct ak_collection *collection, const struct pick *page, uint32_t n,

@@ -84,6 +84,7 @@ static void apply_document(struct ak_collection *collection, const struct ak_doc
     enum ak_rc rc = ak_index_add(collection->index, doc->vector, &stored, NULL);
     AK_ASSERT(rc == AK_OK && stored == slot); /* make_room() saw to it */
     if (old != AK_MAP_NONE) {
+        atomic_fetch_add(&collection->moved, 1);
         ak_index_remove(collection->index, old);
     } else {
         atomic_fetch_add_explicit(&collection->documents, 1, memory_order_relaxed);

@@ -84,7 +84,8 @@ static void measure_batch(const struct ak_measure *measure, const uint32_t *slot
 
 static uint64_t eligible_word(const struct ak_scan *scan, uint64_t at)
 {
-    uint64_t word = ak_bits_clip(~ak_bits_word(scan->dead, at), at, scan->slots);
+    uint64_t dead = scan->dead ? ak_bits_word(scan->dead, at) : 0;
+    uint64_t word = ak_bits_clip(~dead, at, scan->slots);
     if (!word || !scan->allow) {
         return word;
     }

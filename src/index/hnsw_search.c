@@ -67,7 +67,8 @@ static uint32_t ef_of(const struct ak_index *index, const struct ak_index_query 
 static uint64_t rows_to_scan(const struct ak_index *index, const struct ak_index_query *query)
 {
     uint64_t live = get(&index->live);
-    return query->allow && query->allow_count < live ? query->allow_count : live;
+    bool is_allowed = query->allow && (query->as_allowed || query->allow_count < live);
+    return is_allowed ? query->allow_count : live;
 }
 
 static struct ak_filter_case case_of(const struct ak_index *index,
@@ -90,8 +91,8 @@ static uint64_t walk_cost(const struct ak_index *index, const struct ak_index_qu
 static bool prefers_exact(const struct ak_index *index, const struct ak_index_query *query)
 {
     uint64_t rows = rows_to_scan(index, query);
-    if (query->exact || get(&index->live) <= index->exact_below || rows <= query->k ||
-        get(&index->entry) == AK_ENTRY_NONE) {
+    if (query->exact || query->as_allowed || get(&index->live) <= index->exact_below ||
+        rows <= query->k || get(&index->entry) == AK_ENTRY_NONE) {
         return true;
     }
     if (query->allow) {
@@ -261,7 +262,7 @@ static enum ak_rc search_exact(struct search *search, uint64_t *distances, struc
     }
     struct ak_measure measure;
     ak_measure_for_query(index, search->context->query, search->query_scale, &measure);
-    struct ak_scan scan = {.dead = ak_index_words(&index->dead),
+    struct ak_scan scan = {.dead = query->as_allowed ? NULL : ak_index_words(&index->dead),
                            .allow = query->allow,
                            .allow_slots = query->allow_slots,
                            .slots = slots,

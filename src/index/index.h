@@ -117,6 +117,8 @@ struct ak_index_query {
     uint64_t allow_slots;  /* bits in `allow`; slots at or past it are not allowed */
     uint64_t allow_count;  /* how many bits are set */
     bool exact;            /* scan everything */
+    bool as_allowed; /* exactly the rows of `allow`, also those removed since it was taken: they
+                      * stay readable in the epoch that the caller was in by then */
     enum ak_index_way way; /* with `allow`: measurements and tests take one */
 };
 

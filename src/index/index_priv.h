@@ -620,7 +620,7 @@ float ak_measure_score(const struct ak_index *index, float query_scale, float di
 void ak_found_offer(struct ak_context *context, uint32_t k, struct ak_found found);
 void ak_found_sort(struct ak_context *context);
 struct ak_scan {
-    const uint64_t *dead;
+    const uint64_t *dead;  /* NULL: none */
     const uint64_t *allow; /* NULL: all; read as shared words */
     uint64_t allow_slots;
     uint64_t slots;

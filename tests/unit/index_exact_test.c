@@ -167,6 +167,9 @@ TEST(index_exact, filters_return_exactly_the_allowed_live_rows)
     for (uint32_t i = 0; i < count; i++) {
         CHECK(hits[i].slot % 7 == 0 && hits[i].slot < 200 && hits[i].slot != 14);
     }
+    query.as_allowed = true; /* also what was removed since */
+    CHECK_OK(ak_index_search(index, &query, hits, &count, NULL, &err));
+    CHECK_INT(count, 29);
     query.allow_count = 0;
     query.allow_slots = 0;
     CHECK_OK(ak_index_search(index, &query, hits, &count, NULL, &err));
