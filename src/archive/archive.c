@@ -6,6 +6,7 @@
  */
 #include "archive/archive_priv.h"
 #include "base/mem.h"
+#include <stdio.h>
 
 static void open_series(struct ak_archive *archive)
 {
@@ -115,8 +116,30 @@ enum ak_rc ak_archive_resolve(struct ak_archive *archive, struct ak_str collecti
 
 /* --- Jobs --- */
 
+/* What is known of it in memory only. */
+static enum ak_rc present_running(struct ak_archive *archive, struct ak_arena *arena,
+                                  struct ak_job *job, struct ak_err *err)
+{
+    char text[AK_ERR_TEXT_MAX] = "";
+    ak_mutex_lock(&archive->lock);
+    const struct archive_job *running = ak_archive_job_find(archive, &job->id);
+    if (running) {
+        job->progress = (double)atomic_load(&running->progress_ppm) / 1e6;
+        job->tries = running->tries;
+        job->held_up_rc = running->held_up_rc;
+        (void)snprintf(text, sizeof text, "%s", running->held_up);
+        if (running->tries && running->state == JOB_QUEUED) {
+            int64_t wait_ns = running->not_before_ns - ak_mono_ns(archive->clock);
+            job->next_try_us = ak_now_us(archive->clock) + (wait_ns > 0 ? wait_ns / 1000 : 0);
+        }
+    }
+    ak_mutex_unlock(&archive->lock);
+    job->held_up = ak_arena_str(arena, ak_str_of(text));
+    return job->held_up.p ? AK_OK : ak_fail(err, AK_NOMEM, "why a job is held up");
+}
+
 static enum ak_rc present(struct ak_archive *archive, const struct ak_catalog_job *row,
-                          struct ak_job *job, struct ak_err *err)
+                          struct ak_arena *arena, struct ak_job *job, struct ak_err *err)
 {
     struct archive_job read = {.row = *row};
     if (!ak_archive_kind_parse(row->kind, &read.kind)) {
@@ -145,13 +168,7 @@ static enum ak_rc present(struct ak_archive *archive, const struct ak_catalog_jo
         .to = read.to,
     };
     ak_arena_release(&read.strings);
-    ak_mutex_lock(&archive->lock);
-    const struct archive_job *running = ak_archive_job_find(archive, &row->id);
-    if (running && is_running) {
-        job->progress = (double)atomic_load(&running->progress_ppm) / 1e6;
-    }
-    ak_mutex_unlock(&archive->lock);
-    return AK_OK;
+    return is_running ? present_running(archive, arena, job, err) : AK_OK;
 }
 
 enum ak_rc ak_archive_job(struct ak_archive *archive, const struct ak_uuid *id,
@@ -159,7 +176,7 @@ enum ak_rc ak_archive_job(struct ak_archive *archive, const struct ak_uuid *id,
 {
     struct ak_catalog_job row;
     enum ak_rc rc = ak_catalog_job_get(archive->catalog, id, arena, &row, err);
-    return rc == AK_OK ? present(archive, &row, job, err) : rc;
+    return rc == AK_OK ? present(archive, &row, arena, job, err) : rc;
 }
 
 enum ak_rc ak_archive_jobs(struct ak_archive *archive, size_t limit, struct ak_arena *arena,
@@ -177,7 +194,7 @@ enum ak_rc ak_archive_jobs(struct ak_archive *archive, size_t limit, struct ak_a
         return ak_fail(err, AK_NOMEM, "list of %zu jobs", n);
     }
     for (size_t i = 0; i < n; i++) {
-        shown += present(archive, &rows[i], &list[shown], NULL) == AK_OK;
+        shown += present(archive, &rows[i], arena, &list[shown], NULL) == AK_OK;
     }
     *jobs = list;
     *count = shown;

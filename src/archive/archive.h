@@ -28,7 +28,8 @@ struct ak_archive_options {
     uint64_t retain_age_s; /* and none older than this; the newest always stays; 0: all */
     uint32_t retry_ms;     /* pause before a job that the store held up is tried again, doubled each
                             * time up to a minute; 0: 1,000 */
-    uint32_t retries_max;  /* so often, then it fails; 0: 10 */
+    uint64_t retry_for_s;  /* so long after its first failure, then it fails; 0: a day */
+    uint32_t retries_max;  /* and so often; 0: as often as that allows */
 };
 
 /* Recovers the jobs of a former life, then starts the schedule. A store that is away delays the
@@ -63,6 +64,12 @@ struct ak_job {
     enum ak_rc rc;                   /* of a failed one */
     struct ak_str error;             /* its text */
     bool rebuilt; /* a restore that found no usable image and built the index from the documents */
+    /* Of one that runs and that the store holds up: how many tries have failed (0: none has), how
+     * the last one did, and when the next one begins (0: it is under way). */
+    unsigned tries;
+    enum ak_rc held_up_rc;
+    struct ak_str held_up;
+    int64_t next_try_us;
     /* A move: to AK_TIER_COLD, or (a restore to the disk) to AK_TIER_WARM. */
     enum ak_tier to;
 };

@@ -45,6 +45,9 @@ struct archive_job {
     struct ak_hold *hold; /* snapshot: kept over tries */
     int64_t begun_ns;
     unsigned tries;
+    int64_t held_up_ns;    /* since the first of them failed */
+    enum ak_rc held_up_rc; /* of the last one; archive->lock, as is the text */
+    char held_up[AK_ERR_TEXT_MAX];
     bool is_settled;    /* how it ended is in `row`, which is still to be written */
     bool is_cleaning;   /* it has failed before: what it owes is removed */
     bool was_scheduled; /* by the schedule */
@@ -122,8 +125,10 @@ AK_MUST enum ak_rc ak_archive_job_put(struct ak_archive *archive, struct archive
  * JOB_STOPPED when the catalog takes no more. */
 enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archive_job *job,
                                        enum ak_rc rc, const struct ak_err *err, bool owes);
-/* Worth another try? Counts it. */
-bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc);
+/* Worth another try? Counts it. If not, and it would be but for the time that has passed, *err says
+ * so. */
+bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc,
+                              struct ak_err *err);
 /* Run once, and deal with the outcome: the job is freed, or queued again. Its owner is the calling
  * thread. */
 void ak_archive_job_run(struct ak_archive *archive, struct archive_job *job);

@@ -10,8 +10,10 @@
  *
  * A crash before 4 is undone by the next open: the objects go, the job has failed. A crash after 4
  * is finished by it. A store that is away holds the job up, with the state held all the while, so
- * that the snapshot shows one moment; past the tries that are allowed the job fails, and what it
- * may have stored is owed.
+ * that the snapshot shows one moment: that takes the room of one image on the disk, when the
+ * collection is written meanwhile. Between tries the row is at STEP_AGAIN: a crash then begins it
+ * anew, with the state of that time. Past the time that is allowed the job fails, and what it may
+ * have stored is owed.
  */
 #include "archive/archive_priv.h"
 #include "base/fault.h"
@@ -181,9 +183,8 @@ enum job_outcome ak_archive_create_run(struct ak_archive *archive, struct archiv
     enum ak_rc rc = AK_OK;
     ak_arena_init(&arena, 0);
     if (job->row.step != STEP_UPLOADED) {
-        job->row.step =
-            STEP_BEGUN; /* begun anew: the row says so again before anything is stored */
-        rc = job->tries ? AK_OK : ak_archive_job_put(archive, job, &err);
+        job->row.step = STEP_BEGUN; /* at every try: the row says so before anything is stored */
+        rc = ak_archive_job_put(archive, job, &err);
         if (rc == AK_OK) {
             rc = take_hold(archive, job, &err);
         }
@@ -203,7 +204,8 @@ enum job_outcome ak_archive_create_run(struct ak_archive *archive, struct archiv
     if (atomic_load(&archive->stops) && ak_rc_is_retryable(rc)) {
         return job->row.step == STEP_UPLOADED ? JOB_STOPPED : stop(archive, job);
     }
-    return ak_archive_job_may_retry(archive, job, rc) ? JOB_RETRY : give_up(archive, job, rc, &err);
+    return ak_archive_job_may_retry(archive, job, rc, &err) ? JOB_RETRY
+                                                            : give_up(archive, job, rc, &err);
 }
 
 enum ak_rc ak_archive_begin_create(struct ak_archive *archive, const struct ak_uuid *collection,

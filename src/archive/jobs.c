@@ -13,10 +13,12 @@
 #include "archive/archive_priv.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #define RETRY_MAX_MS 60000
+#define RETRY_FOR_S ((uint64_t)24 * 3600)
 #define WAIT_MS 100 /* between looks at a clock that may not be the machine's */
 
 static const char *const kind_names[AK_JOB_KIND_COUNT] = {
@@ -184,10 +186,33 @@ enum ak_rc ak_archive_job_put(struct ak_archive *archive, struct archive_job *jo
                               job->has_removed ? &job->row.snapshot : NULL, err);
 }
 
-bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc)
+bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc,
+                              struct ak_err *err)
 {
-    unsigned max = archive->options.retries_max ? archive->options.retries_max : 10;
-    return ak_rc_is_retryable(rc) && !job->is_once && job->tries++ < max;
+    uint64_t for_s = archive->options.retry_for_s ? archive->options.retry_for_s : RETRY_FOR_S;
+    unsigned max = archive->options.retries_max ? archive->options.retries_max : UINT_MAX;
+    int64_t now_ns = ak_mono_ns(archive->clock);
+    if (!ak_rc_is_retryable(rc) || job->is_once) {
+        return false;
+    }
+    job->held_up_ns = job->tries ? job->held_up_ns : now_ns;
+    uint64_t held_up_s = (uint64_t)(now_ns - job->held_up_ns) / 1000000000;
+    if (job->tries >= max || held_up_s >= for_s) {
+        struct ak_err last = *err;
+        (void)ak_fail(err, rc, "given up after %u tries in %llu s: %s", job->tries + 1,
+                      (unsigned long long)held_up_s, last.text);
+        return false;
+    }
+    if (!job->tries) {
+        ak_log_warn(archive->log, "archive", "a %s is held up, and tried again: %s",
+                    ak_job_kind_name(job->kind), err->text);
+    }
+    ak_mutex_lock(&archive->lock);
+    job->tries++;
+    job->held_up_rc = rc;
+    (void)snprintf(job->held_up, sizeof job->held_up, "%s", err->text);
+    ak_mutex_unlock(&archive->lock);
+    return true;
 }
 
 enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archive_job *job,
@@ -289,6 +314,23 @@ static int64_t pause_ns(const struct ak_archive *archive, const struct archive_j
     return ns - ns / 2 * (random[0] << 8 | random[1]) / 65536;
 }
 
+/* What waits for the store was not the reason for a crash: a later life begins it anew. Without
+ * the row it has failed then. */
+static void may_begin_anew(struct ak_archive *archive, struct archive_job *job)
+{
+    struct ak_err err;
+    if (job->is_settled || job->is_cleaning || job->row.step != STEP_BEGUN ||
+        (job->kind != AK_JOB_SNAPSHOT && job->kind != AK_JOB_RESTORE)) {
+        return;
+    }
+    job->row.step = STEP_AGAIN;
+    if (ak_archive_job_put(archive, job, &err) != AK_OK) {
+        job->row.step = STEP_BEGUN;
+        ak_log_warn(archive->log, "archive", "that a %s waits is not recorded: %s",
+                    ak_job_kind_name(job->kind), err.text);
+    }
+}
+
 /* Ended, and owing: the same job stays to clean up. */
 static void begin_cleaning(struct archive_job *job)
 {
@@ -327,6 +369,9 @@ static void let_old_ones_go(struct ak_archive *archive, struct archive_job *job)
 
 static void queue_again(struct ak_archive *archive, struct archive_job *job, bool has_ended)
 {
+    if (!has_ended) {
+        may_begin_anew(archive, job);
+    }
     ak_mutex_lock(&archive->lock);
     if (has_ended) {
         begin_cleaning(job);

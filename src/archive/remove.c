@@ -32,7 +32,7 @@ enum job_outcome ak_archive_remove_run(struct ak_archive *archive, struct archiv
     if (atomic_load(&archive->stops)) {
         return JOB_STOPPED; /* the row says that it runs */
     }
-    if (ak_archive_job_may_retry(archive, job, rc)) {
+    if (ak_archive_job_may_retry(archive, job, rc, &err)) {
         return JOB_RETRY;
     }
     return ak_archive_job_settle(archive, job, rc, &err, true);

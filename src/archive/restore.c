@@ -212,7 +212,7 @@ enum job_outcome ak_archive_restore_run(struct ak_archive *archive, struct archi
     if (atomic_load(&archive->stops) && ak_rc_is_retryable(rc)) {
         return stop(archive, job);
     }
-    return ak_archive_job_may_retry(archive, job, rc)
+    return ak_archive_job_may_retry(archive, job, rc, &err)
                ? JOB_RETRY
                : ak_archive_job_settle(archive, job, rc, &err, false);
 }

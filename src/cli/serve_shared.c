@@ -273,6 +273,7 @@ void ak_serve_archive_options(const struct ak_config *config, struct ak_archive_
         .interval_s = (config->snapshots_interval + 999) / 1000,
         .retain_count = (uint32_t)config->snapshots_retain_count,
         .retain_age_s = (config->snapshots_retain_age + 999) / 1000,
+        .retry_for_s = (config->snapshots_retry_for + 999) / 1000,
     };
 }
 

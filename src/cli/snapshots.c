@@ -40,7 +40,8 @@ struct facts {
     char name[1100];
     char error[AK_ERR_TEXT_MAX];
     char code[64];
-    char table[4200]; /* where its documents are, for other programs */
+    char held_up[AK_ERR_TEXT_MAX]; /* why a job has come no further */
+    char table[4200];              /* where its documents are, for other programs */
     uint64_t vectors;
     uint64_t bytes;
     uint64_t rows;
@@ -91,6 +92,22 @@ static void read_failure(struct ak_json *in, struct facts *f)
             (void)ak_json_skip(in, NULL);
         }
     }
+}
+
+/* Of a job that the store holds up: how its last try failed. */
+static void read_held_up(struct ak_json *in, struct facts *f)
+{
+    struct facts last = {.code = ""};
+    struct ak_str key;
+    ak_json_object(in);
+    while (ak_json_next_key(in, &key)) {
+        if (ak_str_eq(key, AK_STR("error"))) {
+            read_failure(in, &last);
+        } else {
+            (void)ak_json_skip(in, NULL);
+        }
+    }
+    memcpy(f->held_up, last.error, sizeof f->held_up);
 }
 
 static bool read_text_fact(struct ak_json *in, struct ak_str key, struct facts *f)
@@ -163,6 +180,8 @@ static void read_facts(struct ak_json *in, struct facts *f)
             (void)ak_json_bool(in, &f->rebuilt);
         } else if (ak_str_eq(key, AK_STR("error"))) {
             read_failure(in, f);
+        } else if (ak_str_eq(key, AK_STR("held_up"))) {
+            read_held_up(in, f);
         } else if (ak_str_eq(key, AK_STR("objects"))) {
             read_objects(in, f);
         } else {
@@ -235,6 +254,7 @@ static enum ak_rc follow(struct ak_remote *remote, const char *what, struct fact
 {
     struct ak_progress bar;
     char path[96];
+    bool is_told = false;
     enum ak_rc rc = AK_OK;
     ak_progress_init(&bar, what, 100);
     (void)snprintf(path, sizeof path, "/api/v1/jobs/%s", f->id);
@@ -245,6 +265,15 @@ static enum ak_rc follow(struct ak_remote *remote, const char *what, struct fact
         rc = ak_remote_call(remote, "GET", path, NULL, &answer, err);
         rc = rc == AK_OK ? parse(answer, f, err) : rc;
         ak_progress_set(&bar, (uint64_t)(f->progress * 100), f->progress);
+        if (f->held_up[0] && !is_told) {
+            is_told = true;
+            ak_progress_end(&bar);
+            (void)fprintf(stderr,
+                          "akidb: the store holds this up: %s\n"
+                          "       it is tried again until it succeeds or snapshots.retry_for has "
+                          "passed; job %s\n",
+                          f->held_up, f->id);
+        }
     }
     ak_progress_end(&bar);
     if (rc == AK_OK && strcmp(f->state, "failed") == 0) {

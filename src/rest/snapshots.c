@@ -93,6 +93,26 @@ static void put_snapshot(struct ak_call *call, struct ak_buf *out,
     ak_buf_add_char(out, '}');
 }
 
+static void put_failure(struct ak_buf *out, enum ak_rc rc, struct ak_str message)
+{
+    ak_buf_add_str(out, AK_STR(",\"error\":{\"code\":"));
+    ak_json_put_string(out, ak_str_of(ak_rc_name(rc)));
+    put_text(out, "message", message);
+    ak_buf_add_char(out, '}');
+}
+
+static void put_held_up(struct ak_buf *out, const struct ak_job *job)
+{
+    ak_buf_add_fmt(out, ",\"held_up\":{\"tries\":%u,\"next_try_at\":", job->tries);
+    if (job->next_try_us) {
+        ak_put_time(out, job->next_try_us);
+    } else {
+        ak_buf_add_str(out, AK_STR("null"));
+    }
+    put_failure(out, job->held_up_rc, job->held_up);
+    ak_buf_add_char(out, '}');
+}
+
 static void put_job(struct ak_buf *out, const struct ak_job *job)
 {
     ak_buf_add_char(out, '{');
@@ -121,10 +141,9 @@ static void put_job(struct ak_buf *out, const struct ak_job *job)
         put_text(out, "to", ak_str_of(ak_tier_name(job->to)));
     }
     if (job->state == AK_JOB_FAILED) {
-        ak_buf_add_str(out, AK_STR(",\"error\":{\"code\":"));
-        ak_json_put_string(out, ak_str_of(ak_rc_name(job->rc)));
-        put_text(out, "message", job->error);
-        ak_buf_add_char(out, '}');
+        put_failure(out, job->rc, job->error);
+    } else if (job->state == AK_JOB_RUNNING && job->tries) {
+        put_held_up(out, job);
     }
     ak_buf_add_char(out, '}');
 }

@@ -238,4 +238,59 @@ TEST(archive_kill, kill_9_at_random_moments_leaves_nothing_half_listed_or_orphan
     }
 }
 
+/* Dies while both of its jobs wait. */
+static _Noreturn void wait_and_die(const char *dir, const struct ak_uuid *first)
+{
+    struct world world;
+    struct ak_uuid jobs[2];
+    struct ak_uuid snapshot;
+    char text[400];
+    open_dir_world(&world, dir);
+    world_stop(&world);
+    world.options.retries_max = 0;
+    world.options.retry_ms = 60000;
+    world_start(&world);
+    CHECK_OK(
+        ak_archive_restore(world.archive, AK_STR("docs"), first, AK_STR("copy"), &jobs[0], &err));
+    CHECK_OK(ak_archive_wait(world.archive, &jobs[0], WORLD_WAIT_MS, &err));
+    CHECK_OK(ak_engine_drop(world.engine, AK_STR("copy"), &err));
+    struct ak_objstore_fault_rule rule = {
+        .fault = AK_OBJSTORE_FAULT_ERROR_500, .ops = 0, .nth = 2, .sticky = true};
+    ak_objstore_fault_set(world.store, &rule); /* two calls ask whether the snapshot is there */
+    CHECK_OK(
+        ak_archive_restore(world.archive, AK_STR("docs"), first, AK_STR("copy"), &jobs[0], &err));
+    (void)world_await_try(&world, &jobs[0], 0, text);
+    CHECK_OK(ak_archive_create(world.archive, AK_STR("docs"), NULL, &jobs[1], &snapshot, &err));
+    (void)world_await_try(&world, &jobs[1], 0, text);
+    (void)kill(getpid(), SIGKILL);
+    _exit(1);
+}
+
+TEST(archive_kill, what_waits_for_the_store_when_the_server_is_killed_is_begun_anew)
+{
+    struct world world;
+    const char *dir = ak_test_dir();
+    int status = 0;
+    open_dir_world(&world, dir);
+    (void)docs_create(world.engine, "docs");
+    CHECK_OK(docs_put(world.engine, "docs", 0, DOCS, 1));
+    struct ak_uuid first = world_snapshot(&world, "docs");
+    CHECK_OK(docs_put(world.engine, "docs", 0, DOCS, 2));
+    world_close(&world);
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        wait_and_die(dir, &first);
+    }
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    open_dir_world(&world, dir);
+    CHECK_OK(ak_archive_settle(world.archive, WORLD_WAIT_MS, &err));
+    CHECK_INT(world_listed(&world, "docs"), 2);
+    check_state(&world, "copy", DOCS, 1);
+    check_state(&world, "docs", DOCS, 2);
+    world_close(&world);
+}
+
 TEST_MAIN()

@@ -2,6 +2,7 @@
 #pragma once
 #include "archive/archive.h"
 #include "engine_docs.h"
+#include <time.h>
 
 enum { WORLD_WAIT_MS = 60000, WORLD_TRIES = 3 };
 
@@ -173,4 +174,30 @@ static inline void world_damage(struct world *world, const char *suffix)
 static inline void world_damage_data(struct world *world)
 {
     world_damage_but(world, ".json", ".metadata.json");
+}
+
+/* As it is now, without strings; `text`: why it has failed, or is held up. */
+static inline struct ak_job world_job(struct world *world, const struct ak_uuid *id, char text[400])
+{
+    struct ak_job job;
+    struct ak_arena arena;
+    ak_arena_init(&arena, 0);
+    CHECK_OK(ak_archive_job(world->archive, id, &arena, &job, &err));
+    (void)snprintf(text, 400, "%.*s",
+                   AK_STR_ARG(job.state == AK_JOB_FAILED ? job.error : job.held_up));
+    ak_arena_release(&arena);
+    return job;
+}
+
+/* Until a try has failed, more of them than `tries`, and the next one is waited for. */
+static inline struct ak_job world_await_try(struct world *world, const struct ak_uuid *id,
+                                            unsigned tries, char text[400])
+{
+    struct ak_job job = world_job(world, id, text);
+    while (job.state == AK_JOB_RUNNING && (job.tries <= tries || !job.next_try_us)) {
+        const struct timespec pause = {.tv_nsec = 1000000};
+        (void)nanosleep(&pause, NULL);
+        job = world_job(world, id, text);
+    }
+    return job;
 }
