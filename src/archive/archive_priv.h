@@ -52,6 +52,7 @@ struct archive_job {
     bool is_cleaning;   /* it has failed before: what it owes is removed */
     bool was_scheduled; /* by the schedule */
     bool is_once;       /* snapshot: of a move, which is not worth a second try */
+    bool is_taken_over; /* of a former life, which may have left something in the store */
     bool is_removed;    /* snapshot_delete: nothing is left in the store */
     bool was_stopped;   /* restore, tier: who was told of its progress wanted no more */
     struct ak_catalog_snapshot made;
@@ -100,7 +101,7 @@ struct ak_archive {
     struct attempt *attempts; /* due_lock: when a scheduled snapshot was last begun */
     struct ak_map attempt_map;
     uint32_t attempt_count, attempt_cap;
-    int64_t next_look_us;
+    _Atomic bool has_searched; /* the whole store for orphans, since the open; pairs with itself */
 
     struct ak_series *m_seconds, *m_ok, *m_failed, *m_last, *m_stale, *m_running, *m_damaged;
 };
@@ -185,7 +186,7 @@ AK_MUST enum ak_rc ak_archive_schedule_start(struct ak_archive *archive, struct 
 void ak_archive_schedule_stop(struct ak_archive *archive);
 /* After a snapshot: what the collection has too many of goes. */
 void ak_archive_retain(struct ak_archive *archive, const struct ak_uuid *collection);
-/* And, now and then, its orphans. */
+/* And, once a day at most, its orphans. */
 void ak_archive_sweep(struct ak_archive *archive, const struct ak_uuid *collection);
 
 /* --- recover.c --- */

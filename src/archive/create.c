@@ -48,7 +48,7 @@ static enum job_outcome give_up(struct ak_archive *archive, struct archive_job *
 {
     struct ak_err local;
     enum ak_rc removed =
-        ak_snapshot_remove(archive->store, &job->row.collection, &job->row.snapshot, &local);
+        ak_snapshot_abandon(archive->store, &job->row.collection, &job->row.snapshot, &local);
     return ak_archive_job_settle(archive, job, rc, err, removed != AK_OK);
 }
 
@@ -185,6 +185,11 @@ enum job_outcome ak_archive_create_run(struct ak_archive *archive, struct archiv
     if (job->row.step != STEP_UPLOADED) {
         job->row.step = STEP_BEGUN; /* at every try: the row says so before anything is stored */
         rc = ak_archive_job_put(archive, job, &err);
+        if (rc == AK_OK && job->is_taken_over) { /* it may have been killed in the middle */
+            rc =
+                ak_snapshot_abandon(archive->store, &job->row.collection, &job->row.snapshot, &err);
+            job->is_taken_over = rc != AK_OK;
+        }
         if (rc == AK_OK) {
             rc = take_hold(archive, job, &err);
         }

@@ -86,6 +86,7 @@ static enum ak_rc take_up(void *ctx, const struct ak_catalog_job *row, struct ak
         return AK_OK;
     }
     struct archive_job *job = ak_archive_job_make(archive, kind);
+    job->is_taken_over = true;
     enum ak_rc rc = copy_row(job, row, err);
     if (rc == AK_OK) {
         rc = decide(archive, job, &runs, err);

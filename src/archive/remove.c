@@ -42,7 +42,7 @@ enum job_outcome ak_archive_clean_run(struct ak_archive *archive, struct archive
 {
     struct ak_err err;
     enum ak_rc rc =
-        ak_snapshot_remove(archive->store, &job->row.collection, &job->row.snapshot, &err);
+        ak_snapshot_abandon(archive->store, &job->row.collection, &job->row.snapshot, &err);
     job->has_made = false;
     job->has_removed = true;
     if (rc == AK_OK) {

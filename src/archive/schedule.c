@@ -10,10 +10,13 @@
  * metadata cannot be read does not count, for nothing can be restored from it, and is never removed
  * by retention: its objects may be whole, and somebody may want to look at them.
  *
- * Orphans, objects without metadata, are what a put leaves that came to be after it was given up.
- * After a snapshot, at most once a day for a collection, those are removed that are a day old, of
- * a collection that exists here, and of no job: another server's, or a copy that is being made
- * (copy.h), is younger, or of a collection of its own.
+ * Orphans are objects without metadata. What a job has left is removed by that job, at once or at
+ * the next start (recover.c); what no job knows is left by a put that came to be after it was given
+ * up, or by a life of which the catalog knows nothing, since it came from a backup. After the start
+ * the whole store is searched once, and a collection's part of it after a snapshot, at most once a
+ * day: those are removed that are a day old, of a collection that exists here, and of no job;
+ * another server's, or a copy that is being made (copy.h), is younger, or of a collection of its
+ * own.
  */
 #include "archive/archive_priv.h"
 #include "base/mem.h"
@@ -216,6 +219,26 @@ void ak_archive_sweep(struct ak_archive *archive, const struct ak_uuid *collecti
     }
 }
 
+static bool sweep_found(void *ctx, const struct ak_uuid *collection)
+{
+    struct ak_archive *archive = ctx;
+    ak_archive_sweep(archive, collection);
+    return !atomic_load(&archive->stops);
+}
+
+/* Once, as soon as the store is there: a page of a thousand names a request. */
+static void search_the_store(struct ak_archive *archive)
+{
+    struct ak_err err;
+    if (ak_objstore_away_ms(archive->store) || atomic_exchange(&archive->has_searched, true)) {
+        return;
+    }
+    if (ak_snapshot_find_orphans(archive->store, sweep_found, archive, &err) != AK_OK) {
+        atomic_store(&archive->has_searched, false);
+        ak_log_warn(archive->log, "archive", "the store is searched again later: %s", err.text);
+    }
+}
+
 /* --- What is due --- */
 
 struct look {
@@ -333,6 +356,7 @@ enum ak_rc ak_archive_run_due(struct ak_archive *archive, struct ak_err *err)
         rc = ak_catalog_jobs_prune(archive->catalog, look.now_us - DAY_US, err);
     }
     ak_mutex_unlock(&archive->due_lock);
+    search_the_store(archive);
     return rc;
 }
 

@@ -65,6 +65,12 @@ struct ak_httpc_request { /* all zero but method and url is the default */
     uint32_t deadline_ms;     /* 0: none */
     /* Each may be NULL. Set by another thread: the call ends within 100 ms. */
     const _Atomic bool *cancel, *stop;
+    /* When no byte has moved for quiet_ms (0: never asked), `on_quiet` (may be NULL) is called
+     * once, and from then on, until one moves, `hurry` (may be NULL) ends the call as stalled. */
+    uint32_t quiet_ms;
+    void (*on_quiet)(void *ctx);
+    void *quiet_ctx;
+    const _Atomic bool *hurry;
     bool direct; /* never through a proxy (loopback never is) */
 };
 

@@ -47,6 +47,7 @@ struct call {
     int64_t start_ns;
     int64_t moved_ns; /* when the last byte moved */
     uint64_t moved;
+    bool is_quiet; /* that no byte moves has been told */
     char text[CURL_ERROR_SIZE];
 };
 
@@ -276,6 +277,23 @@ static bool call_fails(struct call *call, enum ak_httpc_failure failure, enum ak
     return false;
 }
 
+/* No byte has moved for a while: tell, and go on unless there is no hope. */
+static bool stays_quiet(struct call *call, int64_t silent_ms)
+{
+    const struct ak_httpc_request *request = call->transfer.request;
+    if (!call->is_quiet && request->on_quiet) {
+        request->on_quiet(request->quiet_ctx);
+    }
+    call->is_quiet = true;
+    if (!request->hurry || !atomic_load_explicit(request->hurry, memory_order_relaxed)) {
+        return true;
+    }
+    return call_fails(call, AK_HTTPC_STALL,
+                      ak_fail(&call->transfer.err, AK_TIMEOUT,
+                              "no byte moved for %lld ms, and the server is known to be away",
+                              (long long)silent_ms));
+}
+
 /* Is the time up, or the call cancelled? *wait_ms is how long to wait for bytes. */
 static bool may_go_on(struct call *call, int *wait_ms)
 {
@@ -283,13 +301,22 @@ static bool may_go_on(struct call *call, int *wait_ms)
     struct ak_err *err = &call->transfer.err;
     uint32_t stall_ms = request->stall_ms ? request->stall_ms : STALL_MS;
     int64_t now = now_ns();
-    int64_t left_ms = stall_ms - (now - call->moved_ns) / 1000000;
+    int64_t silent_ms = (now - call->moved_ns) / 1000000;
+    int64_t left_ms = stall_ms - silent_ms;
     if (ak_httpc_is_cancelled(request)) {
         return call_fails(call, AK_HTTPC_CANCELLED, ak_fail(err, AK_CONFLICT, "cancelled"));
     }
     if (left_ms <= 0) {
         return call_fails(call, AK_HTTPC_STALL,
                           ak_fail(err, AK_TIMEOUT, "no byte moved for %u ms", stall_ms));
+    }
+    call->is_quiet = call->is_quiet && silent_ms >= request->quiet_ms;
+    if (request->quiet_ms && silent_ms >= request->quiet_ms) {
+        if (!stays_quiet(call, silent_ms)) {
+            return false;
+        }
+    } else if (request->quiet_ms && request->quiet_ms - silent_ms < left_ms) {
+        left_ms = request->quiet_ms - silent_ms;
     }
     if (request->deadline_ms) {
         int64_t used_ms = (now - call->start_ns - ak_httpc_body_ns(call->moved)) / 1000000;
@@ -301,7 +328,8 @@ static bool may_go_on(struct call *call, int *wait_ms)
         int64_t until_ms = request->deadline_ms - used_ms;
         left_ms = left_ms < until_ms ? left_ms : until_ms;
     }
-    int64_t most = request->cancel || request->stop ? POLL_MS_CANCEL : POLL_MS_MAX;
+    bool is_watched = request->cancel || request->stop || request->hurry;
+    int64_t most = is_watched ? POLL_MS_CANCEL : POLL_MS_MAX;
     *wait_ms = (int)(left_ms < most ? left_ms : most);
     return true;
 }

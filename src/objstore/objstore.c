@@ -214,6 +214,16 @@ enum ak_rc ak_objstore_remove(struct ak_objstore *store, struct ak_str key, stru
     return wrap(store, store->ops->remove(store, key, err), "remove", key, err);
 }
 
+enum ak_rc ak_objstore_remove_parts(struct ak_objstore *store, struct ak_str key,
+                                    struct ak_err *err)
+{
+    enum ak_rc rc = ak_objstore_check_key(key, err);
+    if (rc != AK_OK || !store->ops->remove_parts) {
+        return rc;
+    }
+    return wrap(store, store->ops->remove_parts(store, key, err), "remove the parts of", key, err);
+}
+
 /* --- Parts and files --- */
 
 /* No bytes are wanted: the object must be there and reach as far all the same. */

@@ -69,6 +69,12 @@ AK_MUST enum ak_rc ak_objstore_head(struct ak_objstore *store, struct ak_str key
 AK_MUST enum ak_rc ak_objstore_remove(struct ak_objstore *store, struct ak_str key,
                                       struct ak_err *err);
 
+/* Parts of uploads to this key that were begun by a process that is gone, and never finished, go:
+ * nobody may be writing it. The object, if there is one, stays. AK_OK where a store keeps none, or
+ * does not let us look. */
+AK_MUST enum ak_rc ak_objstore_remove_parts(struct ak_objstore *store, struct ak_str key,
+                                            struct ak_err *err);
+
 /* --- Parts and files --- */
 
 /* Exactly `len` bytes from offset `from` into p; AK_CORRUPT when the object ends before. */

@@ -183,6 +183,18 @@ static enum ak_rc fault_remove(struct ak_objstore *base, struct ak_str key, stru
     return rc;
 }
 
+static enum ak_rc fault_remove_parts(struct ak_objstore *base, struct ak_str key,
+                                     struct ak_err *err)
+{
+    struct fault_store *store = fault_of(base);
+    struct fate fate = decide(store, AK_OBJSTORE_OP_REMOVE, key);
+    enum ak_rc rc = is_reset(&fate) ? reset(err) : refuse(&fate, err);
+    if (rc == AK_OK && store->under->ops->remove_parts) {
+        rc = store->under->ops->remove_parts(store->under, key, err);
+    }
+    return rc == AK_OK ? answer(&fate, rc, err) : rc;
+}
+
 static enum ak_rc fault_list(struct ak_objstore *base, struct ak_str prefix, struct ak_str after,
                              size_t limit, struct ak_arena *arena, struct ak_object **objects,
                              size_t *count, struct ak_err *err)
@@ -375,6 +387,7 @@ enum ak_rc ak_objstore_open_fault(struct ak_objstore *under, struct ak_objstore 
         .put = fault_put,
         .head = fault_head,
         .remove = fault_remove,
+        .remove_parts = fault_remove_parts,
         .get_range = fault_get_range,
         .list = fault_list,
         .get_file = fault_get_file,

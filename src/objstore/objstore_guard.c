@@ -220,63 +220,54 @@ static void watch(void *arg)
 
 /* --- Operations --- */
 
+/* The body of an operation: let in, done by the store under this one, and judged by its end. */
+#define THROUGH(guard, call)                                                                       \
+    struct ak_breaker_pass pass;                                                                   \
+    enum ak_rc rc = enter(guard, &pass, err);                                                      \
+    return rc == AK_OK ? leave(guard, pass, (call), err) : rc
+
 static enum ak_rc guard_get(struct ak_objstore *base, struct ak_str key, struct ak_buf *out,
                             struct ak_err *err)
 {
     struct guard_store *guard = guard_of(base);
-    struct ak_breaker_pass pass;
-    enum ak_rc rc = enter(guard, &pass, err);
-    return rc == AK_OK
-               ? leave(guard, pass, guard->under->ops->get(guard->under, key, out, err), err)
-               : rc;
+    THROUGH(guard, guard->under->ops->get(guard->under, key, out, err));
 }
 
 static enum ak_rc guard_put(struct ak_objstore *base, struct ak_str key, struct ak_str bytes,
                             const struct ak_objstore_put_options *options, struct ak_err *err)
 {
     struct guard_store *guard = guard_of(base);
-    struct ak_breaker_pass pass;
-    enum ak_rc rc = enter(guard, &pass, err);
-    if (rc == AK_OK) {
-        rc = guard->under->ops->put(guard->under, key, bytes, options, err);
-        rc = leave(guard, pass, rc, err);
-    }
-    return rc;
+    THROUGH(guard, guard->under->ops->put(guard->under, key, bytes, options, err));
 }
 
 static enum ak_rc guard_head(struct ak_objstore *base, struct ak_str key, struct ak_arena *arena,
                              struct ak_object *object, struct ak_err *err)
 {
     struct guard_store *guard = guard_of(base);
-    struct ak_breaker_pass pass;
-    enum ak_rc rc = enter(guard, &pass, err);
-    if (rc == AK_OK) {
-        rc = guard->under->ops->head(guard->under, key, arena, object, err);
-        rc = leave(guard, pass, rc, err);
-    }
-    return rc;
+    THROUGH(guard, guard->under->ops->head(guard->under, key, arena, object, err));
 }
 
 static enum ak_rc guard_remove(struct ak_objstore *base, struct ak_str key, struct ak_err *err)
 {
     struct guard_store *guard = guard_of(base);
-    struct ak_breaker_pass pass;
-    enum ak_rc rc = enter(guard, &pass, err);
-    return rc == AK_OK ? leave(guard, pass, guard->under->ops->remove(guard->under, key, err), err)
-                       : rc;
+    THROUGH(guard, guard->under->ops->remove(guard->under, key, err));
+}
+
+static enum ak_rc guard_remove_parts(struct ak_objstore *base, struct ak_str key,
+                                     struct ak_err *err)
+{
+    struct guard_store *guard = guard_of(base);
+    if (!guard->under->ops->remove_parts) {
+        return AK_OK;
+    }
+    THROUGH(guard, guard->under->ops->remove_parts(guard->under, key, err));
 }
 
 static enum ak_rc guard_get_range(struct ak_objstore *base, struct ak_str key, uint64_t from,
                                   void *p, size_t len, struct ak_err *err)
 {
     struct guard_store *guard = guard_of(base);
-    struct ak_breaker_pass pass;
-    enum ak_rc rc = enter(guard, &pass, err);
-    if (rc == AK_OK) {
-        rc = guard->under->ops->get_range(guard->under, key, from, p, len, err);
-        rc = leave(guard, pass, rc, err);
-    }
-    return rc;
+    THROUGH(guard, guard->under->ops->get_range(guard->under, key, from, p, len, err));
 }
 
 static enum ak_rc guard_list(struct ak_objstore *base, struct ak_str prefix, struct ak_str after,
@@ -284,14 +275,8 @@ static enum ak_rc guard_list(struct ak_objstore *base, struct ak_str prefix, str
                              size_t *count, struct ak_err *err)
 {
     struct guard_store *guard = guard_of(base);
-    struct ak_breaker_pass pass;
-    enum ak_rc rc = enter(guard, &pass, err);
-    if (rc == AK_OK) {
-        rc =
-            guard->under->ops->list(guard->under, prefix, after, limit, arena, objects, count, err);
-        rc = leave(guard, pass, rc, err);
-    }
-    return rc;
+    THROUGH(guard, guard->under->ops->list(guard->under, prefix, after, limit, arena, objects,
+                                           count, err));
 }
 
 static enum ak_rc guard_get_file(struct ak_objstore *base, struct ak_str key, struct ak_fs *fs,
@@ -299,13 +284,7 @@ static enum ak_rc guard_get_file(struct ak_objstore *base, struct ak_str key, st
                                  struct ak_err *err)
 {
     struct guard_store *guard = guard_of(base);
-    struct ak_breaker_pass pass;
-    enum ak_rc rc = enter(guard, &pass, err);
-    if (rc == AK_OK) {
-        rc = guard->under->ops->get_file(guard->under, key, fs, path, progress, ctx, err);
-        rc = leave(guard, pass, rc, err);
-    }
-    return rc;
+    THROUGH(guard, guard->under->ops->get_file(guard->under, key, fs, path, progress, ctx, err));
 }
 
 static enum ak_rc guard_put_file(struct ak_objstore *base, struct ak_str key, struct ak_fs *fs,
@@ -458,6 +437,7 @@ enum ak_rc ak_objstore_open_guard(struct ak_objstore *under,
         .put = guard_put,
         .head = guard_head,
         .remove = guard_remove,
+        .remove_parts = guard_remove_parts,
         .get_range = guard_get_range,
         .list = guard_list,
         .get_file = guard_get_file,

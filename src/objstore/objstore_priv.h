@@ -3,7 +3,7 @@
  * A store embeds `struct ak_objstore` first and fills one table of operations. objstore.c checks
  * every argument before it gets here (key, options, limit), puts "store: verb 'key'" before the
  * message of a failure, and restores `out` after a failed get: an operation does neither. No
- * operation but link_file, open_file and those that say so may be NULL; others have an
+ * operation but those that say so may be NULL; others have an
  * implementation by the rest, to be named in the table by a store that has nothing better.
  *
  * Threads: operations are called from any thread, several at once; a writer by one at a time.
@@ -45,6 +45,8 @@ struct ak_objstore_ops {
     enum ak_rc (*create)(struct ak_objstore *store, struct ak_str key,
                          const struct ak_objstore_put_options *options,
                          struct ak_objstore_writer **writer, struct ak_err *err);
+    /* NULL: there are none. */
+    enum ak_rc (*remove_parts)(struct ak_objstore *store, struct ak_str key, struct ak_err *err);
     /* One request that shows whether the store answers at all, without retries and in a few
      * seconds; AK_UNAVAILABLE or AK_TIMEOUT: it does not. NULL: a listing is asked for. */
     enum ak_rc (*ask)(struct ak_objstore *store, struct ak_err *err);

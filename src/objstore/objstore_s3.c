@@ -17,6 +17,7 @@
 #define STALL_MS 15000
 #define DEADLINE_MS 60000
 #define LAZY_DEADLINE_MS 5000
+#define QUIET_MS_MAX 5000
 #define RETRIES 5
 #define MULTIPART_BYTES ((uint64_t)64 << 20)
 #define PREFIX_MAX 512
@@ -99,7 +100,7 @@ static enum ak_rc s3_ask(struct ak_objstore *base, struct ak_err *err)
     struct s3_series series;
     const struct s3_call call = {.operation = "ask", .method = "HEAD"};
     once.retries_max = 0;
-    once.deadline_ms = LAZY_DEADLINE_MS;
+    once.deadline_ms = store->quiet_ms;
     ak_s3_series_start(store, &series);
     ak_retry_start(&series.retry, &once, NULL);
     enum ak_rc rc = ak_s3_try(store, &call, &series, err);
@@ -157,6 +158,7 @@ static const struct ak_objstore_ops s3_ops = {.get = ak_s3_get,
                                               .create = ak_s3_create,
                                               .locate = s3_locate,
                                               .ask = s3_ask,
+                                              .remove_parts = ak_s3_remove_parts,
                                               .on_trouble = s3_on_trouble,
                                               .set_away = s3_set_away,
                                               .close = s3_close};
@@ -171,6 +173,11 @@ static char *copy(const char *text)
 static uint32_t or_default(uint32_t value, uint32_t when_zero)
 {
     return value ? value : when_zero;
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 /* "akidb/prod/": a key with a slash at its end, or nothing. */
@@ -228,6 +235,7 @@ static void fill(struct s3_store *store, const struct ak_s3_options *o,
     store->unsigned_payload = o->unsigned_payload;
     store->connect_ms = or_default(o->connect_timeout_ms, CONNECT_MS);
     store->stall_ms = or_default(o->stall_timeout_ms, STALL_MS);
+    store->quiet_ms = least(QUIET_MS_MAX, least(store->connect_ms, store->stall_ms));
     store->multipart_bytes = multipart;
     store->part_bytes = multipart < S3_PART_BYTES ? multipart : S3_PART_BYTES;
     ak_mutex_init(&store->mutex, AK_RANK_LEAF, "s3");

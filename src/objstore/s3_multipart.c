@@ -263,30 +263,57 @@ struct leftover {
     struct ak_buf begun;
 };
 
-static void sweep_one(struct s3_store *store, struct leftover *found)
+/* Which of the listed go: those below `under`, or to `under` itself, begun so long ago. */
+struct sweep {
+    struct s3_store *store;
+    struct ak_str under; /* with the store's prefix */
+    bool is_key;
+    int64_t age_us;
+    enum ak_rc rc; /* the first failure */
+    struct ak_err err;
+};
+
+static bool is_swept(const struct sweep *sweep, const struct leftover *found)
 {
-    struct ak_err why;
-    struct ak_buf id;
-    int64_t begun_us = 0;
+    struct s3_store *store = sweep->store;
     struct ak_str key = ak_buf_str(&found->key);
+    int64_t begun_us = 0;
     int64_t now_us =
         ak_now_us(store->clock) + atomic_load_explicit(&store->skew_us, memory_order_relaxed);
-    if (!ak_str_has_prefix(key, ak_str_of(store->uploads_under)) ||
-        !ak_time_parse(ak_buf_str(&found->begun), &begun_us) || now_us - begun_us < LEFTOVER_US) {
-        return;
+    if (sweep->is_key) {
+        return ak_str_eq(key, sweep->under);
     }
-    ak_buf_init(&id, QUERY_MAX);
-    ak_sigv4_encode(&id, ak_buf_str(&found->id), false);
-    key = ak_str_sub(key, strlen(store->prefix), SIZE_MAX);
-    if (key.len && ak_buf_check(&id, NULL) == AK_OK &&
-        abort_upload(store, key, &id, &why) == AK_OK) {
-        ak_log_info(store->log, "s3", "removed the parts of '%.*s', begun a day ago or earlier",
-                    AK_STR_ARG(ak_objstore_shown(key)));
-    }
-    ak_buf_release(&id);
+    return ak_str_has_prefix(key, sweep->under) &&
+           ak_time_parse(ak_buf_str(&found->begun), &begun_us) &&
+           now_us - begun_us >= sweep->age_us;
 }
 
-static void sweep(struct s3_store *store, struct ak_str xml)
+static void sweep_one(struct sweep *sweep, struct leftover *found)
+{
+    struct s3_store *store = sweep->store;
+    struct ak_err why;
+    struct ak_buf id;
+    if (!is_swept(sweep, found)) {
+        return;
+    }
+    struct ak_str key = ak_str_sub(ak_buf_str(&found->key), strlen(store->prefix), SIZE_MAX);
+    ak_buf_init(&id, QUERY_MAX);
+    ak_sigv4_encode(&id, ak_buf_str(&found->id), false);
+    enum ak_rc rc = ak_buf_check(&id, &why);
+    if (rc == AK_OK && key.len) {
+        rc = abort_upload(store, key, &id, &why);
+    }
+    ak_buf_release(&id);
+    if (rc == AK_OK) {
+        ak_log_info(store->log, "s3", "removed the parts of '%.*s', an upload that had not ended",
+                    AK_STR_ARG(ak_objstore_shown(key)));
+    } else if (sweep->rc == AK_OK) {
+        sweep->rc = rc;
+        sweep->err = why;
+    }
+}
+
+static void sweep_listed(struct sweep *sweep, struct ak_str xml)
 {
     struct ak_xml in;
     enum ak_xml_token token = AK_XML_START;
@@ -306,7 +333,7 @@ static void sweep(struct s3_store *store, struct ak_str xml)
             ak_buf_clear(to);
             ak_buf_add_str(to, in.text);
         } else if (token == AK_XML_END && ak_xml_is(&in, "ListMultipartUploadsResult/Upload")) {
-            sweep_one(store, &found);
+            sweep_one(sweep, &found);
             ak_buf_clear(&found.key); /* the next entry may lack one */
             ak_buf_clear(&found.id);
             ak_buf_clear(&found.begun);
@@ -319,26 +346,59 @@ static void sweep(struct s3_store *store, struct ak_str xml)
     ak_buf_release(&found.begun);
 }
 
-void ak_s3_remove_leftovers(struct s3_store *store)
+static enum ak_rc sweep_uploads(struct sweep *sweep, struct ak_err *err)
 {
     struct ak_buf query;
     struct s3_series series;
-    struct ak_err why;
-    if (!store->uploads_under[0]) { /* the whole bucket may be others' as well */
-        return;
-    }
     ak_buf_init(&query, QUERY_MAX);
     ak_buf_add_str(&query, AK_STR("uploads=&prefix="));
-    ak_sigv4_encode(&query, ak_str_of(store->uploads_under), false);
+    ak_sigv4_encode(&query, sweep->under, false);
     const struct s3_call call = {.operation = "list_uploads",
                                  .method = "GET",
                                  .query = ak_buf_cstr(&query),
                                  .body_max = XML_MAX};
-    if (ak_s3_do(store, &call, &series, &why) == AK_OK) {
-        sweep(store, ak_buf_str(&series.response.body));
-    } else {
-        ak_log_debug(store->log, "s3", "unfinished uploads were not looked for: %s", why.text);
+    enum ak_rc rc = ak_buf_check(&query, err);
+    if (rc == AK_OK) {
+        rc = ak_s3_do(sweep->store, &call, &series, err);
+        if (rc == AK_OK) {
+            sweep_listed(sweep, ak_buf_str(&series.response.body));
+            rc = sweep->rc == AK_OK ? AK_OK : ak_fail(err, sweep->rc, "%s", sweep->err.text);
+        }
+        ak_s3_series_release(&series);
     }
-    ak_s3_series_release(&series);
     ak_buf_release(&query);
+    return rc;
+}
+
+void ak_s3_remove_leftovers(struct s3_store *store)
+{
+    struct ak_err why;
+    struct sweep sweep = {
+        .store = store, .under = ak_str_of(store->uploads_under), .age_us = LEFTOVER_US};
+    if (!sweep.under.len) { /* the whole bucket may be others' as well */
+        return;
+    }
+    if (sweep_uploads(&sweep, &why) != AK_OK) {
+        ak_log_debug(store->log, "s3", "unfinished uploads were not all looked for: %s", why.text);
+    }
+}
+
+/* By the whole key, for MinIO lists the uploads of no shorter one. */
+enum ak_rc ak_s3_remove_parts(struct ak_objstore *base, struct ak_str key, struct ak_err *err)
+{
+    struct s3_store *store = (struct s3_store *)base;
+    struct ak_err why = {.rc = AK_OK};
+    struct ak_buf full;
+    ak_buf_init(&full, (size_t)2 * AK_OBJSTORE_KEY_MAX);
+    ak_buf_add_str(&full, ak_str_of(store->prefix));
+    ak_buf_add_str(&full, key);
+    struct sweep sweep = {.store = store, .under = ak_buf_str(&full), .is_key = true};
+    enum ak_rc rc = ak_buf_check(&full, &why);
+    rc = rc == AK_OK ? sweep_uploads(&sweep, &why) : rc;
+    ak_buf_release(&full);
+    if (rc == AK_FORBIDDEN || rc == AK_UNSUPPORTED || rc == AK_NOT_FOUND) {
+        ak_log_debug(store->log, "s3", "unfinished uploads cannot be looked for: %s", why.text);
+        return AK_OK; /* a rule of the bucket removes them, or nobody does */
+    }
+    return rc == AK_OK ? rc : ak_fail(err, rc, "%s", why.text);
 }

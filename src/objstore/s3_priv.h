@@ -69,6 +69,8 @@ struct s3_store {
     const _Atomic bool *stop; /* the opener's, or NULL */
     uint32_t connect_ms;
     uint32_t stall_ms;
+    uint32_t quiet_ms; /* silence that makes one ask whether the server is there; of that question,
+                          all */
     uint64_t multipart_bytes;
     uint64_t part_bytes;
     struct ak_mutex mutex; /* over a change of place */
@@ -243,6 +245,7 @@ enum ak_rc ak_s3_multipart_complete(struct s3_multipart *m, uint32_t parts, bool
 void ak_s3_multipart_abort(struct s3_multipart *m); /* at the server, best effort */
 void ak_s3_multipart_release(struct s3_multipart *m);
 void ak_s3_remove_leftovers(struct s3_store *store); /* uploads begun long ago; best effort */
+enum ak_rc ak_s3_remove_parts(struct ak_objstore *base, struct ak_str key, struct ak_err *err);
 
 /* --- The table --- */
 

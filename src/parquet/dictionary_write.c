@@ -89,7 +89,7 @@ static enum ak_rc add_distinct(struct maker *maker, uint64_t hash, struct ak_str
 static enum ak_rc widen(struct maker *maker, struct ak_err *err)
 {
     struct ak_dictionary *dictionary = maker->dictionary;
-    const uint8_t *narrow = dictionary->indexes;
+    const uint8_t *narrow = dictionary->own;
     uint32_t *wide = ak_try_alloc((size_t)maker->most * sizeof *wide);
     if (!wide) {
         return ak_fail(err, AK_NOMEM, "indexes of %llu values", (unsigned long long)maker->most);
@@ -97,8 +97,8 @@ static enum ak_rc widen(struct maker *maker, struct ak_err *err)
     for (uint64_t i = 0; i < dictionary->index_count; i++) {
         wide[i] = narrow[i];
     }
-    ak_free(dictionary->indexes);
-    dictionary->indexes = wide;
+    ak_free(dictionary->own);
+    dictionary->indexes = dictionary->own = wide;
     dictionary->is_wide = true;
     return AK_OK;
 }
@@ -106,9 +106,9 @@ static enum ak_rc widen(struct maker *maker, struct ak_err *err)
 static void put_index(struct ak_dictionary *dictionary, uint32_t index)
 {
     if (dictionary->is_wide) {
-        ((uint32_t *)dictionary->indexes)[dictionary->index_count++] = index;
+        ((uint32_t *)dictionary->own)[dictionary->index_count++] = index;
     } else {
-        ((uint8_t *)dictionary->indexes)[dictionary->index_count++] = (uint8_t)index;
+        ((uint8_t *)dictionary->own)[dictionary->index_count++] = (uint8_t)index;
     }
 }
 
@@ -241,9 +241,20 @@ static uint64_t other_bytes(const struct maker *maker, const struct ak_parquet_v
 
 void ak_dictionary_release(struct ak_dictionary *dictionary)
 {
-    ak_free(dictionary->indexes);
+    ak_free(dictionary->own);
     ak_buf_release(&dictionary->plain);
     *dictionary = (struct ak_dictionary){0};
+}
+
+enum ak_rc ak_dictionary_take(const struct ak_parquet_column *column,
+                              const struct ak_parquet_codes *codes, uint64_t values,
+                              struct ak_dictionary *dictionary, struct ak_err *err)
+{
+    *dictionary = (struct ak_dictionary){
+        .indexes = codes->indexes, .index_count = values, .count = NARROW_MAX, .bits = 8};
+    ak_buf_init(&dictionary->plain, AK_PARQUET_DICT_MAX + 1024);
+    ak_buf_add(&dictionary->plain, codes->values, NARROW_MAX * ak_parquet_width(column->type));
+    return ak_buf_check(&dictionary->plain, err);
 }
 
 enum ak_rc ak_dictionary_make(const struct ak_parquet_column *column,
@@ -254,7 +265,7 @@ enum ak_rc ak_dictionary_make(const struct ak_parquet_column *column,
     uint64_t most = column->is_list ? rows * column->dimension : rows;
     *dictionary = (struct ak_dictionary){0};
     ak_buf_init(&dictionary->plain, AK_PARQUET_DICT_MAX + 1024);
-    dictionary->indexes = ak_try_alloc((size_t)most);
+    dictionary->indexes = dictionary->own = ak_try_alloc((size_t)most);
     if (!maker || !dictionary->indexes) {
         ak_free(maker);
         ak_dictionary_release(dictionary);

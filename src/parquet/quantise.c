@@ -80,6 +80,18 @@ void ak_codebook_look(struct ak_codebook_range *range, const float *in, size_t n
     range->max = range->count ? max : 0;
 }
 
+void ak_codebook_range_merge(struct ak_codebook_range *to, const struct ak_codebook_range *more)
+{
+    if (more->count) {
+        to->min = to->count && to->min < more->min ? to->min : more->min;
+        to->max = to->count && to->max > more->max ? to->max : more->max;
+    }
+    to->count += more->count;
+    for (size_t i = 0; i < AK_CODEBOOK_BINS; i++) {
+        to->bins[i] += more->bins[i];
+    }
+}
+
 /* A stretch of the range in which floats are taken to lie evenly. */
 struct stretch {
     double from, to;
@@ -160,22 +172,37 @@ void ak_codebook_make(const struct ak_codebook_range *range, struct ak_codebook 
     }
 }
 
+static inline int code_of(const struct ak_codebook *book, float x)
+{
+    float at = (x - book->low) * book->per_float;
+    int part = at > 0.0f ? at < (float)PARTS ? (int)at : PARTS : 0;
+    int code = book->first[part];
+    /* Mostly there is one value more at the most in a part: no branch that cannot be foreseen. */
+    code += x >= book->middles[code];
+    return __builtin_expect(x >= book->middles[code], 0) ? nearest(book, x, code, 255) : code;
+}
+
+void ak_codebook_code(const struct ak_codebook *book, const float *in, float *out, uint8_t *codes,
+                      size_t n, double *max_error)
+{
+    double most = *max_error;
+    for (size_t i = 0; i < n; i++) {
+        float x = in[i];
+        int code = code_of(book, x);
+        codes[i] = (uint8_t)code;
+        out[i] = book->values[code];
+        note(&most, x, out[i]);
+    }
+    *max_error = most;
+}
+
 void ak_codebook_round(const struct ak_codebook *book, const float *in, float *out, size_t n,
                        double *max_error)
 {
     double most = *max_error;
     for (size_t i = 0; i < n; i++) {
         float x = in[i];
-        float at = (x - book->low) * book->per_float;
-        int part = at > 0.0f ? at < (float)PARTS ? (int)at : PARTS : 0;
-        int code = book->first[part];
-        /* Mostly there is one value more at the most in a part: no branch that cannot be foreseen.
-         */
-        code += x >= book->middles[code];
-        if (__builtin_expect(x >= book->middles[code], 0)) {
-            code = nearest(book, x, code, 255);
-        }
-        out[i] = book->values[code];
+        out[i] = book->values[code_of(book, x)];
         note(&most, x, out[i]);
     }
     *max_error = most;

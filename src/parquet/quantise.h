@@ -31,7 +31,12 @@ struct ak_codebook_range {
 };
 /* What is not finite is left out. */
 void ak_codebook_look(struct ak_codebook_range *range, const float *in, size_t n);
+/* As if `to` had looked at what `more` has looked at as well. */
+void ak_codebook_range_merge(struct ak_codebook_range *to, const struct ak_codebook_range *more);
 void ak_codebook_make(const struct ak_codebook_range *range, struct ak_codebook *book);
-/* Each float to the nearest value of the book. In place is fine. */
+/* Each float to the nearest value of the book, and to its number. out may be `in`. */
+void ak_codebook_code(const struct ak_codebook *book, const float *in, float *out, uint8_t *codes,
+                      size_t n, double *max_error);
+/* The same without the numbers. */
 void ak_codebook_round(const struct ak_codebook *book, const float *in, float *out, size_t n,
                        double *max_error);

@@ -481,7 +481,9 @@ static enum ak_rc put_column(struct ak_parquet_writer *writer,
     enum ak_rc rc = AK_OK;
     chunk->values = column->is_list ? group->rows * column->dimension : group->rows;
     if (column->has_dictionary) {
-        rc = ak_dictionary_make(column, values, group->rows, &dictionary, err);
+        rc = values->codes
+                 ? ak_dictionary_take(column, values->codes, chunk->values, &dictionary, err)
+                 : ak_dictionary_make(column, values, group->rows, &dictionary, err);
         in.dictionary = dictionary.count ? &dictionary : NULL;
     }
     if (rc == AK_OK && in.dictionary) {
@@ -505,8 +507,12 @@ enum ak_rc ak_parquet_put(struct ak_parquet_writer *writer, const struct ak_parq
         return ak_fail(err, AK_INVALID, "column '%s' is required and cannot have nulls",
                        column->name);
     }
-    if (column->is_list != (values->row != NULL)) {
+    if (column->is_list != (values->row || values->codes)) {
         return ak_fail(err, AK_INVALID, "column '%s': lists are given by row", column->name);
+    }
+    if (values->codes && !(column->is_list && column->has_dictionary)) {
+        return ak_fail(err, AK_INVALID, "column '%s': codes are of lists with a dictionary",
+                       column->name);
     }
     enum ak_rc rc = put_column(writer, column, values, err);
     writer->failed |= rc != AK_OK;

@@ -78,6 +78,13 @@ struct ak_parquet_values {
      * thread. */
     const void *(*row)(void *ctx, uint64_t row);
     void *ctx;
+    /* Lists of a column with has_dictionary whose values are known to be but 256: the dictionary is
+     * taken as it is, and row() is not called. NULL: one is looked for. */
+    const struct ak_parquet_codes *codes;
+};
+struct ak_parquet_codes {
+    const void *values;     /* 256 of the type */
+    const uint8_t *indexes; /* of each value of the row group, in order */
 };
 AK_MUST enum ak_rc ak_parquet_put(struct ak_parquet_writer *writer,
                                   const struct ak_parquet_values *values, struct ak_err *err);

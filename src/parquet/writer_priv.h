@@ -37,8 +37,9 @@ struct ak_page_out {
 
 /* A dictionary of one chunk. */
 struct ak_dictionary {
-    void *indexes; /* per value that is not null, in order: u8, or u32 when they are many */
-    bool is_wide;  /* u32 */
+    const void *indexes; /* per value that is not null, in order: u8, or u32 when they are many */
+    void *own;           /* the same when they are the dictionary's, else NULL */
+    bool is_wide;        /* u32 */
     uint64_t index_count;
     struct ak_buf plain; /* the distinct values, PLAIN */
     uint32_t count;
@@ -98,6 +99,10 @@ void ak_bounds_merge(const struct ak_parquet_column *column, const struct ak_par
 /* dictionary_write.c: *dictionary is left empty when it would not gain (count is 0). */
 AK_MUST enum ak_rc ak_dictionary_make(const struct ak_parquet_column *column,
                                       const struct ak_parquet_values *values, uint64_t rows,
+                                      struct ak_dictionary *dictionary, struct ak_err *err);
+/* As the caller has it. */
+AK_MUST enum ak_rc ak_dictionary_take(const struct ak_parquet_column *column,
+                                      const struct ak_parquet_codes *codes, uint64_t values,
                                       struct ak_dictionary *dictionary, struct ak_err *err);
 void ak_dictionary_release(struct ak_dictionary *dictionary);
 

@@ -66,7 +66,8 @@ void ak_snapshot_key_folder(const struct ak_uuid *collection, struct ak_snapshot
 {
     char text[AK_UUID_TEXT_LEN];
     ak_uuid_format(collection, text);
-    int len = snprintf(key->text, sizeof key->text, "snapshots/%.*s/", AK_UUID_TEXT_LEN, text);
+    int len =
+        snprintf(key->text, sizeof key->text, AK_SNAPSHOT_ROOT "%.*s/", AK_UUID_TEXT_LEN, text);
     key->len = (size_t)len;
 }
 
@@ -81,21 +82,34 @@ void ak_snapshot_key_of(const struct ak_uuid *collection, const struct ak_uuid *
     key->len += (size_t)len;
 }
 
-/* Only what ak_snapshot_key_of() would print: another spelling of an id is another object. */
-bool ak_snapshot_key_split(struct ak_str key, struct ak_str folder, struct ak_uuid *id,
-                           enum ak_snapshot_part *part)
+/* Another spelling of an id is another object. */
+static bool read_id(struct ak_str text, struct ak_uuid *id)
 {
     char canonical[AK_UUID_TEXT_LEN];
-    if (!ak_str_has_prefix(key, folder)) {
-        return false;
-    }
-    struct ak_str name = ak_str_sub(key, folder.len, SIZE_MAX);
-    struct ak_str text = ak_str_sub(name, 0, AK_UUID_TEXT_LEN);
     if (!ak_uuid_parse(text, id)) {
         return false;
     }
     ak_uuid_format(id, canonical);
-    if (memcmp(canonical, text.p, sizeof canonical) != 0) {
+    return memcmp(canonical, text.p, sizeof canonical) == 0;
+}
+
+bool ak_snapshot_key_collection(struct ak_str key, struct ak_uuid *collection)
+{
+    const struct ak_str root = AK_STR(AK_SNAPSHOT_ROOT);
+    return ak_str_has_prefix(key, root) && key.len > root.len + AK_UUID_TEXT_LEN &&
+           key.p[root.len + AK_UUID_TEXT_LEN] == '/' &&
+           read_id(ak_str_sub(key, root.len, AK_UUID_TEXT_LEN), collection);
+}
+
+/* Only what ak_snapshot_key_of() would print. */
+bool ak_snapshot_key_split(struct ak_str key, struct ak_str folder, struct ak_uuid *id,
+                           enum ak_snapshot_part *part)
+{
+    if (!ak_str_has_prefix(key, folder)) {
+        return false;
+    }
+    struct ak_str name = ak_str_sub(key, folder.len, SIZE_MAX);
+    if (!read_id(ak_str_sub(name, 0, AK_UUID_TEXT_LEN), id)) {
         return false;
     }
     struct ak_str suffix = ak_str_sub(name, AK_UUID_TEXT_LEN, SIZE_MAX);

@@ -5,8 +5,9 @@
  *   metadata      JSON, or null               inserted_at   timestamp in µs, UTC
  *
  * A row group's vectors are not copied: pages are encoded straight from the source's rows. Only the
- * lossy encodings make a group of their own floats first, and the content hash is of what is
- * stored.
+ * lossy encodings make something of a group first: bf16 its floats, q8 the numbers of its floats in
+ * a codebook. The content hash is of what is stored. What is to be done for each row before its
+ * page is (rounding, hashing) is done in parts, on the pool's threads and this one.
  */
 #include "base/mem.h"
 #include "parquet/quantise.h"
@@ -18,6 +19,9 @@
 #define GROUPS_MAX 16384u /* what a reader describes in tens of megabytes */
 #define GROUP_ROWS 10000u
 #define GROUP_BYTES ((uint64_t)32 << 20) /* of vectors: as many are mapped while it is written */
+#define PARTS 4u                         /* of a group, each prepared by a thread */
+#define PART_ROWS_MIN 256u
+#define CODES_MIN ((uint64_t)8192) /* fewer values are hardly more than their dictionary */
 
 struct table {
     const struct ak_snapshot_source *source;
@@ -29,7 +33,13 @@ struct table {
     char *ids;            /* group_rows · AK_UUID_TEXT_LEN */
     uint8_t *valid;
     int64_t *times;
-    float *coarse; /* group_rows · dimension, lossy encodings only */
+    uint64_t *hashes; /* of the vectors */
+    /* q8: the rows' codes and what they stand for; a handful of values has no use for them. */
+    uint8_t *codes;
+    struct ak_codebook book;
+    bool has_codes;
+    float
+        *coarse; /* bf16, and q8 without codes: group_rows · dimension; else a row for each part */
     uint64_t content;
     double max_error;
 };
@@ -51,6 +61,16 @@ static uint32_t rows_of_group(const struct ak_snapshot_source *source,
     return (uint32_t)(wanted < source->rows ? wanted : source->rows ? source->rows : 1);
 }
 
+static enum ak_rc init_lossy(struct table *t)
+{
+    uint64_t values = (uint64_t)t->group_rows * t->source->info.dimension;
+    t->has_codes = t->options->encoding == AK_SNAPSHOT_Q8 && values >= CODES_MIN;
+    uint64_t floats = t->has_codes ? (uint64_t)PARTS * t->source->info.dimension : values;
+    t->codes = t->has_codes ? ak_try_alloc((size_t)values) : NULL;
+    t->coarse = ak_try_alloc((size_t)floats * sizeof *t->coarse);
+    return t->coarse && (t->codes || !t->has_codes) ? AK_OK : AK_NOMEM;
+}
+
 static enum ak_rc table_init(struct table *t, struct ak_err *err)
 {
     size_t n = t->group_rows;
@@ -59,11 +79,9 @@ static enum ak_rc table_init(struct table *t, struct ak_err *err)
     t->ids = ak_try_alloc(n * AK_UUID_TEXT_LEN);
     t->valid = ak_try_alloc(n);
     t->times = ak_try_alloc(n * sizeof *t->times);
-    if (is_lossy(t->options)) {
-        t->coarse = ak_try_alloc(n * t->source->info.dimension * sizeof *t->coarse);
-    }
-    return t->docs && t->texts && t->ids && t->valid && t->times &&
-                   (t->coarse || !is_lossy(t->options))
+    t->hashes = ak_try_alloc(n * sizeof *t->hashes);
+    enum ak_rc rc = is_lossy(t->options) ? init_lossy(t) : AK_OK;
+    return t->docs && t->texts && t->ids && t->valid && t->times && t->hashes && rc == AK_OK
                ? AK_OK
                : ak_fail(err, AK_NOMEM, "a row group of %zu documents", n);
 }
@@ -76,6 +94,8 @@ static void table_release(struct table *t)
     ak_free(t->ids);
     ak_free(t->valid);
     ak_free(t->times);
+    ak_free(t->hashes);
+    ak_free(t->codes);
     ak_free(t->coarse);
 }
 
@@ -91,28 +111,103 @@ static enum ak_rc read_group(struct table *t, uint64_t from, uint64_t rows, stru
     return rc;
 }
 
-/* The floats that are stored in place of the source's. */
-static void make_coarse(struct table *t, uint64_t rows)
+struct part { /* rows [from, to) of the group, by one thread */
+    struct table *t;
+    uint64_t from, to;
+    unsigned number;
+    struct ak_codebook_range *range; /* looking: what its floats are like */
+    double max_error;
+};
+
+static void look(void *ctx)
 {
+    const struct part *part = ctx;
+    for (uint64_t i = part->from; i < part->to; i++) {
+        ak_codebook_look(part->range, part->t->docs[i].vector, part->t->source->info.dimension);
+    }
+}
+
+/* The floats that are stored in place of the source's, and the hash of what is stored. */
+static void prepare(void *ctx)
+{
+    struct part *part = ctx;
+    struct table *t = part->t;
     uint32_t dimension = t->source->info.dimension;
-    struct ak_codebook_range range = {0};
-    struct ak_codebook book;
-    bool is_q8 = t->options->encoding == AK_SNAPSHOT_Q8;
-    for (uint64_t i = 0; i < rows && is_q8; i++) {
-        ak_codebook_look(&range, t->docs[i].vector, dimension);
-    }
-    if (is_q8) {
-        ak_codebook_make(&range, &book);
-    }
-    for (uint64_t i = 0; i < rows; i++) {
-        float *to = t->coarse + i * dimension;
-        if (is_q8) {
-            ak_codebook_round(&book, t->docs[i].vector, to, dimension, &t->max_error);
-        } else {
-            ak_bf16_round(t->docs[i].vector, to, dimension, &t->max_error);
+    enum ak_snapshot_encoding encoding = t->options->encoding;
+    for (uint64_t i = part->from; i < part->to; i++) {
+        const float *stored = t->docs[i].vector;
+        if (t->has_codes) {
+            float *row = t->coarse + (uint64_t)part->number * dimension;
+            ak_codebook_code(&t->book, stored, row, t->codes + i * dimension, dimension,
+                             &part->max_error);
+            stored = row;
+        } else if (t->coarse) {
+            float *row = t->coarse + i * dimension;
+            if (encoding == AK_SNAPSHOT_Q8) {
+                ak_codebook_round(&t->book, stored, row, dimension, &part->max_error);
+            } else {
+                ak_bf16_round(stored, row, dimension, &part->max_error);
+            }
+            stored = t->docs[i].vector = row;
         }
-        t->docs[i].vector = to;
+        t->hashes[i] = ak_snapshot_vector_hash(stored, dimension);
     }
+}
+
+/* `fn` of each part: the first here, the others on the pool, or here too. */
+static void run_parts(struct table *t, struct part *parts, unsigned count, void (*fn)(void *ctx))
+{
+    struct ak_snapshot_side *sides[PARTS] = {NULL};
+    for (unsigned i = 1; i < count; i++) {
+        sides[i] = ak_snapshot_side_start(t->options->pool, fn, &parts[i]);
+    }
+    fn(&parts[0]);
+    for (unsigned i = 1; i < count; i++) {
+        ak_snapshot_side_finish(sides[i], NULL, NULL);
+    }
+}
+
+static enum ak_rc make_book(struct table *t, struct part *parts, unsigned count, struct ak_err *err)
+{
+    struct ak_codebook_range *ranges = ak_try_zalloc(count * sizeof *ranges);
+    if (!ranges) {
+        return ak_fail(err, AK_NOMEM, "what a row group's floats are like");
+    }
+    for (unsigned i = 0; i < count; i++) {
+        parts[i].range = &ranges[i];
+    }
+    run_parts(t, parts, count, look);
+    for (unsigned i = 1; i < count; i++) {
+        ak_codebook_range_merge(&ranges[0], &ranges[i]);
+    }
+    ak_codebook_make(&ranges[0], &t->book);
+    ak_free(ranges);
+    return AK_OK;
+}
+
+static enum ak_rc prepare_group(struct table *t, uint64_t rows, struct ak_err *err)
+{
+    struct part parts[PARTS];
+    uint64_t step = (rows + PARTS - 1) / PARTS;
+    unsigned count = 0;
+    enum ak_rc rc = AK_OK;
+    step = step > PART_ROWS_MIN ? step : PART_ROWS_MIN;
+    AK_ASSERT(rows > 0);
+    for (uint64_t from = 0; from < rows; from += step) {
+        uint64_t to = rows - from < step ? rows : from + step;
+        parts[count] = (struct part){.t = t, .from = from, .to = to, .number = count};
+        count++;
+    }
+    if (t->options->encoding == AK_SNAPSHOT_Q8) {
+        rc = make_book(t, parts, count, err);
+    }
+    if (rc == AK_OK) {
+        run_parts(t, parts, count, prepare);
+    }
+    for (unsigned i = 0; rc == AK_OK && i < count; i++) {
+        t->max_error = t->max_error > parts[i].max_error ? t->max_error : parts[i].max_error;
+    }
+    return rc;
 }
 
 static const void *vector_of(void *ctx, uint64_t row)
@@ -149,14 +244,17 @@ static enum ak_rc put_group(struct table *t, uint64_t from, uint64_t rows, struc
     if (rc != AK_OK) {
         return rc;
     }
-    if (t->coarse) {
-        make_coarse(t, rows);
+    rc = prepare_group(t, rows, err);
+    if (rc != AK_OK) {
+        return rc;
     }
     for (uint64_t i = 0; i < rows; i++) {
-        t->content = ak_snapshot_content_add(t->content, &t->docs[i], t->source->info.dimension);
+        t->content = ak_snapshot_content_chain(t->content, &t->docs[i], t->hashes[i]);
         t->times[i] = t->docs[i].inserted_us;
     }
-    const struct ak_parquet_values vectors = {.row = vector_of, .ctx = t};
+    const struct ak_parquet_codes codes = {.values = t->book.values, .indexes = t->codes};
+    const struct ak_parquet_values vectors = {
+        .row = vector_of, .ctx = t, .codes = t->has_codes ? &codes : NULL};
     const struct ak_parquet_values times = {.fixed = t->times};
     if ((rc = ak_parquet_begin_group(t->writer, rows, err)) || (rc = put_ids(t, rows, err)) ||
         (rc = put_optional(t, rows, false, err)) ||

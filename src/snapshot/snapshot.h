@@ -141,6 +141,15 @@ AK_MUST enum ak_rc ak_snapshot_list(struct ak_objstore *store, const struct ak_u
 /* Metadata first, then the others; what is gone already is no error. */
 AK_MUST enum ak_rc ak_snapshot_remove(struct ak_objstore *store, const struct ak_uuid *collection,
                                       const struct ak_uuid *id, struct ak_err *err);
+/* The same, and what a writer that is gone has left of it in the middle of an upload: nobody may be
+ * writing it. */
+AK_MUST enum ak_rc ak_snapshot_abandon(struct ak_objstore *store, const struct ak_uuid *collection,
+                                       const struct ak_uuid *id, struct ak_err *err);
+/* Collections with an object of a snapshot that has no metadata, each once, whatever its age and
+ * whoever is making it: what ak_snapshot_sweep() is to look at. false from fn: stop. */
+typedef bool (*ak_snapshot_orphans_fn)(void *ctx, const struct ak_uuid *collection);
+AK_MUST enum ak_rc ak_snapshot_find_orphans(struct ak_objstore *store, ak_snapshot_orphans_fn fn,
+                                            void *ctx, struct ak_err *err);
 /* Objects of the collection that belong to no snapshot and to none of `keep` (ids under way) are
  * removed, when the id was made and the object last changed before `before_us` (what says neither
  * stays): somebody else may be about to commit a younger one. *removed counts them. */

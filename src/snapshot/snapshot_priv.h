@@ -32,6 +32,9 @@ struct ak_snapshot_key {
 void ak_snapshot_key_of(const struct ak_uuid *collection, const struct ak_uuid *id,
                         enum ak_snapshot_part part, struct ak_snapshot_key *key);
 void ak_snapshot_key_folder(const struct ak_uuid *collection, struct ak_snapshot_key *key);
+#define AK_SNAPSHOT_ROOT "snapshots/" /* before every key */
+/* The collection whose folder a key is in; false: it is not one of ours. */
+bool ak_snapshot_key_collection(struct ak_str key, struct ak_uuid *collection);
 static inline struct ak_str ak_snapshot_key_str(const struct ak_snapshot_key *key)
 {
     return (struct ak_str){key->text, key->len};
@@ -91,6 +94,10 @@ static inline void ak_snapshot_source_passed(const struct ak_snapshot_source *so
 
 uint64_t ak_snapshot_content_add(uint64_t content, const struct ak_document *row,
                                  uint32_t dimension);
+/* The same in two steps, of which the first is most of the work and depends on no other row. */
+uint64_t ak_snapshot_vector_hash(const float *vector, uint32_t dimension);
+uint64_t ak_snapshot_content_chain(uint64_t content, const struct ak_document *row,
+                                   uint64_t vector_hash);
 
 /* --- Writing tables into a sink --- */
 

@@ -53,8 +53,8 @@ enum ak_rc ak_snapshot_source_check(const struct ak_snapshot_source *source, str
 
 /* A chain over the rows in their order: every field of a row goes in, and only those. Little-endian
  * 48 bytes: id, time, then the hashes of vector, external id and metadata. */
-uint64_t ak_snapshot_content_add(uint64_t content, const struct ak_document *row,
-                                 uint32_t dimension)
+uint64_t ak_snapshot_content_chain(uint64_t content, const struct ak_document *row,
+                                   uint64_t vector_hash)
 {
     struct {
         uint8_t id[16];
@@ -62,11 +62,22 @@ uint64_t ak_snapshot_content_add(uint64_t content, const struct ak_document *row
         uint64_t vector, external_id, metadata;
     } digest = {
         .inserted_us = row->inserted_us,
-        .vector = ak_hash64(row->vector, (size_t)dimension * sizeof(float)),
+        .vector = vector_hash,
         .external_id = ak_hash64_str(row->external_id),
         .metadata = ak_hash64_str(row->metadata),
     };
     _Static_assert(sizeof digest == 48, "no padding is hashed");
     memcpy(digest.id, row->id.b, sizeof digest.id);
     return ak_mix64(content ^ ak_hash64(&digest, sizeof digest));
+}
+
+uint64_t ak_snapshot_vector_hash(const float *vector, uint32_t dimension)
+{
+    return ak_hash64(vector, (size_t)dimension * sizeof(float));
+}
+
+uint64_t ak_snapshot_content_add(uint64_t content, const struct ak_document *row,
+                                 uint32_t dimension)
+{
+    return ak_snapshot_content_chain(content, row, ak_snapshot_vector_hash(row->vector, dimension));
 }

@@ -3,8 +3,8 @@
  * I1  A snapshot exists if and only if its metadata object does. It is put last, after the others
  *     were seen in the store, and removed first.
  * I2  An object is an orphan when its snapshot has no metadata and is not under way. Only names
- * that the layout makes are ever removed; whatever else lies in the folder is not ours. I3 commit()
- * of the same metadata may be repeated: an answer may get lost, the object does not.
+ *     that the layout makes are ever removed; whatever else lies in the folder is not ours.
+ * I3  commit() of the same metadata may be repeated: an answer may get lost, the object does not.
  */
 #include "base/mem.h"
 #include "snapshot/snapshot_priv.h"
@@ -160,6 +160,12 @@ struct place { /* in a listing: the last key seen, which may be a foreign one */
     size_t len;
 };
 
+static void place_at(struct place *place, struct ak_str key)
+{
+    memcpy(place->text, key.p, key.len); /* stores keep AK_OBJSTORE_KEY_MAX */
+    place->len = key.len;
+}
+
 /* One page after `after`, which moves on. *more: ask again. */
 static enum ak_rc list_page(struct ak_objstore *store, struct ak_str folder, struct place *after,
                             struct entries *entries, bool *more, struct ak_err *err)
@@ -178,9 +184,7 @@ static enum ak_rc list_page(struct ak_objstore *store, struct ak_str folder, str
         }
     }
     if (rc == AK_OK && *more) {
-        struct ak_str last = objects[count - 1].key;
-        memcpy(after->text, last.p, last.len); /* stores keep AK_OBJSTORE_KEY_MAX */
-        after->len = last.len;
+        place_at(after, objects[count - 1].key);
     }
     ak_arena_release(&arena);
     return rc;
@@ -291,9 +295,11 @@ enum ak_rc ak_snapshot_list(struct ak_objstore *store, const struct ak_uuid *col
 
 /* --- Remove --- */
 
-/* All parts but the metadata; goes on after a failure and gives the first. */
-static enum ak_rc remove_parts(struct ak_objstore *store, const struct ak_uuid *collection,
-                               const struct ak_uuid *id, struct ak_err *err)
+/* `remove` of each object but the metadata; goes on after a failure and gives the first. */
+static enum ak_rc
+remove_parts(struct ak_objstore *store, const struct ak_uuid *collection, const struct ak_uuid *id,
+             enum ak_rc (*remove)(struct ak_objstore *store, struct ak_str key, struct ak_err *err),
+             struct ak_err *err)
 {
     static const enum ak_snapshot_part parts[] = {AK_SNAPSHOT_PART_PARQUET, AK_SNAPSHOT_PART_JSON,
                                                   AK_SNAPSHOT_PART_IMAGE};
@@ -301,8 +307,7 @@ static enum ak_rc remove_parts(struct ak_objstore *store, const struct ak_uuid *
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         struct ak_snapshot_key key;
         ak_snapshot_key_of(collection, id, parts[i], &key);
-        enum ak_rc rc =
-            ak_objstore_remove(store, ak_snapshot_key_str(&key), first == AK_OK ? err : NULL);
+        enum ak_rc rc = remove(store, ak_snapshot_key_str(&key), first == AK_OK ? err : NULL);
         first = first == AK_OK ? rc : first;
     }
     return first;
@@ -316,9 +321,21 @@ enum ak_rc ak_snapshot_remove(struct ak_objstore *store, const struct ak_uuid *c
     ak_snapshot_key_of(collection, id, AK_SNAPSHOT_PART_META, &key);
     enum ak_rc rc = ak_objstore_remove(store, ak_snapshot_key_str(&key), err);
     if (rc == AK_OK) {
-        rc = remove_parts(store, collection, id, err);
+        rc = remove_parts(store, collection, id, ak_objstore_remove, err);
     }
     return rc == AK_OK ? rc : ak_wrap(err, rc, "remove %s", ak_snapshot_name(id, name));
+}
+
+enum ak_rc ak_snapshot_abandon(struct ak_objstore *store, const struct ak_uuid *collection,
+                               const struct ak_uuid *id, struct ak_err *err)
+{
+    char name[AK_SNAPSHOT_NAME_MAX];
+    enum ak_rc rc = ak_snapshot_remove(store, collection, id, err);
+    if (rc != AK_OK) {
+        return rc;
+    }
+    rc = remove_parts(store, collection, id, ak_objstore_remove_parts, err);
+    return rc == AK_OK ? rc : ak_wrap(err, rc, "abandon %s", ak_snapshot_name(id, name));
 }
 
 /* --- Sweep --- */
@@ -397,6 +414,81 @@ enum ak_rc ak_snapshot_sweep(struct ak_objstore *store, const struct ak_uuid *co
         return ak_wrap(err, rc, "sweep snapshots");
     }
     *removed = gone;
+    return AK_OK;
+}
+
+/* Of a listing in the order of keys: the snapshot it has come to, and whether that is whole. */
+struct orphan_search {
+    ak_snapshot_orphans_fn fn;
+    void *ctx;
+    struct ak_uuid collection, snapshot;
+    bool is_in, has_meta; /* a snapshot's objects are being seen */
+    struct ak_uuid told;  /* the last collection that was */
+    bool stops;
+};
+
+static void end_snapshot(struct orphan_search *search)
+{
+    if (search->is_in && !search->has_meta && !ak_uuid_eq(&search->told, &search->collection)) {
+        search->told = search->collection;
+        search->stops = !search->fn(search->ctx, &search->collection);
+    }
+    search->is_in = false;
+}
+
+static void see_object(struct orphan_search *search, struct ak_str key)
+{
+    struct ak_uuid collection;
+    struct ak_uuid snapshot;
+    struct ak_snapshot_key folder;
+    enum ak_snapshot_part part;
+    if (!ak_snapshot_key_collection(key, &collection)) {
+        return;
+    }
+    ak_snapshot_key_folder(&collection, &folder);
+    if (!ak_snapshot_key_split(key, ak_snapshot_key_str(&folder), &snapshot, &part)) {
+        return;
+    }
+    if (!search->is_in || !ak_uuid_eq(&search->collection, &collection) ||
+        !ak_uuid_eq(&search->snapshot, &snapshot)) {
+        end_snapshot(search);
+        search->collection = collection;
+        search->snapshot = snapshot;
+        search->is_in = true;
+        search->has_meta = false;
+    }
+    search->has_meta = search->has_meta || part == AK_SNAPSHOT_PART_META;
+}
+
+enum ak_rc ak_snapshot_find_orphans(struct ak_objstore *store, ak_snapshot_orphans_fn fn, void *ctx,
+                                    struct ak_err *err)
+{
+    struct orphan_search search = {.fn = fn, .ctx = ctx};
+    struct place after = {.len = 0};
+    struct ak_arena arena;
+    size_t count = LIST_PAGE;
+    enum ak_rc rc = AK_OK;
+    ak_arena_init(&arena, 0);
+    while (rc == AK_OK && count == LIST_PAGE && !search.stops) {
+        struct ak_object *objects = NULL;
+        ak_arena_reset(&arena);
+        rc = ak_objstore_list(store, AK_STR(AK_SNAPSHOT_ROOT),
+                              (struct ak_str){after.text, after.len}, LIST_PAGE, &arena, &objects,
+                              &count, err);
+        for (size_t i = 0; rc == AK_OK && i < count && !search.stops; i++) {
+            see_object(&search, objects[i].key);
+        }
+        if (rc == AK_OK && count) {
+            place_at(&after, objects[count - 1].key);
+        }
+    }
+    ak_arena_release(&arena);
+    if (rc != AK_OK) {
+        return ak_wrap(err, rc, "look for what belongs to no snapshot");
+    }
+    if (!search.stops) {
+        end_snapshot(&search);
+    }
     return AK_OK;
 }
 

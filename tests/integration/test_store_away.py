@@ -104,6 +104,72 @@ def test_a_bucket_that_answers_no_is_not_away():
         client.close()
 
 
+def test_a_bucket_that_takes_calls_and_says_nothing_is_found_out_before_they_time_out():
+    slow = {"AKIDB_S3_CONNECT_TIMEOUT": "200ms", "AKIDB_S3_STALL_TIMEOUT": "600s", "AKIDB_S3_DEADLINE": "3600s"}
+    with MockS3() as mock, support.Server(environment=settings(mock) | slow) as server:
+        client = server.client()
+        status(client.post("/collections", {"name": "docs", "dimension": 4, "metric": "l2"}), 201)
+        status(client.post("/collections/docs/vectors", {"vector": [1, 0, 0, 0]}), 201)
+        one = f"/collections/docs/snapshots/{status(client.post('/collections/docs/snapshots?wait=true'), 201).json()['id']}"
+        mock.rule({"hang": True})
+        status(client.get(one), 503)  # the client gives up after a minute, the transfer would after ten
+        assert breaker(client) != 0, "the store counts as away"
+        search(client)
+        mock.heal()
+        until("the breaker closes by itself", lambda: breaker(client) == 0)
+        status(client.get(one), 200)
+        client.close()
+
+
+def test_a_snapshot_under_way_outlasts_an_outage_and_a_restart_and_says_what_it_waits_for():
+    with MockS3() as mock, support.Server(environment=settings(mock)) as server:
+        client = server.client()
+        status(client.post("/collections", {"name": "docs", "dimension": 4, "metric": "l2"}), 201)
+        status(client.post("/collections/docs/vectors", {"vector": [1, 0, 0, 0]}), 201)
+        mock.rule({"status": 500}, operation="PutObject")
+        job = status(client.post("/collections/docs/snapshots"), 202).json()
+        path = f"/jobs/{job['id']}"
+        until("the job is held up", lambda: "held_up" in client.get(path).json())
+        held_up = client.get(path).json()
+        equal(held_up["state"], "running", "the state")
+        assert "500" in held_up["held_up"]["error"]["message"] or "away" in held_up["held_up"]["error"]["message"], held_up
+        client.close()
+        server.kill()
+        server.start()
+        client = server.client()
+        until("the job is begun anew, and held up again", lambda: "held_up" in client.get(path).json())
+        mock.heal()
+        until("it ends", lambda: client.get(path).json()["state"] != "running")
+        equal(client.get(path).json()["state"], "done", "the state")
+        listed = status(client.get("/collections/docs/snapshots"), 200).json()["snapshots"]
+        equal([one["id"] for one in listed], [job["snapshot_id"]], "the snapshots")
+        client.close()
+
+
+def test_an_upload_that_kill_9_breaks_off_leaves_no_parts_in_the_bucket():
+    rows, dimension = 2600, 1024  # more than the 8 MiB of one part
+    with MockS3() as mock, support.Server(environment=settings(mock)) as server:
+        client = server.client()
+        status(client.post("/collections", {"name": "docs", "dimension": dimension, "metric": "l2"}), 201)
+        line = '{"vector":[' + ",".join(["1"] * dimension) + "]}\n"
+        status(client.post("/collections/docs/import", line * rows, content_type=support.NDJSON), 200)
+        mock.rule({"hang": True}, operation="UploadPart")
+        body = {"compression": "none", "encoding": "plain"}
+        job = status(client.post("/collections/docs/snapshots", body), 202).json()
+        until("an upload is under way", lambda: mock.state()["multipart_uploads"] > 0)
+        client.close()
+        server.kill()
+        mock.heal()
+        server.start()
+        client = server.client()
+        path = f"/jobs/{job['id']}"
+        until("the job has failed", lambda: client.get(path).json()["state"] == "failed")
+        until("its parts are gone", lambda: mock.state()["multipart_uploads"] == 0)
+        until("and its objects", lambda: mock.state()["objects"] == 0)
+        equal(client.get("/collections/docs/snapshots").json()["snapshots"], [], "the snapshots")
+        client.close()
+
+
 def test_a_server_that_stops_does_not_wait_for_a_bucket_that_is_away():
     with MockS3() as mock, support.Server(environment=settings(mock)) as server:
         client = server.client()

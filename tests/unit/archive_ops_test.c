@@ -447,67 +447,6 @@ TEST(archive, retention_goes_on_beside_a_damaged_snapshot_and_never_removes_it)
     ak_metrics_close(metrics);
 }
 
-static void plant(struct world *world, const struct ak_uuid *collection, const struct ak_uuid *id,
-                  const char *suffix)
-{
-    char key[200];
-    char texts[2][AK_UUID_TEXT_LEN];
-    ak_uuid_format(collection, texts[0]);
-    ak_uuid_format(id, texts[1]);
-    (void)snprintf(key, sizeof key, "snapshots/%.36s/%.36s%s", texts[0], texts[1], suffix);
-    CHECK_OK(ak_objstore_put(world->under, ak_str_of(key), AK_STR("x"), NULL, &err));
-}
-
-TEST(archive, old_orphans_of_a_collection_that_is_here_are_removed_and_no_others)
-{
-    struct world world;
-    struct ak_manual_clock clock;
-    struct ak_uuid_maker maker;
-    struct ak_arena arena;
-    struct ak_collection_summary summary;
-    const int64_t day_us = 24 * HOUR_US;
-    ak_manual_clock_init(&clock, (int64_t)1800000000 * 1000000);
-    ak_uuid_maker_init(&maker, &clock.clock);
-    struct ak_uuid elsewhere = ak_uuid_make(&maker);
-    struct ak_uuid old = ak_uuid_make(&maker);
-    struct ak_objstore *dated = NULL; /* whose objects are as old as the clock says */
-    CHECK_OK(ak_objstore_open_mem(&clock.clock, &dated, &err));
-    world_open(&world, ak_test_dir());
-    world_stop(&world);
-    ak_objstore_close(world.store);
-    ak_objstore_close(world.under);
-    world.under = dated;
-    CHECK_OK(ak_objstore_open_fault(world.under, &world.store, &err));
-    world.options.clock = &clock.clock;
-    world_start(&world);
-    fill(&world, "a", 20, 1);
-    ak_arena_init(&arena, 0);
-    CHECK_OK(ak_engine_describe(world.engine, AK_STR("a"), &arena, &summary, &err));
-    struct ak_uuid here = summary.info.id;
-    ak_arena_release(&arena);
-    plant(&world, &here, &old, ".parquet");
-    plant(&world, &here, &old, ".akx");
-    plant(&world, &elsewhere, &old, ".parquet");
-    ak_manual_clock_advance(&clock, day_us + HOUR_US);
-    struct ak_uuid young = ak_uuid_make(&maker);
-    plant(&world, &here, &young, ".parquet"); /* young in both */
-    plant(&world, &here, &old, ".json");      /* an old id, put just now */
-    (void)world_snapshot(&world, "a");
-    CHECK_OK(ak_archive_settle(world.archive, WORLD_WAIT_MS, &err));
-    CHECK_INT(world_objects(world.under), 3 + 3); /* the snapshot's, and what is not to go */
-    ak_manual_clock_advance(&clock, day_us + HOUR_US);
-    (void)world_snapshot(&world, "a");
-    CHECK_OK(ak_archive_settle(world.archive, WORLD_WAIT_MS, &err));
-    CHECK_INT(world_objects(world.under), 6 + 1); /* elsewhere's stays for ever */
-    plant(&world, &here, &old, ".akx");
-    ak_manual_clock_advance(&clock, HOUR_US); /* not again on the same day */
-    (void)world_snapshot(&world, "a");
-    CHECK_OK(ak_archive_settle(world.archive, WORLD_WAIT_MS, &err));
-    CHECK_INT(world_objects(world.under), 9 + 2);
-    CHECK_INT(world_listed(&world, "a"), 3);
-    world_close(&world);
-}
-
 TEST(archive, a_failed_job_tells_how_far_it_came_also_after_a_restart)
 {
     struct world world;

@@ -532,6 +532,54 @@ TEST(httpc, another_thread_cancels_a_call)
     ak_httpc_response_release(&response);
 }
 
+struct silence {
+    unsigned told;
+    bool gives_up; /* as soon as it is told */
+    _Atomic bool hurry;
+};
+
+static void on_quiet(void *ctx)
+{
+    struct silence *silence = ctx;
+    silence->told++;
+    atomic_store(&silence->hurry, silence->gives_up);
+}
+
+static enum ak_rc call_quietly(struct silence *silence, uint32_t stall_ms, struct ak_err *err)
+{
+    const struct step steps[] = {{.hold = true}};
+    struct ak_httpc_response response;
+    struct ak_httpc *client = open_client(0);
+    server_start(steps, 1);
+    ak_httpc_response_init(&response);
+    const struct ak_httpc_request request = {.method = "GET",
+                                             .url = url("/"),
+                                             .stall_ms = stall_ms,
+                                             .quiet_ms = 20,
+                                             .on_quiet = on_quiet,
+                                             .quiet_ctx = silence,
+                                             .hurry = &silence->hurry};
+    enum ak_rc rc = ak_httpc_do(client, &request, &response, err);
+    CHECK(response.failure == AK_HTTPC_STALL);
+    server_stop();
+    ak_httpc_close(client);
+    ak_httpc_response_release(&response);
+    return rc;
+}
+
+TEST(httpc, silence_is_told_once_and_then_a_hint_ends_the_call_before_its_time)
+{
+    struct ak_err err;
+    struct silence silence = {.gives_up = true};
+    CHECK_RC(AK_TIMEOUT, call_quietly(&silence, 3600000, &err));
+    CHECK(strstr(err.text, "is known to be away"));
+    CHECK_INT(silence.told, 1);
+    silence = (struct silence){.gives_up = false};
+    CHECK_RC(AK_TIMEOUT, call_quietly(&silence, 200, &err));
+    CHECK(strstr(err.text, "no byte moved for 200 ms") && !strstr(err.text, "away"));
+    CHECK_INT(silence.told, 1);
+}
+
 TEST(httpc, an_answer_over_its_ceiling_is_refused)
 {
     struct ak_err err;

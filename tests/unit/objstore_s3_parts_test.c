@@ -543,6 +543,55 @@ TEST(s3_parts, uploads_that_were_begun_long_ago_are_swept_at_open)
     fake_done(store);
 }
 
+TEST(s3_parts, parts_of_one_key_are_removed_whatever_their_age_and_no_others)
+{
+    struct ak_err err;
+    struct ak_objstore *store = NULL;
+    struct ak_s3_options options = fake_options();
+    fake_init();
+    options.prefix = "p/";
+    CHECK_OK(fake_try_open(&options, false, &store, &err));
+    fake_add_rule(
+        (struct fake_rule){.method = "GET",
+                           .part = "uploads=&prefix=p%2Fa%20b",
+                           .kind = FAKE_RAW,
+                           .status = 200,
+                           .code = "<ListMultipartUploadsResult>"
+                                   "<Upload><Key>p/a b</Key><UploadId>one</UploadId>"
+                                   "<Initiated>2999-01-01T00:00:00.000Z</Initiated></Upload>"
+                                   "<Upload><Key>p/a b</Key><UploadId>two</UploadId></Upload>"
+                                   "<Upload><Key>p/a bc</Key><UploadId>three</UploadId></Upload>"
+                                   "</ListMultipartUploadsResult>"});
+    CHECK_OK(ak_objstore_remove_parts(store, AK_STR("a b"), &err));
+    const char *log = ak_buf_cstr(&fake.log);
+    CHECK(strstr(log, "DELETE http://fake:9000/b/p/a%20b?uploadId=one\n"));
+    CHECK(strstr(log, "DELETE http://fake:9000/b/p/a%20b?uploadId=two\n"));
+    CHECK(!strstr(log, "uploadId=three"));
+    /* Who may not list uploads, or cannot, leaves them to the bucket's rules. */
+    fake_add_rule((struct fake_rule){.method = "GET",
+                                     .part = "uploads=&prefix=p%2Fdenied",
+                                     .kind = FAKE_ANSWER,
+                                     .status = 403,
+                                     .code = "AccessDenied"});
+    CHECK_OK(ak_objstore_remove_parts(store, AK_STR("denied"), &err));
+    fake_add_rule((struct fake_rule){.method = "GET",
+                                     .part = "uploads=&prefix=p%2Fnone",
+                                     .kind = FAKE_ANSWER,
+                                     .status = 501,
+                                     .code = "NotImplemented"});
+    CHECK_OK(ak_objstore_remove_parts(store, AK_STR("none"), &err));
+    fake_add_rule((struct fake_rule){.method = "GET",
+                                     .part = "uploads=&prefix=p%2Faway",
+                                     .kind = FAKE_ANSWER,
+                                     .times = 100,
+                                     .status = 500,
+                                     .code = "InternalError"});
+    CHECK_RC(AK_UNAVAILABLE, ak_objstore_remove_parts(store, AK_STR("away"), &err));
+    CHECK(strstr(err.text, "remove the parts of 'away'"));
+    CHECK_RC(AK_INVALID, ak_objstore_remove_parts(store, AK_STR("../x"), &err));
+    fake_done(store);
+}
+
 TEST(s3_parts, a_file_that_is_missing_or_shrinks_is_told)
 {
     struct ak_err err;

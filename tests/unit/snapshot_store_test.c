@@ -282,6 +282,58 @@ TEST(snapshot, a_sweep_removes_orphans_and_nothing_else)
     world_close(&w);
 }
 
+struct orphans {
+    struct ak_uuid last;
+    unsigned count;
+    unsigned stop_at;
+};
+
+static bool found_orphans(void *ctx, const struct ak_uuid *collection)
+{
+    struct orphans *orphans = ctx;
+    orphans->last = *collection;
+    return ++orphans->count != orphans->stop_at;
+}
+
+static void put_in(struct world *w, unsigned collection, unsigned snapshot, const char *suffix)
+{
+    char key[160];
+    char text[2][AK_UUID_TEXT_LEN];
+    struct ak_uuid ids[2] = {id_of(collection), id_of(snapshot)};
+    ak_uuid_format(&ids[0], text[0]);
+    ak_uuid_format(&ids[1], text[1]);
+    (void)snprintf(key, sizeof key, "snapshots/%.36s/%.36s%s", text[0], text[1], suffix);
+    put(w, key);
+}
+
+TEST(snapshot, collections_with_orphans_are_found_in_a_store_of_many_pages)
+{
+    struct world w;
+    struct orphans orphans = {.count = 0};
+    world_open(&w, 2, 1, false);
+    for (unsigned i = 1; i <= 1100; i++) { /* 2,200 objects: parts of one fall on two pages */
+        put_in(&w, i, 7, ".akx");
+        put_in(&w, i, 7, ".metadata.json");
+    }
+    put(&w, "snapshots/readme.txt");
+    put(&w, "snapshots/01980000-0000-7000-8000-000000000001/readme.txt");
+    put(&w, "else/01980000-0000-7000-8000-000000000001.akx");
+    CHECK_OK(ak_snapshot_find_orphans(w.store, found_orphans, &orphans, &err));
+    CHECK_INT(orphans.count, 0);
+    put_in(&w, 5, 6, ".parquet"); /* two in one collection are one */
+    put_in(&w, 5, 8, ".akx");
+    put_in(&w, 900, 8, ".json");
+    put_in(&w, 1100, 9, ".akx"); /* the last of all */
+    CHECK_OK(ak_snapshot_find_orphans(w.store, found_orphans, &orphans, &err));
+    CHECK_INT(orphans.count, 3);
+    struct ak_uuid last = id_of(1100);
+    CHECK(ak_uuid_eq(&orphans.last, &last));
+    orphans = (struct orphans){.stop_at = 2};
+    CHECK_OK(ak_snapshot_find_orphans(w.store, found_orphans, &orphans, &err));
+    CHECK_INT(orphans.count, 2);
+    world_close(&w);
+}
+
 struct stopper {
     unsigned after;
     unsigned calls;
