@@ -122,7 +122,7 @@ static enum ak_rc upload(struct ak_archive *archive, struct archive_job *job,
         .ctx = job->hold,
         .image_path = ak_hold_image_path(job->hold),
         .image_blob = ak_hold_image_blob(job->hold),
-        .image_is_checked = true, /* by the hold */
+        .image_is_checked = ak_hold_is_checked(job->hold),
     };
     struct ak_buf json;
     job->options.pool = archive->encoders;

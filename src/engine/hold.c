@@ -40,6 +40,7 @@ struct ak_hold {
     _Atomic uint64_t let_go;  /* slots whose pages were given back; pairs with itself: a hint */
     struct ak_hold *next;     /* directory lock */
     bool is_doomed, is_known; /* directory lock */
+    bool is_fresh;            /* the image was written for this hold, a moment ago */
 };
 
 static bool is_file(const struct ak_checkpoint *checkpoint)
@@ -107,6 +108,7 @@ static enum ak_rc fix_state(struct ak_engine *engine, struct ak_str name_or_id,
     }
     if (live) {
         rc = ak_checkpoint_one(engine, live, err);
+        hold->is_fresh = rc == AK_OK;
         ak_collection_unref(live);
     }
     if (rc != AK_OK) {
@@ -114,6 +116,7 @@ static enum ak_rc fix_state(struct ak_engine *engine, struct ak_str name_or_id,
     }
     ak_mutex_lock(&dir->lock); /* only keeper.work removes entries */
     hold->checkpoint = entry->checkpoint;
+    hold->is_fresh = hold->is_fresh && is_file(&hold->checkpoint);
     hold->info = entry->info;
     hold->info.name = ak_arena_str(&hold->strings, entry->info.name);
     hold->info.embedding_model = ak_arena_str(&hold->strings, entry->info.embedding_model);
@@ -178,7 +181,9 @@ static enum ak_rc open_image(struct ak_hold *hold, struct ak_err *err)
     }
     if (rc == AK_OK) {
         ak_image_stream(hold->image);
-        rc = ak_image_check_all(hold->image, err); /* damage must not spread into snapshots */
+        if (!hold->is_fresh) { /* damage must not spread into snapshots */
+            rc = ak_image_check_all(hold->image, err);
+        }
     }
     if (rc == AK_OK) {
         rc = ak_index_rows_of(&options, hold->image, &hold->rows, err);
@@ -257,6 +262,11 @@ void ak_hold_release(struct ak_hold *hold)
 }
 
 /* --- Reading --- */
+
+bool ak_hold_is_checked(const struct ak_hold *hold)
+{
+    return !hold->is_fresh;
+}
 
 const struct ak_collection_info *ak_hold_info(const struct ak_hold *hold)
 {

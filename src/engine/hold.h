@@ -13,13 +13,16 @@
 
 struct ak_hold;
 
-/* Checkpoint when dirty, then hold the image, whose checksums are verified. AK_NOT_FOUND; AK_COLD;
- * AK_CORRUPT. */
+/* Checkpoint when dirty, then hold the image, whose checksums are verified unless it is the one
+ * just written. AK_NOT_FOUND; AK_COLD; AK_CORRUPT. */
 AK_MUST enum ak_rc ak_engine_hold(struct ak_engine *engine, struct ak_str name_or_id,
                                   struct ak_hold **hold, struct ak_err *err);
 void ak_hold_release(
     struct ak_hold *hold); /* the image goes if it is no longer current; NULL is fine */
 
+/* Were its checksums verified? Who keeps an image that was written just now does so, beside other
+ * work. */
+bool ak_hold_is_checked(const struct ak_hold *hold);
 const struct ak_collection_info *ak_hold_info(const struct ak_hold *hold);
 uint64_t
 ak_hold_lsn(const struct ak_hold *hold); /* everything logged for it below is in the state */

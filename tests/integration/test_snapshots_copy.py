@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 
+import s3_servers
 import support
 from support import MockS3, command, equal, run, status
 
@@ -47,11 +48,15 @@ def objects(mock, bucket="test", prefix=""):
             hashlib.sha256(mock.boto().get_object(Bucket=bucket, Key=one["Key"])["Body"].read()).hexdigest() for one in listed}
 
 
-def copy(mock, *words, code=0):
+def copy_with(environment, *words, code=0):
     """The objects' results by key, and the last line."""
     lines = [json.loads(line) for line in
-             command("snapshots", "copy", "--json", *words, code=code, environment=settings(mock)).splitlines()]
+             command("snapshots", "copy", "--json", *words, code=code, environment=environment).splitlines()]
     return {one["key"]: one for one in lines[:-1]}, lines[-1]
+
+
+def copy(mock, *words, code=0):
+    return copy_with(settings(mock), *words, code=code)
 
 
 def results(told):
@@ -90,6 +95,37 @@ def test_from_a_folder_to_a_bucket_to_another_folder_and_into_a_server():
             path = f"/collections/{identity}/snapshots/{listed[0]['id']}/restore?wait=true"
             status(client.post(path, {"into": "here"}), 201)
             equal(client.post("/collections/here/count").json()["count"], 3 * ROWS, "documents")
+            client.close()
+
+
+def test_a_real_server_takes_a_copy_and_gives_it_back():
+    names = s3_servers.wanted()
+    name = "versitygw" if "versitygw" in names else names[0]
+    with support.Server() as server, s3_servers.start(name) as s3, tempfile.TemporaryDirectory() as there:
+        print(f"     {name} {s3.version}", flush=True)
+        environment = {key: value for key, value in s3.environment().items() if key not in ("AKIDB_S3_SERVER", "AKIDB_S3_BUCKET")}
+        identity, folder = make(server, 2)
+        want = files(folder)
+        bucket = f"s3://{s3.bucket}/copies/ä b"
+        told, last = copy_with(environment, "--from", str(folder), "--to", bucket)
+        equal(results(told), ["copied"] * 6, "results")
+        equal((last["snapshots"], last["failed"]), (2, 0), "the report")
+        told, _ = copy_with(environment, "--from", str(folder), "--to", bucket)
+        equal(results(told), ["there"] * 6, "the second time")
+        image = next(path for path in folder.glob("snapshots/*/*.akx"))
+        damaged = image.read_bytes()[:-1] + b"?"  # what is damaged here is not taken over there
+        image.unlink()  # it may have a second name
+        image.write_bytes(damaged)
+        told, last = copy_with(environment, "--from", str(folder), "--to", bucket + "/2", code=7)
+        equal((last["snapshots"], last["failed"]), (2, 1), "the report")
+        told, _ = copy_with(environment, "--from", bucket, "--to", os.path.join(there, "replica"))
+        equal(results(told), ["copied"] * 6, "to a folder")
+        equal(files(os.path.join(there, "replica")), want, "the folder")
+        with support.Server(environment={**environment, "AKIDB_S3_BUCKET": s3.bucket, "AKIDB_S3_PREFIX": "copies/ä b/"}) as other:
+            client = other.client()
+            listed = status(client.get(f"/collections/{identity}/snapshots"), 200).json()["snapshots"]
+            status(client.post(f"/collections/{identity}/snapshots/{listed[0]['id']}/restore?wait=true", {"into": "here"}), 201)
+            equal(client.post("/collections/here/count").json()["count"], 2 * ROWS, "documents")
             client.close()
 
 
