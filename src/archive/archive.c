@@ -125,10 +125,10 @@ static enum ak_rc present_running(struct ak_archive *archive, struct ak_arena *a
     const struct archive_job *running = ak_archive_job_find(archive, &job->id);
     if (running) {
         job->progress = (double)atomic_load(&running->progress_ppm) / 1e6;
-        job->tries = running->tries;
+        job->tries = running->held_up_tries;
         job->held_up_rc = running->held_up_rc;
         (void)snprintf(text, sizeof text, "%s", running->held_up);
-        if (running->tries && running->state == JOB_QUEUED) {
+        if (running->held_up_tries && running->state == JOB_QUEUED) {
             int64_t wait_ns = running->not_before_ns - ak_mono_ns(archive->clock);
             job->next_try_us = ak_now_us(archive->clock) + (wait_ns > 0 ? wait_ns / 1000 : 0);
         }

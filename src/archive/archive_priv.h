@@ -45,8 +45,9 @@ struct archive_job {
     struct ak_hold *hold; /* snapshot: kept over tries */
     int64_t begun_ns;
     unsigned tries;
-    int64_t held_up_ns;    /* since the first of them failed */
-    enum ak_rc held_up_rc; /* of the last one; archive->lock, as is the text */
+    int64_t held_up_ns;     /* since the first of them failed */
+    unsigned held_up_tries; /* archive->lock, as what follows: that have failed, and how the last */
+    enum ak_rc held_up_rc;
     char held_up[AK_ERR_TEXT_MAX];
     bool is_settled;    /* how it ended is in `row`, which is still to be written */
     bool is_cleaning;   /* it has failed before: what it owes is removed */

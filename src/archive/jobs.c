@@ -209,6 +209,7 @@ bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *jo
     }
     ak_mutex_lock(&archive->lock);
     job->tries++;
+    job->held_up_tries = job->tries;
     job->held_up_rc = rc;
     (void)snprintf(job->held_up, sizeof job->held_up, "%s", err->text);
     ak_mutex_unlock(&archive->lock);

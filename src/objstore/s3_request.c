@@ -476,7 +476,7 @@ enum ak_rc ak_s3_try(struct s3_store *store, const struct s3_call *call, struct 
                                              .quiet_ms = store->trouble ? store->quiet_ms : 0,
                                              .on_quiet = store->trouble,
                                              .quiet_ctx = store->trouble_ctx,
-                                             .hurry = &store->is_away};
+                                             .hurry = store->trouble ? &store->is_away : NULL};
     rc = ak_httpc_do(store->client, &request, &series->response, err);
     ak_retry_extend(&series->retry,
                     ak_httpc_body_ns(series->response.sent + series->response.received));

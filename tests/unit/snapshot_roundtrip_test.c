@@ -88,6 +88,33 @@ TEST(snapshot, a_pool_gives_the_same_bytes)
     world_close(&w);
 }
 
+TEST(snapshot, lossy_encodings_give_the_same_bytes_with_a_pool_and_of_a_handful_of_values_too)
+{
+    struct ak_pool *pool = NULL;
+    const struct ak_pool_options three = {.name = "snap", .threads = 3};
+    CHECK_OK(ak_pool_open(&three, &pool, &err));
+    for (int i = 0; i < 4; i++) {
+        struct world w;
+        struct ak_snapshot_meta alone;
+        struct ak_snapshot_meta pooled;
+        struct ak_snapshot_options options = options_of(AK_SNAPSHOT_PARQUET);
+        world_open(&w, i < 2 ? 64 : 3, i < 2 ? 2100 : 7, true); /* q8 with codes, and without */
+        options.encoding = i % 2 ? AK_SNAPSHOT_Q8 : AK_SNAPSHOT_BF16;
+        options.row_group_rows = 1000; /* the last group is small */
+        CHECK_OK(take(&w, 1, &options, &alone));
+        options.pool = pool;
+        CHECK_OK(take(&w, 2, &options, &pooled));
+        CHECK(memcmp(alone.data.sha256, pooled.data.sha256, 32) == 0);
+        CHECK(alone.max_error == pooled.max_error);
+        struct compare compare = {.w = &w, .is_lossy = true};
+        CHECK_OK(ak_snapshot_read(w.store, &pooled, compare_rows, &compare, &err));
+        CHECK_INT(compare.at, w.count);
+        CHECK(compare.max_error == pooled.max_error);
+        world_close(&w);
+    }
+    ak_pool_close(pool);
+}
+
 TEST(snapshot, a_lossy_encoding_states_the_error_that_it_makes)
 {
     for (int encoding = AK_SNAPSHOT_BF16; encoding <= AK_SNAPSHOT_Q8; encoding++) {
