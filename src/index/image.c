@@ -26,6 +26,9 @@
 /* From this size on a graph walk's reads are far apart, and the kernel's read-ahead around each
  * would bring in sixty times what is needed; smaller images are in memory after a few of them. */
 #define RANDOM_ADVICE_MIN ((uint64_t)64 << 20)
+/* What is asked for at once: the kernel cuts a request to its read-ahead window, and 128 KiB is the
+ * usual one. */
+#define BRING_BYTES ((uint64_t)128 << 10)
 
 struct ak_image {
     const char *bytes;
@@ -425,6 +428,24 @@ void ak_image_let_go(const struct ak_image *image, uint64_t from, uint64_t to)
             void *out;
         } at = {.in = image->bytes + from};
         (void)madvise(at.out, (size_t)(to - from), MADV_DONTNEED); /* shared: nothing is lost */
+    }
+}
+
+void ak_image_bring(const struct ak_image *image, uint32_t kind)
+{
+    const struct ak_image_entry *entry = find_entry(image, kind);
+    if (!entry || !image->file) {
+        return;
+    }
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t end = entry->at + entry->len;
+    for (uint64_t at = entry->at / page * page; at < end; at += BRING_BYTES) {
+        union {
+            const char *in;
+            void *out;
+        } from = {.in = image->bytes + at};
+        uint64_t len = end - at < BRING_BYTES ? end - at : BRING_BYTES;
+        (void)madvise(from.out, (size_t)len, MADV_WILLNEED);
     }
 }
 
