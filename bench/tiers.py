@@ -193,6 +193,7 @@ def timed(api, method, path):
 
 # --- Pressure ---
 
+WATCH_SECONDS = 0.1
 KINDS = 6  # different contents; the collections are copies of these by snapshot and restore
 
 
@@ -217,7 +218,7 @@ class Watch(threading.Thread):
         self.server, self.samples, self.over = server, [], threading.Event()
 
     def run(self):
-        while not self.over.wait(0.25):
+        while not self.over.wait(WATCH_SECONDS):
             self.samples.append(self.server.memory_mib()[0::2])  # all, of which anonymous
 
 
@@ -344,6 +345,7 @@ def pressure(folder, args):
 def told(args, watch, clients, tiers, count, size):
     resident = sorted(sample[0] for sample in watch.samples)
     anonymous = sorted(sample[1] for sample in watch.samples)
+    most = max(watch.samples)
     wrong = [text for client in clients for text in client.wrong]
     times = {tier: [t for client in clients for t in client.times[tier]] for tier in ("hot", "warm", "cold")}
     recalls = [recall for client in clients for recall in client.recalls]
@@ -362,6 +364,7 @@ def told(args, watch, clients, tiers, count, size):
         "wrong_count": len(wrong),
         "recall": round(statistics.mean(recalls), 4),
         "resident_mib": {"median": resident[len(resident) // 2], "p99": resident[int(len(resident) * 0.99)], "max": resident[-1]},
+        "at_most": {"resident": most[0], "anonymous": most[1], "after_seconds": round(watch.samples.index(most) * WATCH_SECONDS)},
         "anonymous_mib": {"median": anonymous[len(anonymous) // 2], "max": anonymous[-1]},
         "latency": {tier: {"count": len(all_of), **percentiles(all_of)} for tier, all_of in times.items() if all_of},
         "tiers": {tier: one["collections"] for tier, one in tiers["tiers"].items()},

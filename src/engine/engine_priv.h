@@ -266,9 +266,10 @@ AK_MUST enum ak_rc ak_tier_is_cold(const struct ak_entry *entry, struct ak_err *
 
 /* Ask the system for what opening reads of an image, and searches read again and again. */
 void ak_pages_bring(const struct ak_image *image);
-/* A search of a collection that lies in its image is over; `before` as it began, in this thread. No
- * lock held. */
-void ak_pages_searched(struct ak_collection *collection, const struct ak_memory_faults *before);
+/* Around a search of a collection that may lie in its image, in one thread, without locks: pages
+ * that are missing are asked for, and too many that were mapped given back. */
+void ak_pages_before_search(struct ak_collection *collection, struct ak_memory_faults *before);
+void ak_pages_after_search(struct ak_collection *collection, const struct ak_memory_faults *before);
 /* Give back what moves have freed on the heap. */
 void ak_pages_trim(struct ak_engine *engine);
 /* Give back pages of images, least recently used first, while the process is too large. */

@@ -8,8 +8,8 @@
  * reads of the rows themselves, two dozen pages, is left to it.
  *
  *   open      what opening reads whole, and what every search reads here and there
- *   search    when it met many pages that were not there, the same again: the cache was needed for
- *             something else meanwhile
+ *   search    the same again, when some of a few pages are not there, or when it met many that were
+ *             not: the cache was needed for something else meanwhile
  *
  * Pages that searches map count for the process, though they are the cache's. Under a limit of
  * resident memory they are given back, the least recently used images first, by the trimmer
@@ -20,9 +20,10 @@
 #include "engine/engine_priv.h"
 #include "index/image.h"
 
-#define BRING_BYTES_MAX ((uint64_t)128 << 20) /* of codes: more is not in the cache soon enough */
-#define BRING_PAUSE_NS INT64_C(1000000000)    /* between two times, of one collection */
+#define BRING_BYTES_MAX ((uint64_t)128 << 20) /* for searches: more does not come soon enough */
+#define BRING_PAUSE_NS INT64_C(250000000)     /* between two times, of one collection */
 #define MISSED_MIN 64u                        /* pages not there in one search: bring them */
+#define MISSING_MIN (AK_IMAGE_SAMPLES / 2)    /* of those that are looked at before a search */
 #define TRIM_BATCH 64u                        /* images let go between two looks at the size */
 #define SLACK_SHARE 8u                        /* an eighth of the idle allowance stays free */
 #define AROUND_PAGES 16u                      /* a fault maps those beside it that are in memory */
@@ -48,49 +49,89 @@ static void bring(const struct ak_image *image, const uint32_t *kinds, size_t co
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
+static const uint32_t opened[] = {AK_IMAGE_LEVELS, AK_IMAGE_UPPER, AK_IMAGE_LINKS,
+                                  AK_IMAGE_DOC_TEXT_AT};
+
+/* What every search reads here and there, when beside `others` bytes it is not too much: codes, or
+ * the rows where there are none, and what is told of hits. true: it was. */
+static bool bring_searched(const struct ak_image *image, uint64_t others)
+{
+    static const uint32_t by_codes[] = {AK_IMAGE_CODES, AK_IMAGE_CODE_TERMS, AK_IMAGE_DOC_IDS,
+                                        AK_IMAGE_DOC_TIMES};
+    static const uint32_t by_rows[] = {AK_IMAGE_VECTORS, AK_IMAGE_SCALES, AK_IMAGE_DOC_IDS,
+                                       AK_IMAGE_DOC_TIMES};
+    struct ak_image_section codes;
+    bool has_codes = ak_image_find(image, AK_IMAGE_CODES, &codes);
+    const uint32_t *kinds = has_codes ? by_codes : by_rows;
+    bool fits = bytes_of(image, kinds, COUNT(by_codes)) + others <= BRING_BYTES_MAX;
+    if (fits) {
+        bring(image, kinds, COUNT(by_codes));
+    }
+    return fits;
+}
+
 void ak_pages_bring(const struct ak_image *image)
 {
-    static const uint32_t opened[] = {AK_IMAGE_LEVELS, AK_IMAGE_UPPER, AK_IMAGE_LINKS,
-                                      AK_IMAGE_DOC_TEXT_AT};
-    static const uint32_t searched[] = {AK_IMAGE_CODES, AK_IMAGE_CODE_TERMS, AK_IMAGE_DOC_IDS,
-                                        AK_IMAGE_DOC_TIMES};
-    static const uint32_t rows[] = {AK_IMAGE_VECTORS, AK_IMAGE_SCALES, AK_IMAGE_DOC_IDS,
-                                    AK_IMAGE_DOC_TIMES};
-    struct ak_image_section codes;
-    bool by_codes = ak_image_find(image, AK_IMAGE_CODES, &codes);
-    const uint32_t *kinds = by_codes ? searched : rows;
-    bring(image, opened, COUNT(opened));
-    if (bytes_of(image, kinds, COUNT(searched)) <= BRING_BYTES_MAX) {
-        bring(image, kinds, COUNT(searched));
+    bring(image, opened, COUNT(opened)); /* opening reads all of it, however much that is */
+    (void)bring_searched(image, 0);
+}
+
+static void bring_again(const struct ak_image *image)
+{
+    if (bring_searched(image, bytes_of(image, opened, COUNT(opened)))) {
+        bring(image, opened, COUNT(opened));
     }
 }
 
-static void bring_again(struct ak_collection *collection)
+/* Not twice within a moment; one thread of several that want it. */
+static bool may_bring(struct ak_collection *collection)
 {
     int64_t now_ns = ak_mono_ns(ak_clock_system());
     int64_t last_ns = atomic_load_explicit(&collection->brought_ns, memory_order_relaxed);
-    if ((last_ns && now_ns - last_ns < BRING_PAUSE_NS) ||
-        !atomic_compare_exchange_strong(&collection->brought_ns, &last_ns, now_ns)) {
+    return (!last_ns || now_ns - last_ns >= BRING_PAUSE_NS) &&
+           atomic_compare_exchange_strong(&collection->brought_ns, &last_ns, now_ns);
+}
+
+/* --- A search --- */
+
+void ak_pages_before_search(struct ak_collection *collection, struct ak_memory_faults *before)
+{
+    ak_memory_faults(before);
+    /* Who has the lock writes or loads it: then its pages are being read anyway. */
+    if (!ak_mutex_try_lock(&collection->lock)) {
         return;
     }
-    /* Who has the lock writes or loads it: then its pages are being read anyway. */
-    if (ak_mutex_try_lock(&collection->lock)) {
+    const struct ak_image *image = collection->image;
+    struct ak_image_section codes;
+    if (image) {
+        uint32_t kind =
+            ak_image_find(image, AK_IMAGE_CODES, &codes) ? AK_IMAGE_CODES : AK_IMAGE_VECTORS;
+        uint64_t seed = (uint64_t)ak_mono_ns(ak_clock_system()) / 64;
+        if (ak_image_missing(image, kind, seed) >= MISSING_MIN && may_bring(collection)) {
+            bring_again(image);
+        }
+    }
+    ak_mutex_unlock(&collection->lock);
+}
+
+/* The sample had missed it. */
+static void bring_missed(struct ak_collection *collection)
+{
+    if (may_bring(collection) && ak_mutex_try_lock(&collection->lock)) {
         if (collection->image) {
-            ak_pages_bring(collection->image);
+            bring_again(collection->image);
         }
         ak_mutex_unlock(&collection->lock);
     }
 }
 
-/* --- What a search did --- */
-
-void ak_pages_searched(struct ak_collection *collection, const struct ak_memory_faults *before)
+void ak_pages_after_search(struct ak_collection *collection, const struct ak_memory_faults *before)
 {
     struct ak_engine *engine = collection->engine;
     struct ak_memory_faults after;
     ak_memory_faults(&after);
     if (after.major - before->major >= MISSED_MIN) {
-        bring_again(collection);
+        bring_missed(collection);
     }
     if (!engine->resident_max_bytes) {
         return;

@@ -449,6 +449,24 @@ void ak_image_bring(const struct ak_image *image, uint32_t kind)
     }
 }
 
+unsigned ak_image_missing(const struct ak_image *image, uint32_t kind, uint64_t seed)
+{
+    const struct ak_image_entry *entry = find_entry(image, kind);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t pages = entry && image->file ? entry->len / page : 0;
+    unsigned missing = 0;
+    for (uint64_t i = 0; pages && i < AK_IMAGE_SAMPLES; i++) {
+        uint64_t at = entry->at / page + (seed % pages + pages / AK_IMAGE_SAMPLES * i) % pages;
+        unsigned char is_there = 1;
+        union {
+            const char *in;
+            void *out;
+        } from = {.in = image->bytes + at * page};
+        missing += mincore(from.out, (size_t)page, &is_there) == 0 && !(is_there & 1);
+    }
+    return missing;
+}
+
 int ak_image_fd(const struct ak_image *image)
 {
     return image->file ? ak_file_fd(image->file) : -1;

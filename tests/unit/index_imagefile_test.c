@@ -463,7 +463,12 @@ TEST(image, sections_that_are_brought_come_into_memory_and_are_what_they_were)
                        AK_IMAGE_DOC_TEXT); /* it is advice: a system in need may pass it by */
         (void)usleep(1000);
     }
+    CHECK_INT(ak_image_missing(image, AK_IMAGE_CODES, 7), 0);
     check_sections(image, 3, WRITES);
+    for (uint64_t seed = 0; seed < 2000; seed += 13) { /* all of it has just been read */
+        CHECK(ak_image_missing(image, AK_IMAGE_DOC_TEXT, seed) <= AK_IMAGE_SAMPLES);
+        CHECK_INT(ak_image_missing(image, AK_IMAGE_LINKS, seed), 0);
+    }
     ak_image_close(image);
 }
 
