@@ -83,6 +83,12 @@ def search_times(api, name, bodies):
     return times
 
 
+def is_still(api, name, tier):
+    found = api.tier(name)["tier"]
+    if found != tier:
+        raise SystemExit(f"{name} is {found}, and {tier} was to be measured")
+
+
 def forget_image(server, id):
     """The system forgets the pages of a collection's image, as after a restart of the machine."""
     for path in (server.folder / "collections").glob(f"{id}*.akx"):
@@ -114,6 +120,7 @@ def searches_of(api, server, name, bodies):
     api.act(name, "promote_to_hot")
     search_times(api, name, bodies)
     result["hot"] = percentiles(search_times(api, name, bodies))
+    is_still(api, name, "hot")
     api.act(name, "demote_to_warm")
     search_times(api, name, bodies)
     result["warm, touched"] = percentiles(search_times(api, name, bodies))
@@ -121,6 +128,7 @@ def searches_of(api, server, name, bodies):
     forgotten, opened = [], []
     for one in bodies[:100]:  # each with nothing in the cache, while the collection is open
         forget_image(server, id)
+        time.sleep(0.3)  # the server asks for the pages of an image at most four times a second
         forgotten += search_times(api, name, [one])
     result["warm, nothing cached"] = percentiles(forgotten)
     forget_image(server, id)
@@ -131,6 +139,7 @@ def searches_of(api, server, name, bodies):
         forget_image(server, id)
         opened += search_times(api, name, [one])
     result["warm, to be opened, nothing cached"] = percentiles(opened)
+    is_still(api, name, "warm")
     first = []
     for one in bodies[:5]:
         api.act(name, "demote_to_cold")
@@ -145,7 +154,8 @@ def moves(folder, passes):
     queries = np.load(query)[:500]
     bodies = [body(vector) for vector in queries]
     results = {}
-    with Server(folder / "moves", {"tiering.worker_interval": "1d"}) as server:
+    # Nothing moves by itself: ten searches would make a warm collection hot.
+    with Server(folder / "moves", {"tiering.enabled": "false"}) as server:
         api = Api(server)
         for rows in (10_000, 100_000):
             name = f"c{rows}"
