@@ -7,6 +7,7 @@
 #pragma once
 #include "base/epoch.h"
 #include "base/map.h"
+#include "base/mem.h"
 #include "base/slab.h"
 #include "base/sync.h"
 #include "catalog/catalog.h"
