@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Tiers: how long moves take, what a search costs in each tier, and a machine that serves far more than its memory holds.
 
-    tiers.py [--part moves|pressure] [--passes 5] [--minutes 10] [--limit-mib 1024] [--total-mib 6144]
+    tiers.py [--part moves|decisions|pressure] [--passes 5] [--minutes 10] [--limit-mib 1024] [--total-mib 6144]
 
 moves: 10k and 100k x 512. Every move of a collection, by the API, in turns; medians. Then searches, one after the other on one
-connection: hot, warm, warm with its pages dropped from the system's cache before, and the first ones after a cold start.
+connection: hot, warm, warm with its pages forgotten by the system before (before each, or once), and the first ones after a cold start.
+decisions: the worker's pass over 100,000 collections.
 pressure: collections of --total-mib in all under --limit-mib of tiering.max_hot_memory; Zipf over collections, 2 % writes, four
 clients for --minutes. The resident set is sampled; one answer in ten is checked against an exact search outside of AkiDB.
 
@@ -24,9 +25,12 @@ import time
 
 import numpy as np
 
-from support import AKIDB, OUT, Server, clustered, rows_of, save, say
+import page_cache
+from support import AKIDB, OUT, Server, clustered, program, rows_of, run_json, save, say
 
 K = 10
+PARTS = ["moves", "decisions", "pressure"]
+COLLECTIONS = 100_000  # of which the worker decides
 HEAD = {"Content-Type": "application/json"}
 
 
@@ -79,13 +83,16 @@ def search_times(api, name, bodies):
     return times
 
 
-def drop_cache(folder, id):
+def is_still(api, name, tier):
+    found = api.tier(name)["tier"]
+    if found != tier:
+        raise SystemExit(f"{name} is {found}, and {tier} was to be measured")
+
+
+def forget_image(server, id):
     """The system forgets the pages of a collection's image, as after a restart of the machine."""
-    for path in (folder / "collections").glob(f"{id}*.akx"):
-        fd = os.open(path, os.O_RDONLY)
-        os.fdatasync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(fd)
+    for path in (server.folder / "collections").glob(f"{id}*.akx"):
+        page_cache.forget(path, server.process.pid)
 
 
 # --- Moves ---
@@ -113,18 +120,26 @@ def searches_of(api, server, name, bodies):
     api.act(name, "promote_to_hot")
     search_times(api, name, bodies)
     result["hot"] = percentiles(search_times(api, name, bodies))
+    is_still(api, name, "hot")
     api.act(name, "demote_to_warm")
     search_times(api, name, bodies)
     result["warm, touched"] = percentiles(search_times(api, name, bodies))
-    drop = []
-    for one in bodies[:100]:  # each with nothing in the cache
-        api.act(name, "demote_to_warm")
-        drop_cache(server.folder, api.tier(name)["id"])
-        drop += search_times(api, name, [one])
-    result["warm, nothing cached"] = percentiles(drop)
-    api.act(name, "demote_to_warm")
-    drop_cache(server.folder, api.tier(name)["id"])
+    id = api.tier(name)["id"]
+    forgotten, opened = [], []
+    for one in bodies[:100]:  # each with nothing in the cache, while the collection is open
+        forget_image(server, id)
+        time.sleep(0.3)  # the server asks for the pages of an image at most four times a second
+        forgotten += search_times(api, name, [one])
+    result["warm, nothing cached"] = percentiles(forgotten)
+    forget_image(server, id)
     result["warm, cache empty at first"] = percentiles(search_times(api, name, bodies))
+    for one in bodies[:10]:  # the first after it was opened, as after a restart of the machine
+        api.act(name, "promote_to_hot")
+        api.act(name, "demote_to_warm")
+        forget_image(server, id)
+        opened += search_times(api, name, [one])
+    result["warm, to be opened, nothing cached"] = percentiles(opened)
+    is_still(api, name, "warm")
     first = []
     for one in bodies[:5]:
         api.act(name, "demote_to_cold")
@@ -139,7 +154,8 @@ def moves(folder, passes):
     queries = np.load(query)[:500]
     bodies = [body(vector) for vector in queries]
     results = {}
-    with Server(folder / "moves", {"tiering.worker_interval": "1d"}) as server:
+    # Nothing moves by itself: ten searches would make a warm collection hot.
+    with Server(folder / "moves", {"tiering.enabled": "false"}) as server:
         api = Api(server)
         for rows in (10_000, 100_000):
             name = f"c{rows}"
@@ -151,14 +167,43 @@ def moves(folder, passes):
                 say(f"  {what:32} {seconds:8.3f} s")
             found = searches_of(api, server, name, bodies)
             for what, times in found.items():
-                say(f"  search, {what:26} P50 {times['p50']:8.2f}  P95 {times['p95']:8.2f}  P99 {times['p99']:8.2f} ms")
+                say(f"  search, {what:34} P50 {times['p50']:8.2f}  P95 {times['p95']:8.2f}  P99 {times['p99']:8.2f} ms")
             results[rows] = {"moves": made, "searches": found}
         server.stop()
     return results
 
 
+# --- Decisions ---
+
+
+def decisions(folder, passes):
+    """The worker's pass over many collections: looking at the uses of all, and deciding."""
+    made = run_json(program("many_collections", "akidb"), folder / "many", COLLECTIONS, 10, 128, 8, timeout=3000)
+    say(f"{COLLECTIONS:,} collections: {made}")
+    took = []
+    with Server(folder / "many", {"tiering.worker_interval": "1d"}) as server:
+        api = Api(server)
+        for _ in range(passes * 4):
+            told = api.call("POST", "/admin/tiering/run?wait=true", "")
+            if told["last_pass"]["collections"] != COLLECTIONS:
+                raise SystemExit(f"a pass over {told['last_pass']['collections']} collections, not {COLLECTIONS}")
+            took.append(told["last_pass"]["took_ms"] / 1e3)
+        listed = [timed(api, "GET", "/tiers") for _ in range(passes * 4)]
+        server.stop()
+    result = {"collections": COLLECTIONS, "pass": percentiles(took), "overview": percentiles(listed)}
+    say(f"  a pass: {result['pass']} ms; GET /tiers: {result['overview']} ms")
+    return result
+
+
+def timed(api, method, path):
+    began = time.perf_counter()
+    api.call(method, path)
+    return time.perf_counter() - began
+
+
 # --- Pressure ---
 
+WATCH_SECONDS = 0.1
 KINDS = 6  # different contents; the collections are copies of these by snapshot and restore
 
 
@@ -183,7 +228,7 @@ class Watch(threading.Thread):
         self.server, self.samples, self.over = server, [], threading.Event()
 
     def run(self):
-        while not self.over.wait(0.25):
+        while not self.over.wait(WATCH_SECONDS):
             self.samples.append(self.server.memory_mib()[0::2])  # all, of which anonymous
 
 
@@ -310,6 +355,7 @@ def pressure(folder, args):
 def told(args, watch, clients, tiers, count, size):
     resident = sorted(sample[0] for sample in watch.samples)
     anonymous = sorted(sample[1] for sample in watch.samples)
+    most = max(watch.samples)
     wrong = [text for client in clients for text in client.wrong]
     times = {tier: [t for client in clients for t in client.times[tier]] for tier in ("hot", "warm", "cold")}
     recalls = [recall for client in clients for recall in client.recalls]
@@ -328,6 +374,7 @@ def told(args, watch, clients, tiers, count, size):
         "wrong_count": len(wrong),
         "recall": round(statistics.mean(recalls), 4),
         "resident_mib": {"median": resident[len(resident) // 2], "p99": resident[int(len(resident) * 0.99)], "max": resident[-1]},
+        "at_most": {"resident": most[0], "anonymous": most[1], "after_seconds": round(watch.samples.index(most) * WATCH_SECONDS)},
         "anonymous_mib": {"median": anonymous[len(anonymous) // 2], "max": anonymous[-1]},
         "latency": {tier: {"count": len(all_of), **percentiles(all_of)} for tier, all_of in times.items() if all_of},
         "tiers": {tier: one["collections"] for tier, one in tiers["tiers"].items()},
@@ -338,7 +385,7 @@ def told(args, watch, clients, tiers, count, size):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--part", choices=["moves", "pressure"])
+    parser.add_argument("--part", choices=PARTS)
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--limit-mib", type=int, default=1024)
@@ -350,10 +397,12 @@ def main():
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     results = json.loads((OUT / "tiers.json").read_text()) if (OUT / "tiers.json").exists() else {}
-    results = {key: results[key] for key in ("moves", "pressure") if key in results}
-    if args.part != "pressure":
+    results = {key: results[key] for key in PARTS if key in results}
+    if args.part in (None, "moves"):
         results["moves"] = moves(folder, args.passes)
-    if args.part != "moves":
+    if args.part in (None, "decisions"):
+        results["decisions"] = decisions(folder, args.passes)
+    if args.part in (None, "pressure"):
         results["pressure"] = pressure(folder, args)
     results["store"] = "a bucket" if os.environ.get("AKIDB_S3_BUCKET") else "a folder beside the data"
     save("tiers", results)

@@ -243,7 +243,9 @@ enum ak_rc ak_archive_wait(struct ak_archive *archive, const struct ak_uuid *id,
     ak_arena_init(&arena, 0);
     enum ak_rc rc = ak_catalog_job_get(archive->catalog, id, &arena, &row, err);
     if (rc == AK_OK && row.state == AK_CATALOG_JOB_FAILED) {
-        rc = ak_fail(err, row.rc, "%.*s", AK_STR_ARG(row.error));
+        /* AK_TIMEOUT says that it goes on, so the store's is told as what it means. */
+        rc = ak_fail(err, row.rc == AK_TIMEOUT ? AK_UNAVAILABLE : row.rc, "%.*s",
+                     AK_STR_ARG(row.error));
     } else if (rc == AK_OK && row.state == AK_CATALOG_JOB_RUNNING) {
         rc = ak_fail(err, AK_UNAVAILABLE,
                      "how the job ended is not recorded: the next start of the server goes on with "

@@ -80,7 +80,7 @@ AK_MUST enum ak_rc ak_archive_job(struct ak_archive *archive, const struct ak_uu
 AK_MUST enum ak_rc ak_archive_jobs(struct ak_archive *archive, size_t limit, struct ak_arena *arena,
                                    struct ak_job **jobs, size_t *count, struct ak_err *err);
 /* Wait until it is done or failed, at most timeout_ms (AK_TIMEOUT; the job goes on). Returns the
- * job's own code. */
+ * job's own code; AK_UNAVAILABLE when the store did not answer it in time. */
 AK_MUST enum ak_rc ak_archive_wait(struct ak_archive *archive, const struct ak_uuid *job,
                                    int64_t timeout_ms, struct ak_err *err);
 

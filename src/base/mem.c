@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -102,4 +103,13 @@ uint64_t ak_memory_resident(void)
     const char *second = strchr(text, ' ');
     long page = sysconf(_SC_PAGESIZE);
     return second && page > 0 ? strtoull(second, NULL, 10) * (uint64_t)page : 0;
+}
+
+void ak_memory_faults(struct ak_memory_faults *faults)
+{
+    struct rusage usage = {0};
+#ifdef RUSAGE_THREAD
+    (void)getrusage(RUSAGE_THREAD, &usage);
+#endif
+    *faults = (struct ak_memory_faults){(uint64_t)usage.ru_majflt, (uint64_t)usage.ru_minflt};
 }

@@ -28,6 +28,13 @@ void ak_memory_trim(void);
 /* Resident memory of the process in bytes; 0 where the system does not tell. */
 uint64_t ak_memory_resident(void);
 
+/* Page faults of the calling thread so far: those that waited for the disk, and the others. Zeros
+ * where the system does not tell. */
+struct ak_memory_faults {
+    uint64_t major, minor;
+};
+void ak_memory_faults(struct ak_memory_faults *faults);
+
 /* a*b and a+b that say when they overflow. */
 static inline int ak_mul_overflows(size_t a, size_t b, size_t *out)
 {

@@ -328,7 +328,7 @@ static void keep(struct ak_engine *engine)
         ak_log_warn(engine->log, "engine", "log segments stay for now: %s", err.text);
     }
     (void)ak_epoch_collect(engine->epoch);
-    ak_tier_trim(engine);
+    ak_pages_trim(engine);
 }
 
 static void keeper_loop(void *arg)
@@ -362,7 +362,7 @@ static void trimmer_loop(void *arg)
     while (!keeper->stop) {
         (void)ak_cond_wait_ms(&keeper->wake, &keeper->lock, TRIMMER_PERIOD_MS);
         ak_mutex_unlock(&keeper->lock);
-        ak_tier_let_go(engine);
+        ak_pages_let_go(engine);
         ak_mutex_lock(&keeper->lock);
     }
     ak_mutex_unlock(&keeper->lock);

@@ -118,6 +118,9 @@ static enum ak_rc load_checkpoint(struct ak_collection *collection, struct ak_er
 {
     const struct ak_entry *entry = collection->entry;
     enum ak_rc rc = open_image(collection, err);
+    if (rc == AK_OK) {
+        ak_pages_bring(collection->image);
+    }
     if (rc == AK_OK && (rc = load_sections(collection, err)) != AK_OK) {
         char path[AK_IMAGE_PATH_MAX] = "in the catalog";
         if (!entry->checkpoint.tiny) {

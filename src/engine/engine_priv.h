@@ -7,6 +7,7 @@
 #pragma once
 #include "base/epoch.h"
 #include "base/map.h"
+#include "base/mem.h"
 #include "base/slab.h"
 #include "base/sync.h"
 #include "catalog/catalog.h"
@@ -214,8 +215,9 @@ struct ak_collection {
     struct ak_columns *columns;
     struct ak_calibration calibration;
     bool thawed;
-    _Atomic bool is_borrowed; /* rows may lie in `image`; pairs with itself: only shown */
-    ak_lsn applied;           /* writer lock: everything logged for it below this is in memory */
+    _Atomic bool is_borrowed;   /* rows may lie in `image`; pairs with itself: only a hint */
+    _Atomic int64_t brought_ns; /* pages of `image` were asked for: pairs with itself */
+    ak_lsn applied;             /* writer lock: everything logged for it below this is in memory */
     _Atomic uint64_t documents;
     /* Documents that went to another slot. Counted after the new one can be seen and before the old
      * one is gone: a reader that finds it unchanged has missed none (pairs with find_hits()). */
@@ -247,10 +249,6 @@ struct ak_index_options ak_collection_index_options(const struct ak_engine *engi
 void ak_tier_written(struct ak_engine *engine, struct ak_entry *entry);
 /* The entry is used. Directory lock held. */
 void ak_tier_used(struct ak_entry *entry, int64_t now_us);
-/* tier_move.c: give back what moves have freed on the heap. */
-void ak_tier_trim(struct ak_engine *engine);
-/* Give back pages of warm images, least recently used first, while the process is too large. */
-void ak_tier_let_go(struct ak_engine *engine);
 /* The entry that is current for the id counts as moving, or not any more. The first fails with
  * AK_CONFLICT while another move is under way, AK_IO in doubt; directory lock held. */
 AK_MUST enum ak_rc ak_tier_begin_move(struct ak_entry *entry, struct ak_err *err);
@@ -264,6 +262,19 @@ AK_MUST enum ak_rc ak_tier_tell(struct ak_engine *engine,
                                 struct ak_err *err);
 enum ak_rc ak_tier_not_found(struct ak_str name_or_id, struct ak_err *err);
 AK_MUST enum ak_rc ak_tier_is_cold(const struct ak_entry *entry, struct ak_err *err); /* AK_COLD */
+
+/* --- pages.c --- */
+
+/* Ask the system for what opening reads of an image, and searches read again and again. */
+void ak_pages_bring(const struct ak_image *image);
+/* Around a search of a collection that may lie in its image, in one thread, without locks: pages
+ * that are missing are asked for, and too many that were mapped given back. */
+void ak_pages_before_search(struct ak_collection *collection, struct ak_memory_faults *before);
+void ak_pages_after_search(struct ak_collection *collection, const struct ak_memory_faults *before);
+/* Give back what moves have freed on the heap. */
+void ak_pages_trim(struct ak_engine *engine);
+/* Give back pages of images, least recently used first, while the process is too large. */
+void ak_pages_let_go(struct ak_engine *engine);
 
 /* --- adopt.c: one entry for another --- */
 
@@ -386,8 +397,10 @@ struct ak_engine {
     struct ak_directory directory;
     struct ak_hold *holds; /* directory lock */
     struct ak_mutex tier_lock;
-    _Atomic bool wants_trim;  /* pair with themselves: hints for the keeper */
-    _Atomic bool wants_close; /* a collection that went WARM is dirty by links */
+    _Atomic bool wants_trim;        /* pair with themselves: hints for the keeper */
+    _Atomic bool wants_close;       /* a collection that went WARM is dirty by links */
+    _Atomic bool lets_go;           /* pages are being given back: pairs with itself */
+    _Atomic uint64_t mapped_faults; /* by searches, since pages were last given back: a hint */
     struct ak_builders builders;
     struct ak_keeper keeper;
     uint64_t wal_max_bytes, checkpoint_bytes, pending_max_bytes, idle_bytes, resident_max_bytes;

@@ -254,8 +254,16 @@ enum ak_rc ak_collection_search(struct ak_collection *collection, const struct a
 {
     enum ak_rc rc = check_search(collection, search, err);
     bool calibrate = false;
+    bool is_borrowed = atomic_load_explicit(&collection->is_borrowed, memory_order_relaxed);
+    struct ak_memory_faults before;
+    if (is_borrowed) {
+        ak_pages_before_search(collection, &before);
+    }
     if (rc == AK_OK) {
         rc = search_checked(collection, search, arena, found, count, &calibrate, err);
+    }
+    if (is_borrowed) {
+        ak_pages_after_search(collection, &before);
     }
     if (calibrate) {
         ak_calibration_start(collection);

@@ -31,7 +31,6 @@
 #define LINK_IDLE_MAX 2000u /* looks without progress, a millisecond apart */
 #define CHECKPOINTS_MAX 3u  /* of one move: links may be made meanwhile */
 #define REPAIR_SHARE 10u    /* more than a tenth removed: worth a repair before the image */
-#define TRIM_BATCH 64u      /* images let go between two looks at the process's size */
 
 /* --- HOT → WARM --- */
 
@@ -297,54 +296,4 @@ enum ak_rc ak_engine_tier_hot(struct ak_engine *engine, struct ak_str name_or_id
     }
     end(engine, &move);
     return rc;
-}
-
-/* --- Memory back to the system --- */
-
-/* Up to TRIM_BATCH collections after `*after` places in the list, referenced. */
-static size_t with_images(struct ak_engine *engine, uint32_t *after,
-                          struct ak_collection *found[TRIM_BATCH])
-{
-    struct ak_directory *dir = &engine->directory;
-    size_t n = 0;
-    uint32_t place = 0;
-    ak_mutex_lock(&dir->lock);
-    for (struct ak_collection *at = dir->lru_first; at && n < TRIM_BATCH; at = at->lru_next) {
-        if (place++ >= *after) {
-            (*after)++;
-            if (atomic_load_explicit(&at->is_borrowed, memory_order_relaxed)) {
-                at->refs++;
-                found[n++] = at;
-            }
-        }
-    }
-    ak_mutex_unlock(&dir->lock);
-    return n;
-}
-
-void ak_tier_trim(struct ak_engine *engine)
-{
-    if (atomic_exchange_explicit(&engine->wants_trim, false, memory_order_relaxed)) {
-        ak_memory_trim(); /* small collections lived on the heap */
-    }
-}
-
-void ak_tier_let_go(struct ak_engine *engine)
-{
-    struct ak_collection *found[TRIM_BATCH];
-    uint32_t after = 0;
-    size_t n = 1;
-    while (n && ak_memory_resident() > engine->resident_max_bytes) {
-        n = with_images(engine, &after, found);
-        for (size_t i = 0; i < n; i++) {
-            /* Who has the lock writes or loads it: then it is not one to let go. */
-            if (ak_mutex_try_lock(&found[i]->lock)) {
-                if (found[i]->image) {
-                    ak_image_let_go(found[i]->image, 0, ak_image_bytes(found[i]->image));
-                }
-                ak_mutex_unlock(&found[i]->lock);
-            }
-            ak_collection_unref(found[i]);
-        }
-    }
 }

@@ -16,6 +16,7 @@
 
 #define SCAN_BATCH 1024u  /* entries looked at under one holding of the directory's lock */
 #define FLUSH_BATCH 1024u /* rows to a transaction */
+#define AHEAD_MAX_US INT64_C(1000000)
 
 /* --- The entry --- */
 
@@ -132,18 +133,35 @@ enum ak_rc ak_engine_tier(struct ak_engine *engine, struct ak_str name_or_id,
     return entry ? AK_OK : ak_tier_not_found(name_or_id, err);
 }
 
+/* The clock was set back. What was used in a time that has not come would not be idle before it
+ * comes, which may be years: it counts as used now. Directory lock held. */
+static void settle_times(struct ak_directory *dir, struct ak_entry *entry, int64_t now_us)
+{
+    struct ak_catalog_tier *tier = &entry->tier;
+    int64_t latest_us = now_us + AHEAD_MAX_US; /* a use since now_us was read is none of these */
+    if (tier->last_access_us <= latest_us && tier->since_us <= latest_us) {
+        return;
+    }
+    tier->last_access_us = tier->last_access_us < now_us ? tier->last_access_us : now_us;
+    tier->since_us = tier->since_us < now_us ? tier->since_us : now_us;
+    dir->tiers_unsaved += !entry->tier_unsaved;
+    entry->tier_unsaved = true;
+}
+
 size_t ak_engine_tier_scan(struct ak_engine *engine, uint32_t *at, struct ak_tier_view *views,
                            size_t cap)
 {
     struct ak_directory *dir = &engine->directory;
+    int64_t now_us = ak_now_us(engine->clock);
     size_t n = 0;
     bool more = cap > 0;
     while (more && n == 0) { /* a stretch of free places is not the end */
         ak_mutex_lock(&dir->lock);
         uint32_t end = *at + SCAN_BATCH < dir->used ? *at + SCAN_BATCH : dir->used;
         for (; *at < end && n < cap; (*at)++) {
-            const struct ak_entry *entry = dir->entries[*at];
+            struct ak_entry *entry = dir->entries[*at];
             if (entry && !entry->dropped) {
+                settle_times(dir, entry, now_us);
                 view_of(entry, &views[n++]);
             }
         }

@@ -52,7 +52,8 @@ struct ak_tier_view {
 AK_MUST enum ak_rc ak_engine_tier(struct ak_engine *engine, struct ak_str name_or_id,
                                   struct ak_tier_view *view, struct ak_err *err);
 /* All of them, a piece at a time, in no order: *at is 0 to begin with; returns how many of `cap`
- * were filled, 0 at the end. What comes or goes meanwhile may be met or not. */
+ * were filled, 0 at the end. What comes or goes meanwhile may be met or not. Times that lie ahead
+ * of the clock, which was set back, become now. */
 size_t ak_engine_tier_scan(struct ak_engine *engine, uint32_t *at, struct ak_tier_view *views,
                            size_t cap);
 

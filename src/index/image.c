@@ -26,6 +26,9 @@
 /* From this size on a graph walk's reads are far apart, and the kernel's read-ahead around each
  * would bring in sixty times what is needed; smaller images are in memory after a few of them. */
 #define RANDOM_ADVICE_MIN ((uint64_t)64 << 20)
+/* What is asked for at once: the kernel cuts a request to its read-ahead window, and 128 KiB is the
+ * usual one. */
+#define BRING_BYTES ((uint64_t)128 << 10)
 
 struct ak_image {
     const char *bytes;
@@ -426,6 +429,42 @@ void ak_image_let_go(const struct ak_image *image, uint64_t from, uint64_t to)
         } at = {.in = image->bytes + from};
         (void)madvise(at.out, (size_t)(to - from), MADV_DONTNEED); /* shared: nothing is lost */
     }
+}
+
+void ak_image_bring(const struct ak_image *image, uint32_t kind)
+{
+    const struct ak_image_entry *entry = find_entry(image, kind);
+    if (!entry || !image->file) {
+        return;
+    }
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t end = entry->at + entry->len;
+    for (uint64_t at = entry->at / page * page; at < end; at += BRING_BYTES) {
+        union {
+            const char *in;
+            void *out;
+        } from = {.in = image->bytes + at};
+        uint64_t len = end - at < BRING_BYTES ? end - at : BRING_BYTES;
+        (void)madvise(from.out, (size_t)len, MADV_WILLNEED);
+    }
+}
+
+unsigned ak_image_missing(const struct ak_image *image, uint32_t kind, uint64_t seed)
+{
+    const struct ak_image_entry *entry = find_entry(image, kind);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t pages = entry && image->file ? entry->len / page : 0;
+    unsigned missing = 0;
+    for (uint64_t i = 0; pages && i < AK_IMAGE_SAMPLES; i++) {
+        uint64_t at = entry->at / page + (seed % pages + pages / AK_IMAGE_SAMPLES * i) % pages;
+        unsigned char is_there = 1;
+        union {
+            const char *in;
+            void *out;
+        } from = {.in = image->bytes + at * page};
+        missing += mincore(from.out, (size_t)page, &is_there) == 0 && !(is_there & 1);
+    }
+    return missing;
 }
 
 int ak_image_fd(const struct ak_image *image)

@@ -93,5 +93,13 @@ void ak_image_stream(struct ak_image *image);
 /* Bytes [from, to) are not looked at for a while, those after `to` soon. Only advice: views stay
  * valid. */
 void ak_image_let_go(const struct ak_image *image, uint64_t from, uint64_t to);
+/* All of one section will be read, or read here and there, soon: ask the system for its pages, also
+ * where the mapping is advised against read-ahead. Only advice; does not wait for the disk. Without
+ * such a section nothing happens. */
+void ak_image_bring(const struct ak_image *image, uint32_t kind);
+/* Of AK_IMAGE_SAMPLES pages of a section, spread from a place that `seed` chooses: how many are not
+ * in memory. A microsecond; 0 for what is no file, or has no such section. */
+#define AK_IMAGE_SAMPLES 4u
+unsigned ak_image_missing(const struct ak_image *image, uint32_t kind, uint64_t seed);
 int ak_image_fd(const struct ak_image *image); /* -1 for a blob */
 uint64_t ak_image_bytes(const struct ak_image *image);

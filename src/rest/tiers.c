@@ -377,8 +377,8 @@ static void tiers_done(struct ak_op *op, enum ak_rc rc)
             put_status(&body, &tiers->list[i]);
         }
         ak_buf_add_str(&body, AK_STR("],\"next\":"));
-        if (tiers->has_more && tiers->count) {
-            ak_json_put_string(&body, tiers->list[tiers->count - 1].name);
+        if (tiers->next.len) {
+            ak_json_put_string(&body, tiers->next);
         } else {
             ak_buf_add_str(&body, AK_STR("null"));
         }

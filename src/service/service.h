@@ -306,7 +306,7 @@ struct ak_tiers_op {
     struct ak_tiers_overview all;
     struct ak_tier_status *list; /* out, in the order of names */
     size_t count;
-    bool has_more;
+    struct ak_str next; /* the last name, when there are more behind it; else none */
 };
 void ak_service_tiers(struct ak_service *service, struct ak_tiers_op *op);
 /* A pass now; then as ak_service_tiers(). AK_CONFLICT: tiering is off. */

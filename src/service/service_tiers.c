@@ -76,8 +76,10 @@ static enum ak_rc list(struct ak_tiers *tiers, struct ak_tiers_op *op)
     if (rc != AK_OK) {
         return rc;
     }
-    op->has_more = n > op->limit;
-    n = op->has_more ? op->limit : n;
+    if (n > op->limit) { /* also when all of these have been dropped since */
+        n = op->limit;
+        op->next = found[n - 1].info.name;
+    }
     op->list = ak_arena_alloc(op->op.arena, (n + 1) * sizeof *op->list);
     if (!op->list) {
         return ak_fail(&op->op.err, AK_NOMEM, "tiers of %zu collections", n);
@@ -99,7 +101,7 @@ static void show_all(struct ak_op *base)
     struct ak_tiers *tiers = NULL;
     enum ak_rc rc = tiers_of(base, &tiers);
     op->count = 0;
-    op->has_more = false;
+    op->next = AK_STR_NONE;
     if (rc == AK_OK) {
         ak_tiers_overview(tiers, &op->all);
         rc = op->limit ? list(tiers, op) : AK_OK;

@@ -13,6 +13,7 @@
 #define AK_TIER_BUCKETS 12 /* of a window */
 #define AK_TIER_WAKE_CHAINS 1024u
 #define AK_TIER_THREADS_MAX 64u
+#define AK_TIER_RETRY_MAX_US (INT64_C(24) * 3600 * 1000000) /* what fails is tried again then */
 
 /* --- uses.c: who was used when --- */
 

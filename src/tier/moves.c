@@ -15,7 +15,6 @@
 
 #define FAR_PAUSE_MAX_MS 60000
 #define RETRY_MIN_US (INT64_C(60) * 1000000)
-#define RETRY_MAX_US (INT64_C(24) * 3600 * 1000000)
 #define CONFLICT_TRIES 3 /* of an asked move that a write came between */
 
 static struct ak_str text_of(const struct ak_uuid *id, char text[AK_UUID_TEXT_LEN])
@@ -236,8 +235,8 @@ static void note_result(struct ak_tiers *tiers, const struct ak_uuid *id, enum a
         unsigned shift = use->failures < 16 ? use->failures : 16;
         int64_t pause_us = RETRY_MIN_US << shift;
         use->failures++;
-        use->retry_us =
-            ak_now_us(tiers->clock) + (pause_us < RETRY_MAX_US ? pause_us : RETRY_MAX_US);
+        use->retry_us = ak_now_us(tiers->clock) +
+                        (pause_us < AK_TIER_RETRY_MAX_US ? pause_us : AK_TIER_RETRY_MAX_US);
     }
     ak_mutex_unlock(&tiers->uses_lock);
 }

@@ -88,12 +88,18 @@ static bool place_rules(struct ak_tier_pass *pass, const struct ak_tier_rules *r
 
 /* --- Looking --- */
 
+/* A move of it failed not long ago. (Farther ahead than any pause: the clock was set back.) */
+static bool is_resting(const struct ak_tier_use *use, int64_t now_us)
+{
+    return use->retry_us > now_us && use->retry_us - now_us <= AK_TIER_RETRY_MAX_US;
+}
+
 /* What the policy must not touch, besides what is pinned: one whose moves fail, for a while; and an
  * empty warm one, of which there is no snapshot to be had and nothing to be gained. */
 static bool is_left_alone(const struct ak_tier_view *view, const struct ak_tier_use *use,
                           int64_t now_us)
 {
-    return view->pinned || use->retry_us > now_us ||
+    return view->pinned || is_resting(use, now_us) ||
            (view->tier == AK_TIER_WARM && view->documents == 0);
 }
 
@@ -117,7 +123,7 @@ static enum ak_rc enter(struct ak_tiers *tiers, const struct ak_tier_view *view,
     use->tier = (uint8_t)view->tier;
     pass->ids[pass->count] = view->id;
     pass->wants_load[pass->count] =
-        view->tier == AK_TIER_HOT && view->is_open && !view->is_loaded && use->retry_us <= now_us;
+        view->tier == AK_TIER_HOT && view->is_open && !view->is_loaded && !is_resting(use, now_us);
     struct ak_tier_state *state = &pass->states[pass->count++];
     *state = (struct ak_tier_state){
         .last_access_us = view->last_access_us,

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Tiers and crashes: the five crash scenarios of the plan, every named crash point of a move, and kill -9 at random moments of
-moves under load. A real server, a real S3 server; AKIDB_KILL_ROUNDS sets the number of random rounds. Needs a build with
-faults, and tests/requirements.txt.
+"""Tiers and crashes: the five crash scenarios of the plan, the commit points of every move one by one, and kill -9 under load, at
+random moments and at every named crash point by turns. A real server, a real S3 server; AKIDB_KILL_ROUNDS sets the number of
+rounds under load. Needs a build with faults, and tests/requirements.txt.
 """
 import http.client
 import os
 import random
+import subprocess
 import threading
 import time
 
@@ -141,21 +142,31 @@ POINTS = {
 }
 
 
-# --- Random moments, under load ---
+# --- Under load: random moments, and every crash point of every move ---
+
+ALL_POINTS = """
+    during_demotion tier_warm_after_image tier_warm_before_commit tier_warm_after_commit tier_hot_before_commit
+    tier_hot_after_commit tier_cold_after_row snapshot_after_row snapshot_after_hold snapshot_after_write after_s3_upload
+    snapshot_after_commit snapshot_after_done tier_cold_after_snapshot tier_cold_before_commit tier_cold_after_commit
+    tier_cold_after_remove tier_cold_before_done tier_cold_after_done tier_wake_after_row tier_wake_after_fetch
+    tier_wake_before_commit tier_wake_after_commit adopt_after_remove tier_wake_before_done tier_wake_after_done
+""".split()
+POINT_SECONDS = 20  # a point that no move has come to within these: the server is killed then
+
 
 class Load(threading.Thread):
     """Writes and reads what it has written, until the server is gone. `acked`: what was answered; `open`: what was asked."""
 
     def __init__(self, world, number, state, seed):
         super().__init__(daemon=True)
-        self.client, self.number, self.state, self.rng = world.server.client(), number, state, random.Random(seed)
-        self.failure = None
+        self.world, self.client, self.number, self.state = world, world.server.client(), number, state
+        self.rng, self.failure = random.Random(seed), None
 
     def step(self):
         state = self.state
         name = f"k{self.rng.randrange(3)}"
         row = 1000 * (self.number + 1) + self.rng.randrange(200)
-        if self.rng.random() < 0.5:
+        if self.rng.random() < 0.5 or name == self.world.quiet:
             body = {"vector": tier_world.vectors(1, 16, row)[0].tolist(), "k": 3}
             answer = self.client.post(f"/collections/{name}/search", body)
             assert answer.status in (200, 503), answer
@@ -183,13 +194,14 @@ class Load(threading.Thread):
 class Mover(threading.Thread):
     def __init__(self, world, seed):
         super().__init__(daemon=True)
-        self.client, self.rng, self.moves = world.server.client(), random.Random(seed), 0
+        self.world, self.client, self.rng, self.moves = world, world.server.client(), random.Random(seed), 0
 
     def run(self):
         actions = ("demote_to_warm", "demote_to_cold", "demote_to_cold", "promote_to_hot", "promote_to_warm")
         try:
             while True:
                 name, action = f"k{self.rng.randrange(3)}", self.rng.choice(actions)
+                self.world.quiet = self.rng.choice((name, None))  # nobody writes to it, or somebody does
                 self.moves += self.client.post(f"/collections/{name}/tier", {"action": action}).status == 200
         except BROKEN:
             pass
@@ -212,33 +224,55 @@ def holds(world, states):
         state["open"] = None
 
 
-def test_kill_9_at_random_moments_of_moves_under_load_loses_nothing_and_leaks_nothing():
+def ends(world):
+    """At its crash point: true. Never without one."""
+    try:
+        world.server.process.wait(timeout=POINT_SECONDS)
+    except subprocess.TimeoutExpired:
+        world.server.kill()
+        return False
+    world.died()
+    return True
+
+
+def test_kill_9_at_random_moments_and_at_crash_points_of_moves_under_load_loses_nothing_and_leaks_nothing():
     seed = int(os.environ.get("AKIDB_TEST_SEED", random.randrange(1 << 30)))
     print(f"     AKIDB_TEST_SEED={seed}, {ROUNDS} rounds", flush=True)
     rng = random.Random(seed)
     states = [{"acked": {}, "open": None, "version": 0} for _ in range(3)]
     names = ["k0", "k1", "k2"]
-    moves = 0
+    points = rng.sample(ALL_POINTS, len(ALL_POINTS))
+    moves, reached, missed = 0, 0, []
     with World("kill") as world:
+        world.quiet = None
         for name in names:
             world.fill(name, rows=300, dimension=16)
         for turn in range(ROUNDS):
+            point = points[turn // 2 % len(points)] if turn % 2 else None
+            if point:
+                world.restart(AKIDB_CRASH_AT=f"{point}:{rng.randrange(1, 4)}")
             loads = [Load(world, i, state, rng.random()) for i, state in enumerate(states)]
             movers = [Mover(world, rng.random()) for _ in range(2)]
             for thread in (*loads, *movers):
                 thread.start()
-            time.sleep(rng.uniform(0.05, 0.6))  # the moment, not a wait for something
-            world.server.kill()
+            if point:
+                if ends(world):
+                    reached += 1
+                else:
+                    missed.append(point)
+            else:
+                time.sleep(rng.uniform(0.05, 0.6))  # the moment, not a wait for something
+                world.server.kill()
             for thread in (*loads, *movers):
                 thread.join()
             failures = [load.failure for load in loads if load.failure]
-            assert not failures, failures
+            assert not failures, (point, failures)
             moves += sum(mover.moves for mover in movers)
-            world.restart()
+            world.restart(AKIDB_CRASH_AT=None)
             tiers = {name: world.tier(name)["tier"] for name in names}
             for name, tier in tiers.items():
                 images = world.images(name)
-                assert (len(images) == 0) == (tier == "cold") or tier == "hot", (turn, name, tier, images)
+                assert (len(images) == 0) == (tier == "cold") or tier == "hot", (turn, point, name, tier, images)
             holds(world, states)
         until("recovery", lambda: not [j for j in world.client.get("/jobs?limit=1000").json()["jobs"] if j["state"] == "running"])
         for name in names:
@@ -246,7 +280,8 @@ def test_kill_9_at_random_moments_of_moves_under_load_loses_nothing_and_leaks_no
         no_leaks(world, *names)
         holds(world, states)
         written = sum(len(state["acked"]) for state in states)
-        print(f"     {moves} moves, {written} documents acknowledged and found", flush=True)
+        print(f"     {moves} moves, died {reached} times at a crash point (not at {missed or 'none'}), {written} documents acknowledged "
+              "and found", flush=True)
 
 
 def tests():

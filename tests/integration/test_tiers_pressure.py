@@ -198,6 +198,36 @@ def test_readers_and_writers_are_served_while_everything_moves():
         print(f"     {sum(done for done, _ in counts)} requests during 30 moves", flush=True)
 
 
+def test_a_high_write_load_with_log_and_snapshots_loses_nothing():
+    """Small segments and checkpoints, so that all of it goes on at once; then kill -9."""
+    batches, rows = 25, 100
+    with World("load", wal_segment_bytes="1MiB", wal_max_bytes="4MiB", checkpoint_bytes="1MiB") as world:
+        world.fill()
+
+        def write(number):
+            client = world.server.client()
+            for i in range(batches):
+                first = 1000 + (number * batches + i) * rows
+                documents = [{"external_id": f"doc-{first + r}", "vector": vector.tolist()}
+                             for r, vector in enumerate(tier_world.vectors(rows, 32, first))]
+                status(client.post("/collections/docs/vectors", {"vectors": documents}), 200)
+            client.close()
+
+        made = []
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            writes = [pool.submit(write, number) for number in range(3)]
+            while not made or not all(one.done() for one in writes):
+                made.append(status(world.client.post("/collections/docs/snapshots?wait=true"), 201).json()["vector_count"])
+            for one in writes:
+                one.result()
+        equal(made, sorted(made), "documents of one snapshot after the other")
+        world.restart(kill=True)
+        equal(world.count(), 500 + 3 * batches * rows, "documents after kill -9")
+        world.act("demote_to_cold")
+        equal(world.count(), 500 + 3 * batches * rows, "documents from the bucket")
+        print(f"     {len(made)} snapshots beside {3 * batches} batches", flush=True)
+
+
 def test_a_local_folder_does_in_place_of_a_bucket():
     with support.Server(environment={"AKIDB_TEST_CLOCK": "1"}) as server:
         client = server.client()

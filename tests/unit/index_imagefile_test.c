@@ -5,7 +5,9 @@
 #include "index/image_priv.h"
 #include "support/test.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -414,6 +416,60 @@ TEST(image, a_section_with_unknown_flags_is_skipped_like_an_unknown_kind)
     CHECK_OK(ak_image_check_all(image, &err));
     ak_image_close(image);
     ak_buf_release(&bytes);
+}
+
+/* Pages of the file that are in the system's cache. */
+static size_t cached_pages(const char *path, size_t *all)
+{
+    struct ak_file *file = NULL;
+    uint64_t size = 0;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t there = 0;
+    CHECK_OK(ak_fs_open(ak_fs_posix(), path, AK_OPEN_READ, &file, &err));
+    CHECK_OK(ak_file_size(file, &size, &err));
+    *all = ((size_t)size + page - 1) / page;
+    unsigned char *in = ak_zalloc(*all);
+    void *p = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, ak_file_fd(file), 0);
+    CHECK(p != MAP_FAILED);
+    CHECK_INT(mincore(p, (size_t)size, in), 0);
+    for (size_t i = 0; i < *all; i++) {
+        there += in[i] & 1;
+    }
+    (void)munmap(p, (size_t)size);
+    ak_free(in);
+    ak_file_close(file);
+    return there;
+}
+
+TEST(image, sections_that_are_brought_come_into_memory_and_are_what_they_were)
+{
+    const char *path = path_in_dir("brought.akx");
+    struct ak_image_writer *writer = NULL;
+    struct ak_image *image = NULL;
+    size_t all = 0;
+    CHECK_OK(ak_image_create_file(ak_fs_posix(), path, &writer, &err));
+    CHECK_OK(write_sections(writer, 3, WRITES));
+    CHECK_OK(ak_image_commit(writer, NULL, &err));
+    struct ak_file *file = NULL;
+    CHECK_OK(ak_fs_open(ak_fs_posix(), path, AK_OPEN_READ, &file, &err));
+    (void)posix_fadvise(ak_file_fd(file), 0, 0, POSIX_FADV_DONTNEED);
+    ak_file_close(file);
+    CHECK_OK(ak_image_open_file(ak_fs_posix(), path, &image, &err));
+    ak_image_bring(image, AK_IMAGE_CODES); /* there are none */
+    ak_image_bring(image, AK_IMAGE_LINKS); /* empty */
+    ak_image_bring(image, AK_IMAGE_DOC_TEXT);
+    while (cached_pages(path, &all) < WRITES / (size_t)sysconf(_SC_PAGESIZE)) {
+        ak_image_bring(image,
+                       AK_IMAGE_DOC_TEXT); /* it is advice: a system in need may pass it by */
+        (void)usleep(1000);
+    }
+    CHECK_INT(ak_image_missing(image, AK_IMAGE_CODES, 7), 0);
+    check_sections(image, 3, WRITES);
+    for (uint64_t seed = 0; seed < 2000; seed += 13) { /* all of it has just been read */
+        CHECK(ak_image_missing(image, AK_IMAGE_DOC_TEXT, seed) <= AK_IMAGE_SAMPLES);
+        CHECK_INT(ak_image_missing(image, AK_IMAGE_LINKS, seed), 0);
+    }
+    ak_image_close(image);
 }
 
 TEST(image, a_failed_operation_leaves_the_old_file_and_nothing_else)

@@ -461,6 +461,31 @@ TEST(tier, uses_and_tiers_are_the_same_after_a_restart)
     close_world();
 }
 
+TEST(tier, a_clock_that_was_set_back_keeps_nothing_from_going_down)
+{
+    const int64_t years_us = INT64_C(10) * 365 * 24 * HOUR;
+    open_world();
+    make("docs", 60);
+    ak_manual_clock_advance(&wall, years_us);
+    use("docs", 1); /* in a time that will not come for long */
+    CHECK_OK(run());
+    stop();
+    ak_manual_clock_init(&wall, NOON);
+    start();
+    CHECK_OK(run());
+    CHECK(tier("docs") == AK_TIER_HOT && status("docs").view.last_access_us <= wall.now_us);
+    ak_manual_clock_advance(&wall, 6 * HOUR);
+    CHECK_OK(run());
+    CHECK(tier("docs") == AK_TIER_WARM);
+    stop(); /* what was set right is kept */
+    start();
+    ak_manual_clock_advance(&wall, 7 * 24 * HOUR);
+    CHECK_OK(run());
+    CHECK(tier("docs") == AK_TIER_COLD);
+    CHECK_OK(wake("docs"));
+    close_world();
+}
+
 TEST(tier, want_of_memory_anywhere_in_a_cycle_loses_nothing)
 {
     open_world();
