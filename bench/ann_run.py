@@ -274,7 +274,8 @@ def measure_own_sides(known, owns, args):
     sides = {}
     for kind, own in owns.items():
         side = {"points": own.sweep(1, own.knobs.get((kind, 1), EFS))}
-        side |= own.step("recall", 1, "0.9,0.95,0.99")
+        side |= own.step("floor", 1)
+        side["recalls"] = [own.step("recall", 1, "0.9,0.95,0.99", how) for how in ("invented", "real")]
         side["filtered"] = []
         for rows in ("random", "near", "far"):
             shares, efs = (",".join(map(str, x)) for x in (SHARES, FILTER_EFS))

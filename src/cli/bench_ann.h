@@ -102,9 +102,11 @@ struct ak_ann {
     size_t filtered_count;
     struct ak_ann_wanted wanted[AK_ANN_SHARES_MAX];
     size_t wanted_count;
+    bool asks_real; /* measured with queries of the bench, not with invented ones */
     struct ak_recall_curve measured;
     double calibration_seconds;
     struct ak_ann_restored restored;
+    double code_ns, row_ns; /* to fetch and measure a code, a row of floats, at random */
 };
 
 /* A list like 0.5,0.1 of shares above 0 and up to 1; NULL: none. */
@@ -136,6 +138,9 @@ const char *ak_ann_kind_name(enum ak_ann_kind kind);
 AK_MUST enum ak_rc ak_ann_read_wanted(struct ak_ann *b, struct ak_err *err);
 AK_MUST enum ak_rc ak_ann_measure_wanted(struct ak_ann *b, struct ak_err *err);
 
+/* bench_ann_floor.c */
+AK_MUST enum ak_rc ak_ann_measure_floor(struct ak_ann *b, struct ak_err *err);
+
 /* bench_ann_steps.c: --steps */
 AK_MUST enum ak_rc ak_ann_take_steps(struct ak_ann *b, struct ak_err *err);
 
@@ -146,7 +151,8 @@ enum ak_ann_part {
     AK_ANN_PART_WANTED,
     AK_ANN_PART_FILTERED,
     AK_ANN_PART_CHURNED,
-    AK_ANN_PART_RESTORED
+    AK_ANN_PART_RESTORED,
+    AK_ANN_PART_FLOOR
 };
 /* One part as an object on a line of its own, at once. */
 void ak_ann_print_part(const struct ak_ann *b, enum ak_ann_part part);

@@ -108,7 +108,8 @@ static void json_facts(const struct ak_ann *b)
 
 static void json_wanted(const struct ak_ann *b)
 {
-    (void)printf("\"calibration_seconds\":%.4f,\"wanted\":[", b->calibration_seconds);
+    (void)printf("\"calibration_seconds\":%.4f,\"measured_with\":\"%s\",\"wanted\":[",
+                 b->calibration_seconds, b->asks_real ? "real" : "invented");
     for (size_t i = 0; i < b->wanted_count; i++) {
         (void)printf("%s{\"asked\":%g,", i ? "," : "", b->wanted[i].recall);
         json_point(&b->wanted[i].point);
@@ -163,6 +164,9 @@ void ak_ann_print_part(const struct ak_ann *b, enum ak_ann_part part)
         break;
     case AK_ANN_PART_RESTORED:
         json_restored(b);
+        break;
+    case AK_ANN_PART_FLOOR:
+        (void)printf("\"code_ns\":%.2f,\"row_ns\":%.2f", b->code_ns, b->row_ns);
         break;
     }
     (void)printf("}\n");

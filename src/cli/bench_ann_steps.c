@@ -6,10 +6,11 @@
  * input ends the run; a step that cannot be done ends it with an error.
  *
  *     ef THREADS LIST
- *     recall THREADS LIST
+ *     recall THREADS LIST WITH       measured with `invented` queries, or `real` ones
  *     filter THREADS KIND LIST EFS
  *     image THREADS FILE EFS
  *     churn THREADS SHARE            rows change their slots: no filter may follow
+ *     floor THREADS                  one thread whatever it says
  */
 #include "base/clock.h"
 #include "base/str.h"
@@ -62,6 +63,11 @@ static enum ak_rc measure_efs(struct ak_ann *b, char *const words[WORDS_MAX], st
 static enum ak_rc measure_recalls(struct ak_ann *b, char *const words[WORDS_MAX],
                                   struct ak_err *err)
 {
+    b->asks_real = strcmp(words[3], "real") == 0;
+    if (!b->asks_real && strcmp(words[3], "invented") != 0) {
+        return ak_fail(err, AK_INVALID,
+                       "recall is measured with \"%s\"; allowed are invented, real", words[3]);
+    }
     b->o.recall = words[2];
     b->wanted_count = 0;
     enum ak_rc rc = ak_ann_read_wanted(b, err);
@@ -109,6 +115,16 @@ static enum ak_rc churn(struct ak_ann *b, char *const words[WORDS_MAX], struct a
     rc = ak_ann_churn(b, shares[0], err);
     if (rc == AK_OK) {
         ak_ann_print_part(b, AK_ANN_PART_CHURNED);
+    }
+    return rc;
+}
+
+static enum ak_rc measure_floor(struct ak_ann *b, char *const words[WORDS_MAX], struct ak_err *err)
+{
+    (void)words;
+    enum ak_rc rc = ak_ann_measure_floor(b, err);
+    if (rc == AK_OK) {
+        ak_ann_print_part(b, AK_ANN_PART_FLOOR);
     }
     return rc;
 }
@@ -190,10 +206,11 @@ static const struct {
     enum ak_rc (*take)(struct ak_ann *b, char *const words[WORDS_MAX], struct ak_err *err);
 } steps[] = {
     {"ef", 3, measure_efs},
-    {"recall", 3, measure_recalls},
+    {"recall", 4, measure_recalls},
     {"filter", 5, measure_filters},
     {"image", 4, measure_image},
     {"churn", 3, churn},
+    {"floor", 2, measure_floor},
 };
 
 static enum ak_rc take_step(struct ak_ann *b, char *line, struct ak_err *err)
