@@ -327,6 +327,10 @@ def measure_set(name, args, results):
         entry.setdefault("own", {})
         entry["own"]["facts"] = min((o.facts for o in owns.values()), key=lambda f: f["build_seconds"])
         entry["own"]["date"] = now()
+        for kind, own in owns.items():
+            for t in args.threads:
+                entry["own"].setdefault("points", {})[f"{kind}/{t}"] = own.sweep(t, EFS)
+        store(results)
         for peer in args.peers:
             try:
                 record = measure_peer(peer, known, owns, args, entry["engines"].get(peer, {}))
@@ -337,9 +341,6 @@ def measure_set(name, args, results):
                 if peer not in entry["engines"]:
                     entry["absent"][peer] = str(reason)
             store(results)
-        for kind, own in owns.items():
-            for t in args.threads:
-                entry["own"].setdefault("points", {})[f"{kind}/{t}"] = own.sweep(t, EFS)
         if not args.no_sides:
             entry["own"]["sides"] = measure_own_sides(known, owns, args)
     finally:

@@ -215,7 +215,7 @@ static const struct {
 
 static enum ak_rc take_step(struct ak_ann *b, char *line, struct ak_err *err)
 {
-    char *words[WORDS_MAX];
+    char *words[WORDS_MAX] = {0};
     size_t count = split(line, words);
     uint64_t threads;
     if (count == 0) {
