@@ -1,10 +1,10 @@
 # The front door: each target is a command of tools/ or a CMake preset. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build dev test quick demo stop fresh lint format bench fuzz asan tsan clean install
+.PHONY: help setup build dev test quick demo stop fresh lint format bench bench-ann fuzz asan tsan clean install
 PREFIX ?= /usr/local
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the packages that building needs (says which; nothing when all are there)
 	@tools/setup.sh
@@ -40,6 +40,9 @@ format: ## Lay out the C files as .clang-format says
 
 bench: setup ## Measure AkiDB alone and beside others (half an hour; PARTS="ann http": only these)
 	@bench/run.sh $(PARTS)
+
+bench-ann: setup ## Search beside every peer that installs (an hour; SIZES="100k-512 1m" PEERS="hnswlib svs" PASSES=3)
+	@SIZES="$(SIZES)" PEERS="$(PEERS)" PASSES="$(PASSES)" REUSE="$(REUSE)" SIDES="$(SIDES)" bench/run.sh ann
 
 fuzz: ## Fuzz each parser for SECONDS_EACH (default 60) with libFuzzer
 	@tools/fuzz.sh

@@ -2,8 +2,11 @@
 """docs/PERFORMANCE.md from build/bench/*.json. Says what was measured, where, how, and what fell short."""
 
 import json
+import re
 
-from support import OUT, ROOT, say
+import ann_report
+from report_page import Page, mib, ms, n, seconds
+from support import DOCS, OUT, say
 
 PARTS = [
     "ann",
@@ -20,109 +23,10 @@ PARTS = [
     "perf",
 ]
 BUSY = 0.15  # share of the processors that others may take
-PAGE = ROOT / "docs" / "PERFORMANCE.md"
-
-
-class Page:
-    def __init__(self):
-        self.lines, self.goals = [], []
-
-    def add(self, *lines):
-        self.lines += lines
-
-    def table(self, head, rows):
-        right = ["---"] + ["---:"] * (len(head) - 1)
-        self.add("", *("| " + " | ".join(map(str, row)) + " |" for row in [head, right, *rows]), "")
-
-    def goal(self, what, goal, got, met):
-        """One line of the first table; `got` is text."""
-        self.goals.append((what, goal, got, "yes" if met else "**no**"))
-
-
-def n(value, digits=0):
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def ms(value):
-    return (
-        n(
-            value,
-            (
-                2
-                if value is not None and value < 10
-                else 1 if value is not None and value < 100 else 0
-            ),
-        )
-        + " ms"
-    )
-
-
-def seconds(value):
-    return n(value, 3 if value < 1 else 2 if value < 100 else 0) + " s"
-
-
-def mib(memory):
-    return f"{memory[0]:,.0f} MiB (peak {memory[1]:,.0f})"
+PAGE = DOCS / "PERFORMANCE.md"
 
 
 # --- One function a part ---
-
-
-def ann(page, r):
-    page.add(
-        f"{r['vectors']:,} real sentence embeddings of {r['dimension']} dimensions; two kinds of queries: definitions (the base's own "
-        "distribution) and sentences (another kind of text). Every engine in f32 with M 16, ef_construction 200, built on two "
-        f"threads; recall@{r['k']} by distance; best of {r['passes']} interleaved passes; in brackets the ratio to hnswlib in the same run."
-    )
-    if r["absent"]:
-        page.add(f"Not installed and left out: {', '.join(r['absent'])}.")
-    keys = [f"{s}/{t}/{target}" for s in r["sets"] for t in r["threads"] for target in (0.95, 0.99)]
-    head = ["QPS at recall", *(e["engine"] for e in r["engines"])]
-    rows = []
-    for key in keys:
-        name, threads, target = key.split("/")
-        row = [f"{name}, {threads} thread{'s' if threads != '1' else ''}, {target}"]
-        for e in r["engines"]:
-            cell = e["qps"][key]
-            row.append(n(cell["qps"]) + (f" ({cell['ratio']:.2f} ×)" if cell["ratio"] else ""))
-        rows.append(row)
-    rows.append(["build, seconds", *(n(e["build_seconds"], 1) for e in r["engines"])])
-    rows.append(["bytes per vector", *(n(e["bytes_per_vector"]) for e in r["engines"])])
-    page.table(head, rows)
-    own = r["engines"][-1]
-    page.add(
-        f"AkiDB's kernels here: {own['kernels']}. Its bytes per vector are those in memory; the others' are those of their files."
-    )
-    for name, side in r.get("sides", {}).items():
-        ann_sides(page, name, side)
-    ratios = [own["qps"][k]["ratio"] for k in keys if own["qps"][k]["ratio"]]
-    if ratios:
-        page.goal(
-            "ANN search beside hnswlib, worst of the rows",
-            "≥ 1 ×",
-            f"{min(ratios):.2f} × (best {max(ratios):.2f} ×)",
-            min(ratios) >= 1,
-        )
-
-
-def ann_sides(page, name, side):
-    def cell(point):
-        return f"{n(point['qps'])} ({point['recall']:.4f})"
-
-    page.add(
-        f"{name}, AkiDB alone, one thread: searches a second (recall). Filters leave a share of the rows: any, every other one of "
-        "those nearest to the query, or those around the row that is farthest from it."
-    )
-    efs = [str(point["ef"]) for point in side["fresh"]]
-    rows = [[f"{f['kind']}, {f['selectivity']:g}", *map(cell, f["points"])] for f in side["filtered"]]
-    rows.append(["no filter", *map(cell, side["fresh"])])
-    rows.append(["no filter, after 30 % of the rows were removed and put back", *map(cell, side["churned"])])
-    page.table(["rows left", *(f"ef {ef}" for ef in efs)], rows)
-    page.add(f"Asking for a recall (measured on the index in {side['calibration_seconds']:.1f} s, without real queries):")
-    page.table(
-        ["asked", "ef", "got", "searches/s"],
-        [[f"{w['asked']:g}", n(w["ef"]), f"{w['recall']:.4f}", n(w["qps"])] for w in side["wanted"]],
-    )
 
 
 def http(page, r):
@@ -623,7 +527,7 @@ def perf(page, r):
 
 
 TITLES = {
-    "ann": ("Nearest-neighbour search beside other libraries", ann),
+    "ann": ("Nearest-neighbour search beside other libraries", ann_report.write),
     "http": ("Search over HTTP", http),
     "upserts": ("Durable single upserts beside SQLite", upserts),
     "moments": ("The older AkiDB's worst moments", moments),
@@ -638,6 +542,44 @@ TITLES = {
 }
 
 
+# --- The page ---
+
+
+def kept(text):
+    """Of the page as it is: {title: lines of its section}, and the rows of goals by part.
+
+    A part that was measured elsewhere, so that its results are not here, keeps what the page says of it.
+    """
+    sections, goals = {}, {}
+    for section in re.split(r"^## ", text, flags=re.M)[1:]:
+        title, _, rest = section.partition("\n")
+        sections[title.strip()] = rest.strip("\n").split("\n")
+    for line in sections.get("Goals", []):
+        found = re.match(r"\| (.*) \| (.*) \| (.*) \| (.*) <!-- (\w+) --> \|$", line)
+        if found:
+            *row, part = found.groups()
+            goals.setdefault(part, []).append((*row, part))
+    return sections, goals
+
+
+def add_part(page, part, r):
+    title, write = TITLES[part]
+    page.part = part
+    page.add(
+        "",
+        f"## {title}",
+        "",
+        f"`bench/run.sh {part}` · {r['date']} · commit {r['machine']['commit']} · {r['machine']['cpu']}",
+        "",
+    )
+    if r["busy"] > BUSY:
+        page.add(
+            f"**Others took {100 * r['busy']:.0f} % of the processors** after this part: its numbers say little.",
+            "",
+        )
+    write(page, r)
+
+
 def main():
     results = {
         p: json.loads((OUT / f"{p}.json").read_text())
@@ -647,23 +589,19 @@ def main():
     if not results:
         say("there are no results yet: bench/run.sh measures")
         return
-    page, busy = Page(), []
-    for part, r in results.items():
-        title, write = TITLES[part]
-        page.add(
-            "",
-            f"## {title}",
-            "",
-            f"`bench/run.sh {part}` · {r['date']} · commit {r['machine']['commit']}",
-            "",
-        )
-        if r["busy"] > BUSY:
-            busy.append(part)
-            page.add(
-                f"**Others took {100 * r['busy']:.0f} % of the processors** after this part: its numbers say little.",
-                "",
-            )
-        write(page, r)
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    old_sections, old_goals = kept(old)
+    page, missing = Page(), []
+    for part in PARTS:
+        title = TITLES[part][0]
+        if part in results:
+            add_part(page, part, results[part])
+        elif title in old_sections:
+            page.add("", f"## {title}", *old_sections[title], "")
+            page.goals += old_goals.get(part, [])
+        else:
+            missing.append(part)
+    busy = [part for part, r in results.items() if r["busy"] > BUSY]
     body, page.lines = page.lines, []
     m = next(iter(results.values()))["machine"]
     page.add(
@@ -672,28 +610,25 @@ def main():
         "Written by `make bench` (bench/run.sh); do not edit. `bench/run.sh PART` measures one part again.",
         "",
         f"Machine: {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}; {m['compiler']}; AkiDB {m['akidb']['version']}, kernels {m['akidb']['simd']}. A 4 KiB write "
-        f"and its fdatasync take {m['sync_us']:.0f} µs. Virtual machines are noisy: trust ratios within one run more than numbers of different "
-        "runs. Clients always ran on the same machine, over loopback.",
+        f"and its fdatasync take {m['sync_us']:.0f} µs. Virtual machines are noisy, and parts are measured on different days: trust ratios within one "
+        "run more than numbers of different runs. Clients always ran on the same machine, over loopback.",
         "",
         "## Goals",
     )
-    page.table(["", "goal", "measured", "met"], page.goals)
+    page.table(["", "goal", "measured", "met"], [(*g[:3], f"{g[3]} <!-- {g[4]} -->") for g in page.goals])
     if busy:
         page.add(
             f"The machine was busy with something else while these parts ran: {', '.join(busy)}.",
             "",
         )
-    missing = [p for p in PARTS if p not in results]
     if missing:
         page.add(f"Not measured here: {', '.join(missing)}.")
     short = [g for g in page.goals if g[3] != "yes"]
     page.add("", "### What fell short", "")
-    page.add(*([f"- {what}: {got} ({goal})" for what, goal, got, _ in short] or ["Nothing."]))
+    page.add(*([f"- {g[0]}: {g[2]} ({g[1]})" for g in short] or ["Nothing."]))
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text("\n".join(page.lines + body).rstrip() + "\n", encoding="utf-8")
-    say(
-        f"wrote {PAGE.relative_to(ROOT)}: {len(page.goals) - len(short)} of {len(page.goals)} goals met"
-    )
+    say(f"wrote {PAGE}: {len(page.goals) - len(short)} of {len(page.goals)} goals met")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@
 #                                   parquet snapshots tiers perf
 #   bench/run.sh report             only the page, from the results of earlier runs
 #
+# The part ann takes SIZES (100k; minilm, 100k-512, 100k-1536, 1m), PEERS (all, none, or some of them),
+# PASSES (3), REUSE=1 (indexes that an earlier run saved) and SIDES=0 (only recall and speed); see
+# bench/ann_run.py. What it measured before and does not measure now stays in its results.
+#
 # Results are kept in build/bench/<part>.json. What a part needs and is not there (wrk, SQLite's header, a
 # Python package, the data in AKIDB_SHARED) is said, and the part or the peer is left out.
 set -euo pipefail
@@ -19,7 +23,7 @@ export AKIDB_SHARED=${AKIDB_SHARED:-$PWD/../shared}
 
 script_of() {
     case $1 in
-    ann) echo ann_peers.py ;;
+    ann) echo ann_run.py ;;
     http) echo http_search.py ;;
     upserts) echo upserts.py ;;
     moments) echo moments.py ;;
@@ -39,11 +43,34 @@ script_of() {
     esac
 }
 
+# build/venv-<name> for each name in bench/ann_requirements.txt; what does not install is noted there.
+make_ann_venvs() {
+    local name requirement folder log=$out/pip.log
+    while read -r name requirement; do
+        [[ $name != \#* && -n $name ]] || continue
+        folder=build/venv-$name
+        if [ ! -d "$folder" ]; then
+            echo "== setting up $folder"
+            python3 -m venv "$folder"
+        fi
+        if grep -qxF "$requirement" "$folder/installed.txt" 2>/dev/null ||
+            cut -f 1 "$folder/left-out.txt" 2>/dev/null | grep -qxF "$requirement"; then
+            continue
+        fi
+        if "$folder/bin/pip" install --quiet --disable-pip-version-check "$requirement" >"$log" 2>&1; then
+            echo "$requirement" >>"$folder/installed.txt"
+        else
+            printf '%s\t%s\n' "$requirement" "$(grep -m 1 ERROR "$log" || tail -n 1 "$log")" |
+                tee -a "$folder/left-out.txt"
+        fi
+    done <bench/ann_requirements.txt
+}
+
 make_venv() {
     if cmp -s bench/requirements.txt $venv/requirements.txt; then
         return
     fi
-    echo "== setting up $venv (hnswlib is compiled: some minutes)"
+    echo "== setting up $venv"
     python3 -m venv $venv
     # One by one, so that a peer that does not install here leaves the others.
     while read -r requirement; do
@@ -77,6 +104,14 @@ failed=""
 for part in $parts; do
     [ "$part" != report ] || continue
     echo "== $part"
+    if [ "$part" = ann ]; then
+        make_ann_venvs
+        options=(--sizes "${SIZES:-100k}" --peers "${PEERS:-all}" --passes "${PASSES:-3}")
+        [ "${REUSE:-0}" = 0 ] || options+=(--reuse)
+        [ "${SIDES:-1}" != 0 ] || options+=(--no-sides)
+        build/venv-ann/bin/python bench/ann_run.py "${options[@]}" || failed="$failed $part"
+        continue
+    fi
     $venv/bin/python bench/"$(script_of "$part")" || failed="$failed $part"
 done
 $venv/bin/python bench/report.py

@@ -20,7 +20,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
 BUILD = pathlib.Path(os.environ.get("AKIDB_BUILD", ROOT / "build" / "release"))
-OUT = ROOT / "build" / "bench"
+OUT = pathlib.Path(os.environ.get("AKIDB_BENCH_OUT", ROOT / "build" / "bench"))
+DOCS = pathlib.Path(os.environ.get("AKIDB_BENCH_DOCS", ROOT / "docs"))
 DATA = OUT / "data"
 AKIDB = BUILD / "akidb"
 SHARED = pathlib.Path(os.environ.get("AKIDB_SHARED", ROOT.parent / "shared"))
@@ -230,7 +231,7 @@ def save(part, results):
         **results,
     }
     (OUT / f"{part}.json").write_text(json.dumps(results, indent=1) + "\n")
-    say(f"wrote {(OUT / part).relative_to(ROOT)}.json")
+    say(f"wrote {OUT / part}.json")
 
 
 # --- A server ---

@@ -20,13 +20,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#define THREADS_MAX 256u
 #define EF_COUNT_MAX AK_ANN_POINTS_MAX
 #define BUILD_STEP 64u
 #define SCORE_SLACK 1e-5
-#define PASS_NS 1000000000 /* a point of the curve is measured for at least so long */
 
 /* One run of threads over the queries (or the pending rows). */
 struct job {
@@ -50,6 +49,14 @@ struct worker {
 static double seconds_since(int64_t began_ns)
 {
     return (double)(ak_mono_ns(ak_clock_system()) - began_ns) / 1e9;
+}
+
+/* Processor time of all threads. */
+static double cpu_seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 /* --- Loading --- */
@@ -125,9 +132,10 @@ static enum ak_rc load_truth(struct ak_ann *b, struct ak_err *err)
     return AK_OK;
 }
 
-static enum ak_rc read_efs(struct ak_ann *b, struct ak_err *err)
+enum ak_rc ak_ann_read_efs(struct ak_ann *b, const char *list, struct ak_err *err)
 {
-    struct ak_str rest = ak_str_of(b->o.ef);
+    struct ak_str rest = ak_str_of(list);
+    b->ef_count = 0;
     while (rest.len > 0) {
         struct ak_str word;
         struct ak_str tail;
@@ -137,7 +145,7 @@ static enum ak_rc read_efs(struct ak_ann *b, struct ak_err *err)
             ef == 0) {
             return ak_fail(err, AK_INVALID,
                            "--ef is \"%s\"; it takes up to %u numbers from 1 to %d, like 32,64,128",
-                           b->o.ef, EF_COUNT_MAX, AK_EF_MAX);
+                           list, EF_COUNT_MAX, AK_EF_MAX);
         }
         b->efs[b->ef_count++] = (uint32_t)ef;
         rest = tail;
@@ -265,6 +273,7 @@ static enum ak_rc build(struct ak_ann *b, struct ak_err *err)
         .epoch = b->epoch,
     };
     enum ak_rc rc = ak_index_open(&options, &b->index, err);
+    b->resident_before = (double)ak_memory_resident();
     int64_t began = ak_mono_ns(ak_clock_system());
     for (uint32_t i = 0; i < b->base.count && rc == AK_OK; i++) {
         uint32_t slot;
@@ -279,6 +288,8 @@ static enum ak_rc build(struct ak_ann *b, struct ak_err *err)
     struct job job = {0};
     rc = run_workers(b, &job, build_thread, NULL, err);
     b->build_seconds = seconds_since(began);
+    ak_memory_trim();
+    b->resident_after = (double)ak_memory_resident();
     if (rc == AK_OK && ak_index_pending(b->index) > 0) {
         rc = ak_fail(err, AK_INTERNAL, "%" PRIu64 " rows were not linked",
                      ak_index_pending(b->index));
@@ -382,13 +393,15 @@ enum ak_rc ak_ann_measure_point(struct ak_ann *b, const struct ak_ann_questions 
     count_recall(b, questions, point);
     point->distances = (double)first.distances / (double)questions->count;
     point->exact = (double)first.scanned / (double)questions->count;
-    uint64_t passes = pass > 0 ? (uint64_t)(PASS_NS / 1e9 / pass) + 1 : 1;
+    uint64_t passes = pass > 0 ? (uint64_t)((double)b->o.pass_ms / 1e3 / pass) + 1 : 1;
     struct job job = {
         .questions = questions, .ef = ef, .exact = ef == 0, .limit = passes * questions->count};
     struct ak_histogram *latency = ak_zalloc(sizeof *latency);
+    double cpu_before = cpu_seconds();
     began = ak_mono_ns(ak_clock_system());
     rc = run_workers(b, &job, search_thread, latency, err);
     point->qps = (double)job.limit / seconds_since(began);
+    point->cpu_us = 1e6 * (cpu_seconds() - cpu_before) / (double)job.limit;
     point->p50_us = ak_histogram_us(latency, 0.5);
     point->p99_us = ak_histogram_us(latency, 0.99);
     ak_free(latency);
@@ -436,10 +449,10 @@ static enum ak_rc churn_round(struct ak_ann *b, const uint32_t *slots, uint32_t 
     return rc == AK_OK ? repair_if_due(b, err) : rc;
 }
 
-static enum ak_rc churn(struct ak_ann *b, struct ak_err *err)
+enum ak_rc ak_ann_churn(struct ak_ann *b, double share, struct ak_err *err)
 {
     uint32_t count = b->base.count;
-    uint32_t wanted = (uint32_t)(b->o.churn * (double)count);
+    uint32_t wanted = (uint32_t)(share * (double)count);
     uint32_t *slots = ak_alloc(count * sizeof *slots);
     struct ak_rand rand;
     ak_rand_seed(&rand, 9);
@@ -487,11 +500,14 @@ static enum ak_rc run(struct ak_ann *b, struct ak_err *err)
     b->epoch = ak_epoch_open();
     rc = build(b, err);
     rc = rc == AK_OK ? find_all_truth(b, err) : rc;
+    if (rc == AK_OK && b->o.steps) {
+        return ak_ann_take_steps(b, err);
+    }
     rc = rc == AK_OK ? ak_ann_measure(b, &b->all, &b->fresh, err) : rc;
     rc = rc == AK_OK ? ak_ann_measure_wanted(b, err) : rc;
     rc = rc == AK_OK ? ak_ann_measure_filters(b, err) : rc;
     if (rc == AK_OK && b->o.churn > 0) {
-        rc = churn(b, err);
+        rc = ak_ann_churn(b, b->o.churn, err);
         rc = rc == AK_OK ? ak_ann_measure(b, &b->all, &b->churned, err) : rc;
     }
     if (rc == AK_OK) {
@@ -524,13 +540,14 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
                                  .k = 10,
                                  .threads = cores > 0 ? (uint64_t)cores : 1,
                                  .m = 16,
-                                 .ef_construction = 200};
+                                 .ef_construction = 200,
+                                 .pass_ms = 1000};
     const struct ak_arg options[] = {
         {"base", 0, AK_ARG_TEXT, &o->base, 0, 0, "F.npy", "vectors to index (f32 or f16)"},
         {"query", 0, AK_ARG_TEXT, &o->query, 0, 0, "F.npy", "queries"},
         {"metric", 0, AK_ARG_TEXT, &o->metric, 0, 0, "METRIC", "cosine (default), dot or l2"},
         {"k", 'k', AK_ARG_UINT, &o->k, 1, AK_K_MAX, "N", "results of a query (10)"},
-        {"threads", 't', AK_ARG_UINT, &o->threads, 1, THREADS_MAX, "N",
+        {"threads", 't', AK_ARG_UINT, &o->threads, 1, AK_ANN_THREADS_MAX, "N",
          "for building and searching (one per core)"},
         {"ef", 0, AK_ARG_TEXT, &o->ef, 0, 0, "LIST", "points of the curve (16,32,64,128,256)"},
         {"m", 0, AK_ARG_UINT, &o->m, 4, 64, "N", "links of a vector (16)"},
@@ -550,7 +567,11 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
          "the rows they leave: near the query, far from it, or random (default)"},
         {"churn", 0, AK_ARG_NUMBER, &o->churn, 0, 0, "SHARE",
          "also after this share of the rows was removed and put back"},
+        {"pass-ms", 0, AK_ARG_UINT, &o->pass_ms, 1, 600000, "N",
+         "a point of the curve is measured for at least so long (1000)"},
         {"json", 0, AK_ARG_FLAG, &o->json, 0, 0, NULL, "print JSON"},
+        {"steps", 0, AK_ARG_FLAG, &o->steps, 0, 0, NULL,
+         "build, then measure what lines of standard input ask for"},
     };
     struct ak_args args = {
         .command = "bench ann",
@@ -558,7 +579,16 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
         .about =
             "Builds an index in memory and prints recall and speed for each ef. Recall counts by\n"
             "distance: a row is right when its score reaches the k-th true one (less 1e-5).\n"
-            "Halves (f16) are widened and, under cosine, scaled to unit length.\n",
+            "Halves (f16) are widened and, under cosine, scaled to unit length.\n\n"
+            "With --steps, so that another program can measure in turns with it, each line of\n"
+            "standard input is answered by one line of JSON:\n"
+            "  ef THREADS LIST                  a point for each ef\n"
+            "  recall THREADS LIST WITH         what searches get that ask for a recall, which is\n"
+            "                                   measured with invented queries, or real ones\n"
+            "  filter THREADS KIND LIST EFS     under filters that leave these shares\n"
+            "  image THREADS FILE EFS           written, opened again, and searched there\n"
+            "  churn THREADS SHARE              that share of the rows replaced; no filters after "
+            "it\n",
         .examples =
             "  akidb bench ann --base base.npy --query query.npy --threads 4 --ef 32,64,128\n"
             "  akidb bench ann --base b.npy --query q.npy --truth-scores scores.npy --json\n",
@@ -580,7 +610,7 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
         } else if (!(o->churn >= 0.0 && o->churn <= 1.0)) {
             rc = ak_fail(err, AK_INVALID, "--churn is %g; it takes a share from 0 to 1", o->churn);
         } else {
-            rc = read_efs(b, err);
+            rc = ak_ann_read_efs(b, o->ef, err);
             rc = rc == AK_OK ? ak_ann_read_filters(b, err) : rc;
             rc = rc == AK_OK ? ak_ann_read_wanted(b, err) : rc;
         }

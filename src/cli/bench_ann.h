@@ -11,6 +11,7 @@
 
 #define AK_ANN_POINTS_MAX 32u
 #define AK_ANN_SHARES_MAX 8u
+#define AK_ANN_THREADS_MAX 256u
 
 struct ak_ann_options {
     const char *base;
@@ -27,8 +28,10 @@ struct ak_ann_options {
     uint64_t threads;
     uint64_t m;
     uint64_t ef_construction;
+    uint64_t pass_ms;
     double churn;
     bool json;
+    bool steps;
 };
 
 struct ak_ann_vectors {
@@ -50,7 +53,7 @@ struct ak_ann_questions {
 
 struct ak_ann_point {
     uint32_t ef;
-    double recall, recall_ids, qps, p50_us, p99_us, distances, exact;
+    double recall, recall_ids, qps, cpu_us, p50_us, p99_us, distances, exact;
 };
 
 struct ak_ann_curve {
@@ -67,6 +70,12 @@ struct ak_ann_filtered { /* one selectivity */
 struct ak_ann_wanted { /* a recall that is asked for */
     double recall;
     struct ak_ann_point point;
+};
+
+struct ak_ann_restored { /* the index from its file */
+    uint64_t bytes;
+    double save_seconds, open_seconds; /* until the first search was answered */
+    struct ak_ann_curve curve;
 };
 
 struct ak_ann {
@@ -87,19 +96,25 @@ struct ak_ann {
     struct ak_ann_curve fresh;
     struct ak_ann_curve churned;
     double add_seconds, build_seconds, truth_seconds, churn_seconds;
+    double resident_before, resident_after; /* bytes, around building */
     enum ak_ann_kind kind;
     struct ak_ann_filtered filtered[AK_ANN_SHARES_MAX];
     size_t filtered_count;
     struct ak_ann_wanted wanted[AK_ANN_SHARES_MAX];
     size_t wanted_count;
+    bool asks_real; /* measured with queries of the bench, not with invented ones */
     struct ak_recall_curve measured;
     double calibration_seconds;
+    struct ak_ann_restored restored;
+    double code_ns, row_ns; /* to fetch and measure a code, a row of floats, at random */
 };
 
 /* A list like 0.5,0.1 of shares above 0 and up to 1; NULL: none. */
 AK_MUST enum ak_rc ak_ann_read_shares(const char *option, const char *list,
                                       double shares[AK_ANN_SHARES_MAX], size_t *count,
                                       struct ak_err *err);
+/* A list like 16,32 into efs. */
+AK_MUST enum ak_rc ak_ann_read_efs(struct ak_ann *b, const char *list, struct ak_err *err);
 /* Every ef over these questions. */
 AK_MUST enum ak_rc ak_ann_measure(struct ak_ann *b, const struct ak_ann_questions *questions,
                                   struct ak_ann_curve *curve, struct ak_err *err);
@@ -111,6 +126,8 @@ AK_MUST enum ak_rc ak_ann_measure_point(struct ak_ann *b, const struct ak_ann_qu
                                         uint32_t ef, struct ak_ann_point *point,
                                         struct ak_err *err);
 void ak_ann_questions_release(struct ak_ann_questions *questions);
+/* Remove this share of the rows and put them back. */
+AK_MUST enum ak_rc ak_ann_churn(struct ak_ann *b, double share, struct ak_err *err);
 
 /* bench_ann_filter.c: --filter-selectivity and --filter-correlated */
 AK_MUST enum ak_rc ak_ann_read_filters(struct ak_ann *b, struct ak_err *err);
@@ -121,6 +138,23 @@ const char *ak_ann_kind_name(enum ak_ann_kind kind);
 AK_MUST enum ak_rc ak_ann_read_wanted(struct ak_ann *b, struct ak_err *err);
 AK_MUST enum ak_rc ak_ann_measure_wanted(struct ak_ann *b, struct ak_err *err);
 
+/* bench_ann_floor.c */
+AK_MUST enum ak_rc ak_ann_measure_floor(struct ak_ann *b, struct ak_err *err);
+
+/* bench_ann_steps.c: --steps */
+AK_MUST enum ak_rc ak_ann_take_steps(struct ak_ann *b, struct ak_err *err);
+
 /* bench_ann_print.c */
+enum ak_ann_part {
+    AK_ANN_PART_FACTS,
+    AK_ANN_PART_POINTS,
+    AK_ANN_PART_WANTED,
+    AK_ANN_PART_FILTERED,
+    AK_ANN_PART_CHURNED,
+    AK_ANN_PART_RESTORED,
+    AK_ANN_PART_FLOOR
+};
+/* One part as an object on a line of its own, at once. */
+void ak_ann_print_part(const struct ak_ann *b, enum ak_ann_part part);
 void ak_ann_print_table(const struct ak_ann *b);
 void ak_ann_print_json(const struct ak_ann *b);

@@ -77,9 +77,9 @@ static void json_point(const struct ak_ann_point *p)
     if (!isnan(p->recall_ids)) {
         (void)printf("\"recall_by_id\":%.5f,", p->recall_ids);
     }
-    (void)printf("\"qps\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"distances\":%.1f,"
-                 "\"scanned\":%.4f}",
-                 p->qps, p->p50_us, p->p99_us, p->distances, p->exact);
+    (void)printf("\"qps\":%.1f,\"cpu_us\":%.2f,\"p50_us\":%.1f,\"p99_us\":%.1f,"
+                 "\"distances\":%.1f,\"scanned\":%.4f}",
+                 p->qps, p->cpu_us, p->p50_us, p->p99_us, p->distances, p->exact);
 }
 
 static void json_points(const struct ak_ann *b, const struct ak_ann_curve *curve)
@@ -92,39 +92,104 @@ static void json_points(const struct ak_ann *b, const struct ak_ann_curve *curve
     (void)printf("]");
 }
 
-void ak_ann_print_json(const struct ak_ann *b)
+static void json_facts(const struct ak_ann *b)
 {
     (void)printf(
-        "{\"vectors\":%u,\"dimension\":%u,\"metric\":\"%s\",\"quantization\":\"%s\",\"m\":%" PRIu64
+        "\"vectors\":%u,\"dimension\":%u,\"metric\":\"%s\",\"quantization\":\"%s\",\"m\":%" PRIu64
         ",\"ef_construction\":%" PRIu64 ",\"threads\":%" PRIu64
         ",\"kernels\":\"%s\",\"add_seconds\":%.4f,\"build_seconds\":%.4f,"
-        "\"truth_seconds\":%.4f,\"bytes_per_vector\":%.1f,\"queries\":%u,\"k\":%" PRIu64 ",",
+        "\"truth_seconds\":%.4f,\"bytes_per_vector\":%.1f,\"resident_per_vector\":%.1f,"
+        "\"queries\":%u,\"k\":%" PRIu64,
         b->base.count, b->base.dimension, ak_metric_name(b->metric), b->o.quantization, b->o.m,
         b->o.ef_construction, b->o.threads, ak_simd_get()->name, b->add_seconds, b->build_seconds,
-        b->truth_seconds, bytes_a_vector(b), b->query.count, b->o.k);
+        b->truth_seconds, bytes_a_vector(b),
+        (b->resident_after - b->resident_before) / b->base.count, b->query.count, b->o.k);
+}
+
+static void json_wanted(const struct ak_ann *b)
+{
+    (void)printf("\"calibration_seconds\":%.4f,\"measured_with\":\"%s\",\"wanted\":[",
+                 b->calibration_seconds, b->asks_real ? "real" : "invented");
+    for (size_t i = 0; i < b->wanted_count; i++) {
+        (void)printf("%s{\"asked\":%g,", i ? "," : "", b->wanted[i].recall);
+        json_point(&b->wanted[i].point);
+    }
+    (void)printf("]");
+}
+
+static void json_filtered(const struct ak_ann *b)
+{
+    (void)printf("\"filtered\":[");
+    for (size_t i = 0; i < b->filtered_count; i++) {
+        (void)printf("%s{\"selectivity\":%g,\"kind\":\"%s\",", i ? "," : "",
+                     b->filtered[i].selectivity, ak_ann_kind_name(b->kind));
+        json_points(b, &b->filtered[i].curve);
+        (void)printf("}");
+    }
+    (void)printf("]");
+}
+
+static void json_churned(const struct ak_ann *b)
+{
+    (void)printf("\"churned\":{\"share\":%g,\"seconds\":%.4f,", b->o.churn, b->churn_seconds);
+    json_points(b, &b->churned);
+    (void)printf("}");
+}
+
+static void json_restored(const struct ak_ann *b)
+{
+    (void)printf("\"bytes\":%" PRIu64 ",\"save_seconds\":%.4f,\"open_seconds\":%.4f,",
+                 b->restored.bytes, b->restored.save_seconds, b->restored.open_seconds);
+    json_points(b, &b->restored.curve);
+}
+
+void ak_ann_print_part(const struct ak_ann *b, enum ak_ann_part part)
+{
+    (void)printf("{");
+    switch (part) {
+    case AK_ANN_PART_FACTS:
+        json_facts(b);
+        break;
+    case AK_ANN_PART_POINTS:
+        json_points(b, &b->fresh);
+        break;
+    case AK_ANN_PART_WANTED:
+        json_wanted(b);
+        break;
+    case AK_ANN_PART_FILTERED:
+        json_filtered(b);
+        break;
+    case AK_ANN_PART_CHURNED:
+        json_churned(b);
+        break;
+    case AK_ANN_PART_RESTORED:
+        json_restored(b);
+        break;
+    case AK_ANN_PART_FLOOR:
+        (void)printf("\"code_ns\":%.2f,\"row_ns\":%.2f", b->code_ns, b->row_ns);
+        break;
+    }
+    (void)printf("}\n");
+    (void)fflush(stdout);
+}
+
+void ak_ann_print_json(const struct ak_ann *b)
+{
+    (void)printf("{");
+    json_facts(b);
+    (void)printf(",");
     json_points(b, &b->fresh);
     if (b->wanted_count) {
-        (void)printf(",\"calibration_seconds\":%.4f,\"wanted\":[", b->calibration_seconds);
-        for (size_t i = 0; i < b->wanted_count; i++) {
-            (void)printf("%s{\"asked\":%g,", i ? "," : "", b->wanted[i].recall);
-            json_point(&b->wanted[i].point);
-        }
-        (void)printf("]");
+        (void)printf(",");
+        json_wanted(b);
     }
     if (b->filtered_count) {
-        (void)printf(",\"filtered\":[");
-        for (size_t i = 0; i < b->filtered_count; i++) {
-            (void)printf("%s{\"selectivity\":%g,\"kind\":\"%s\",", i ? "," : "",
-                         b->filtered[i].selectivity, ak_ann_kind_name(b->kind));
-            json_points(b, &b->filtered[i].curve);
-            (void)printf("}");
-        }
-        (void)printf("]");
+        (void)printf(",");
+        json_filtered(b);
     }
     if (b->o.churn > 0) {
-        (void)printf(",\"churned\":{\"share\":%g,\"seconds\":%.4f,", b->o.churn, b->churn_seconds);
-        json_points(b, &b->churned);
-        (void)printf("}");
+        (void)printf(",");
+        json_churned(b);
     }
     (void)printf("}\n");
 }

@@ -1,7 +1,8 @@
 /* bench_ann_recall.c — `--recall` of `akidb bench ann`: what a search that asks for a recall gets.
  *
- * The index is measured as a collection of the engine is without real queries (index/recall.h); the
- * queries of the bench then show what the ef that follows gives. */
+ * The index is measured as a collection of the engine is, without real queries or, where a step
+ * says so, with as many of the bench's own as a collection keeps (index/recall.h); all queries of
+ * the bench then show what the ef that follows gives. */
 #include "base/mem.h"
 #include "base/rand.h"
 #include "cli/bench_ann.h"
@@ -32,7 +33,10 @@ enum ak_rc ak_ann_measure_wanted(struct ak_ann *b, struct ak_err *err)
     ak_rand_seed(&rand, 5);
     for (uint32_t i = 0; i < QUERIES && rc == AK_OK; i++) {
         unsigned token = ak_epoch_enter(b->epoch);
-        if (ak_recall_invent(b->index, &rand, vector)) {
+        if (b->asks_real) {
+            size_t row = (size_t)i * b->query.count / QUERIES;
+            rc = ak_recall_ask(run, b->query.rows + row * b->query.dimension, true, err);
+        } else if (ak_recall_invent(b->index, &rand, vector)) {
             rc = ak_recall_ask(run, vector, false, err);
         }
         ak_epoch_leave(b->epoch, token);

@@ -458,6 +458,34 @@ def test_bench_ann_prints_recall_and_speed():
         assert "--recall is 1.5" in work.run("search", "--collection", "a", "--vector", "[1]", "--recall", "1.5", code=2)
 
 
+def test_bench_ann_measures_step_by_step():
+    with Work() as work:
+        command = ["bench", "ann", "--base", DATA / "vectors.npy", "--query", DATA / "questions.npy", "--threads", "2",
+                   "--pass-ms", "1", "--steps"]
+        steps = ["ef 1 16,64", "", "recall 2 0.9 invented", "recall 1 0.9,0.99 real", "floor 1", f"image 1 {work.path('i.akx')} 32", "filter 1 far 0.1,0.01 32,64",
+                 "churn 2 0.3", "ef 2 64"]
+        built, points, wanted, real, floor, image, filtered, churned, after = map(
+            json.loads, work.run(*command, stdin="\n".join(steps).encode()).splitlines())
+        equal((built["vectors"], built["threads"]), (2000, 2))
+        equal([p["ef"] for p in points["points"]], [16, 64])
+        assert points["points"][1]["recall"] >= 0.95 and points["points"][1]["cpu_us"] > 0, points
+        equal((wanted["measured_with"], [w["asked"] for w in wanted["wanted"]]), ("invented", [0.9]))
+        equal((real["measured_with"], [w["asked"] for w in real["wanted"]]), ("real", [0.9, 0.99]))
+        assert 0 < floor["code_ns"] and 0 < floor["row_ns"], floor
+        equal(image["bytes"], os.path.getsize(work.path("i.akx")))
+        equal(image["points"][0]["recall"], 1.0)
+        equal([(f["kind"], f["selectivity"], len(f["points"])) for f in filtered["filtered"]], [("far", 0.1, 2), ("far", 0.01, 2)])
+        assert churned["churned"]["share"] == 0.3 and after["points"][0]["recall"] >= 0.95, (churned, after)
+        for step, says in (("ef 1", "has 2 words"), ("jump 1 2", 'begins with "jump"'), ("ef 0 16", "it takes 1 to 256"),
+                           ("ef 1 16,x", "it takes up to"), ("recall 1 0.9 odd", "allowed are invented, real"), ("recall 1 2 real", "above 0 and up to 1"), ("filter 1 odd 0.1 16", "allowed are near, far"),
+                           ("churn 1 0.1\nfilter 1 far 0.1 16", "before churn"), ("churn 1 0.1\nchurn 1 0.1", "churned already"),
+                           ("ef 1 " + "1" * 5000, "more than 4094 bytes")):
+            told = work.run(*command, stdin=step.encode() + b"\n", code=2)
+            assert says in told, (step, told)
+        told = work.run(*command, stdin=f"image 1 {work.path('no/such')} 16".encode(), code=3)
+        assert "no/such" in told, told
+
+
 def test_bench_load_counts_every_request_and_probes_health():
     with Work() as work, support.Server() as server:
         url = f"http://127.0.0.1:{server.port}"
