@@ -82,6 +82,14 @@ static enum ak_rc table_of(struct ak_advise_accesses *a, struct ak_str name, uin
     return ak_map_put(&a->by_name, ak_hash64_str(kept), &kept, *table, same_name, a, NULL, err);
 }
 
+/* A snapshot, a restore and an export leave the collection in its tier. */
+static bool is_access(const struct ak_perf_query *row)
+{
+    return (row->has & AK_PERF_HAS(table_name)) && !ak_str_eq(row->query_type, AK_STR("EXPORT")) &&
+           !ak_str_eq(row->query_type, AK_STR("SNAPSHOT")) &&
+           !ak_str_eq(row->query_type, AK_STR("RESTORE"));
+}
+
 /* Rows of one collection and hour mostly come together: the last few entries are looked at. */
 static bool add_to_recent(struct ak_advise_accesses *a, uint32_t table, int64_t hour)
 {
@@ -99,7 +107,7 @@ enum ak_rc ak_advise_accesses_add(struct ak_advise_accesses *a, const struct ak_
                                   struct ak_err *err)
 {
     uint32_t table = AK_MAP_NONE;
-    if (!(row->has & AK_PERF_HAS(table_name))) {
+    if (!is_access(row)) {
         return AK_OK;
     }
     enum ak_rc rc = table_of(a, row->table_name, &table, err);

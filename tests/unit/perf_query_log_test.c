@@ -226,6 +226,76 @@ TEST(query_log, a_hash_is_of_the_shape_and_not_of_values_and_order)
     CHECK(hash_of(NULL, 10, 64) != hash_of(NULL, 10, 65));
 }
 
+TEST(query_log, recall_targets_are_shapes_of_their_own_unless_ef_or_exact_makes_them_void)
+{
+    struct ak_query_shape shape = search;
+    const uint64_t none = ak_query_shape_hash(&shape);
+    struct ak_buf line;
+    ak_buf_init(&line, 0);
+    shape.recall = 0.95;
+    const uint64_t some = ak_query_shape_hash(&shape);
+    ak_query_shape_put(&shape, 1, &line);
+    CHECK(strstr(ak_buf_cstr(&line), ",\"k\":16,\"recall\":0.95}\n"));
+    shape.recall = 0.9502; /* a thousandth makes the difference */
+    CHECK(ak_query_shape_hash(&shape) == some);
+    shape.recall = 0.99;
+    CHECK(ak_query_shape_hash(&shape) != some && ak_query_shape_hash(&shape) != none);
+    shape.recall = 1e-9; /* asked for all the same */
+    CHECK(ak_query_shape_hash(&shape) != none);
+    shape.recall = 0.95;
+    shape.ef = 96;
+    const uint64_t with_ef = ak_query_shape_hash(&shape);
+    ak_buf_clear(&line);
+    ak_query_shape_put(&shape, 1, &line);
+    CHECK(!strstr(ak_buf_cstr(&line), "recall"));
+    shape.recall = 0;
+    CHECK(ak_query_shape_hash(&shape) == with_ef);
+    shape.ef = 0;
+    shape.exact = true;
+    const uint64_t exact = ak_query_shape_hash(&shape);
+    shape.recall = 0.95;
+    CHECK(ak_query_shape_hash(&shape) == exact);
+    ak_buf_release(&line);
+}
+
+TEST(query_log, every_type_and_index_has_a_name_of_its_own)
+{
+    for (int i = 0; i < AK_QUERY_TYPE_COUNT; i++) {
+        for (int j = 0; j < i; j++) {
+            CHECK(strcmp(ak_query_type_name((enum ak_query_type)i),
+                         ak_query_type_name((enum ak_query_type)j)) != 0);
+        }
+    }
+    for (int i = 0; i < AK_QUERY_INDEX_COUNT; i++) {
+        for (int j = 0; j < i; j++) {
+            CHECK(strcmp(ak_query_index_name((enum ak_query_index)i),
+                         ak_query_index_name((enum ak_query_index)j)) != 0);
+        }
+    }
+}
+
+TEST(query_log, what_is_not_known_of_a_query_is_left_empty)
+{
+    start();
+    struct ak_query_log *log = open_log((struct ak_query_log_options){0});
+    const struct ak_query_shape shape = {
+        .table = AK_STR("docs"), .type = AK_QUERY_RESTORE, .items = 1000};
+    const struct ak_query_entry entry = {.began_us = NOON,
+                                         .duration_ns = 2000000000,
+                                         .cpu_ns = -1,
+                                         .wait_ns = -1,
+                                         .examined = 1000,
+                                         .returned = 1000,
+                                         .index = AK_QUERY_REBUILD,
+                                         .no_cache_hit = true};
+    ak_query_log_put(log, &shape, &entry);
+    ak_query_log_drain(log);
+    struct ak_buf text = read_file("query_perf_daily_20261027.csv");
+    CHECK(strstr(text.p, ",RESTORE,2000,1000,1000,,docs,rebuild,,\n"));
+    ak_buf_release(&text);
+    finish(log);
+}
+
 TEST(query_log, a_shape_is_written_once_also_across_starts)
 {
     start();
