@@ -156,7 +156,7 @@ static bool read_value(struct ak_perf_reader *reader, int column, struct ak_str 
             text = ak_str_sub(text, 1, text.len);
         }
         *(struct ak_str *)at = text;
-        return ak_utf8_is_valid(text);
+        return reader->record.is_ascii || ak_utf8_is_valid(text);
     case AK_PERF_DATE:
     case AK_PERF_JSON:
     case AK_PERF_TYPE_COUNT:
