@@ -8,6 +8,8 @@
  *   m=N               more links, when a trial with them was faster at that recall
  *   quantization=X    codes or none, likewise
  *   metadata:KEY      a filter key whose searches cost much more than those without a filter
+ *   tiering.KEY=V     a threshold or limit of the tiers, and
+ *   tier:pinned       a pin: src/cli/perf_advise_tiers.c, which plays the log (tier/simulate.h)
  *
  * Threads: one at a time. Memory: an advice owns its texts until release.
  */

@@ -347,5 +347,50 @@ def test_the_advisor_measures_and_its_report_is_kept_exported_and_carried_on():
             assert glob.glob(os.path.join(output, table, "year=*", "month=*", "*.parquet")), table
 
 
+def test_thresholds_and_pins_are_advised_from_the_log_and_the_policy_of_the_server():
+    with support.Server(arguments=["--tiering.hot_idle", "5h"]) as server:
+        client = server.client()
+        for name in ("free", "pinned"):
+            status(client.post(make(client, name) + "/vectors", {"vectors": documents(20)}), 200)
+        status(client.post("/collections/pinned/tier", {"action": "pin"}), 200)
+        days = 8
+        os.makedirs(folder(server), exist_ok=True)
+        today = datetime.datetime.now(datetime.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+        for back in range(1, days + 1):
+            day = today - datetime.timedelta(days=back)
+            with open(os.path.join(folder(server), f"query_perf_daily_{day:%Y%m%d}.csv"), "w") as file:
+                file.write(",".join(COLUMNS) + "\n")
+                for hour in (1, 9, 17):
+                    for name in ("free", "pinned", "dropped"):
+                        for i in range(20):
+                            hit = "true" if i else "false"
+                            file.write(f"{day:%Y-%m-%d}T{hour:02}:00:{i:02}Z,ab,SEARCH,{0.5 if i else 8},20,10,{hit},{name},exact,,\n")
+        words = ("perf", "advise", "--url", f"http://127.0.0.1:{server.port}", "--input", folder(server),
+                 "--queries", "4", "--trial", "0", "--seed", "5")
+        support.command(*words)
+        path = os.path.join(folder(server), "index_advisor_report.json")
+        with open(path) as file:
+            report = json.load(file)
+        advice = {(one["table"], one["index"]): one for one in report["recommendations"]}
+        idle = advice["*", "tiering.hot_idle=12h"]
+        assert "now (5h)" in idle["basis"] and "0.500 ms with everything in memory, 8.000 ms without" in idle["basis"], idle
+        assert idle["estimated_speedup"] > 2 and idle["estimated_cost"] > 0 and idle["priority"] == "high", idle
+        equal([table for table, index in advice if index == "tier:pinned"], ["free"])
+        equal(advice["free", "tier:pinned"]["estimated_speedup"], 16)
+        # Once the server runs with it, and the other one is pinned, both are applied.
+        client.close()
+        server.stop()
+        server.arguments = ["--tiering.hot_idle", "12h"]
+        server.start()
+        client = server.client()
+        status(client.post("/collections/free/tier", {"action": "pin"}), 200)
+        client.close()
+        support.command("perf", "advise", "--url", f"http://127.0.0.1:{server.port}", *words[4:])
+        with open(path) as file:
+            again = {(one["table"], one["index"]): one["status"] for one in json.load(file)["recommendations"]}
+        equal(again.get(("*", "tiering.hot_idle=12h")), "applied")
+        equal(again.get(("free", "tier:pinned")), "applied")
+
+
 if __name__ == "__main__":
     support.run(globals())
