@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define DAY_US INT64_C(86400000000)
 #define NOON INT64_C(1793102400000000) /* 2026-10-27T12:00:00Z, a Tuesday */
@@ -384,6 +385,37 @@ TEST(query_log, rows_around_midnight_lie_in_the_file_of_their_day)
     finish(log);
 }
 
+TEST(query_log, a_clock_that_jumps_back_over_midnight_loses_no_row)
+{
+    int64_t last = 0;
+    const int64_t midnight = NOON + DAY_US / 2;
+    start();
+    struct ak_query_log *log = open_log((struct ak_query_log_options){.retention_us = 2 * DAY_US});
+    for (int i = 0; i < 6; i++) { /* to and fro, each time with a pass */
+        ak_manual_clock_init(&manual, midnight + (i % 2 ? -1000000 : 1000000));
+        put(log, &search, ak_now_us(&manual.clock) + i);
+        ak_query_log_drain(log);
+    }
+    CHECK_INT(rows_of("query_perf_daily_20261027.csv", &last), 3);
+    CHECK(last < midnight);
+    CHECK_INT(rows_of("query_perf_daily_20261028.csv", &last), 3);
+    CHECK(last >= midnight);
+    CHECK_INT(written(), 6);
+    CHECK_INT(dropped("write") + dropped("size"), 0);
+    finish(log);
+}
+
+TEST(query_log, what_is_no_file_is_not_written_to)
+{
+    start();
+    CHECK(mkfifo(path_of("query_perf_daily_20261027.csv"), 0600) == 0);
+    struct ak_query_log *log = open_log((struct ak_query_log_options){0});
+    put(log, &search, NOON);
+    ak_query_log_drain(log); /* a pipe that nobody reads would be waited for */
+    CHECK_INT(dropped("write"), 1);
+    finish(log);
+}
+
 TEST(query_log, a_torn_last_line_is_cut_and_a_file_with_other_columns_is_put_aside)
 {
     start();
@@ -580,18 +612,20 @@ TEST(query_log, a_folder_that_cannot_be_made_is_no_reason_not_to_start)
 #define PUTS 20000
 
 static struct ak_query_log *shared;
+static int64_t begin_us; /* of the putters' rows */
 
 static void putter(void *arg)
 {
     const struct ak_query_shape *shape = arg;
     for (int i = 0; i < PUTS; i++) {
         if (ak_query_log_wants(shared)) {
-            put(shared, shape, NOON + i);
+            put(shared, shape,
+                begin_us + (i % 2 ? i : -i - 1)); /* mixed: the ring may drop the last */
         }
     }
 }
 
-TEST(query_log, every_row_of_many_threads_is_written_or_counted)
+static void put_from_many_threads(void)
 {
     struct ak_thread threads[PUTTERS] = {0};
     struct ak_query_shape shapes[PUTTERS];
@@ -614,7 +648,12 @@ TEST(query_log, every_row_of_many_threads_is_written_or_counted)
     }
     ak_query_log_close(shared);
     CHECK_INT(written() + dropped("ring") + dropped("size") + dropped("write"), PUTTERS * PUTS);
-    CHECK_INT(rows_of("query_perf_daily_20261027.csv", NULL), written());
+    uint64_t rows = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "query_perf_daily_20261028.csv" : "query_perf_daily_20261027.csv";
+        rows += exists(name) ? rows_of(name, NULL) : 0;
+    }
+    CHECK_INT(rows, written());
     struct ak_buf text = read_file(AK_QUERY_SHAPES_FILE);
     for (int i = 0; i < PUTTERS; i++) {
         char want[32];
@@ -624,6 +663,25 @@ TEST(query_log, every_row_of_many_threads_is_written_or_counted)
     ak_buf_release(&text);
     ak_metrics_close(metrics);
     metrics = NULL;
+}
+
+TEST(query_log, every_row_of_many_threads_is_written_or_counted)
+{
+    begin_us = NOON;
+    put_from_many_threads();
+    CHECK(!exists("query_perf_daily_20261028.csv"));
+}
+
+TEST(query_log, midnight_under_load_leaves_each_row_in_the_file_of_its_day)
+{
+    int64_t last = 0;
+    const int64_t midnight = NOON + DAY_US / 2;
+    begin_us = midnight;
+    put_from_many_threads();
+    CHECK(rows_of("query_perf_daily_20261027.csv", &last) > 0);
+    CHECK(last < midnight);
+    CHECK(rows_of("query_perf_daily_20261028.csv", &last) > 0);
+    CHECK(last >= midnight);
 }
 
 /* --- Hourly figures and the summary --- */
