@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #if defined(__SSE2__)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 #define STEP ((size_t)512 << 10)
