@@ -11,6 +11,7 @@
 #pragma once
 #include "engine/engine.h"
 #include "model/tier.h"
+#include "perf/query_log.h"
 #include "snapshot/snapshot.h"
 
 struct ak_archive;
@@ -21,7 +22,9 @@ struct ak_archive_options {
     const struct ak_clock *clock; /* NULL: the system's */
     struct ak_log *log;
     struct ak_metrics *metrics;
-    unsigned threads;                     /* jobs at a time; 0: 2 */
+    struct ak_query_log *queries; /* gets the snapshots and restores that were asked for; may be
+                                   * NULL; outlives the archive */
+    unsigned threads;             /* jobs at a time; 0: 2 */
     struct ak_snapshot_options snapshots; /* defaults of format, compression, encoding */
     uint64_t interval_s;   /* a snapshot of each changed collection so often; 0: never */
     uint32_t retain_count; /* keep the newest so many of a collection; 0: all */

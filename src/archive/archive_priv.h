@@ -127,6 +127,9 @@ AK_MUST enum ak_rc ak_archive_job_put(struct ak_archive *archive, struct archive
  * JOB_STOPPED when the catalog takes no more. */
 enum job_outcome ak_archive_job_settle(struct ak_archive *archive, struct archive_job *job,
                                        enum ak_rc rc, const struct ak_err *err, bool owes);
+/* The query log hears of it, once its work can no longer be undone: `rows` documents of `table`. */
+void ak_archive_job_log(struct ak_archive *archive, const struct archive_job *job,
+                        struct ak_str table, uint64_t rows);
 /* Worth another try? Counts it. If not, and it would be but for the time that has passed, *err says
  * so. */
 bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc,

@@ -172,6 +172,7 @@ static enum ak_rc commit(struct ak_archive *archive, struct archive_job *job,
                                                  .bytes = meta.size_bytes,
                                                  .generation =
                                                      covers ? generation_of(&job->row.target) : 0};
+        ak_archive_job_log(archive, job, meta.collection.name, meta.vector_count);
     }
     return rc;
 }

@@ -186,6 +186,35 @@ enum ak_rc ak_archive_job_put(struct ak_archive *archive, struct archive_job *jo
                               job->has_removed ? &job->row.snapshot : NULL, err);
 }
 
+void ak_archive_job_log(struct ak_archive *archive, const struct archive_job *job,
+                        struct ak_str table, uint64_t rows)
+{
+    bool is_snapshot = job->kind == AK_JOB_SNAPSHOT;
+    struct ak_query_log *queries = archive->options.queries;
+    if (job->was_scheduled || job->is_once || !ak_query_log_wants(queries)) {
+        return;
+    }
+    int64_t took_us = ak_now_us(archive->clock) - job->row.created_us;
+    const struct ak_query_shape shape = {
+        .table = table,
+        .type = is_snapshot ? AK_QUERY_SNAPSHOT : AK_QUERY_RESTORE,
+        .items = rows,
+    };
+    const struct ak_query_entry entry = {
+        .began_us = job->row.created_us,
+        .duration_ns = took_us > 0 ? took_us * 1000 : 0,
+        .cpu_ns = -1, /* of many threads, which others share */
+        .wait_ns = -1,
+        .examined = rows,
+        .returned = rows,
+        .index = is_snapshot    ? AK_QUERY_SCAN
+                 : job->rebuilt ? AK_QUERY_REBUILD
+                                : AK_QUERY_IMAGE,
+        .no_cache_hit = true,
+    };
+    ak_query_log_put(queries, &shape, &entry);
+}
+
 bool ak_archive_job_may_retry(struct ak_archive *archive, struct archive_job *job, enum ak_rc rc,
                               struct ak_err *err)
 {

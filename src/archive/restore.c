@@ -179,6 +179,9 @@ enum ak_rc ak_archive_restore_once(struct ak_archive *archive, struct archive_jo
     struct restore restore = {.archive = archive, .job = job, .move = move};
     ak_arena_init(&restore.arena, 0);
     enum ak_rc rc = restore_once(&restore, err);
+    if (rc == AK_OK && job->kind == AK_JOB_RESTORE) {
+        ak_archive_job_log(archive, job, restore.info.name, restore.meta.vector_count);
+    }
     ak_arena_release(&restore.arena);
     return rc;
 }

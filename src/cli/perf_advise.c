@@ -29,6 +29,7 @@ struct advise {
     struct ak_perf_stats *stats;
     struct ak_perf_shapes shapes;
     struct ak_advise_accesses *accesses;
+    struct ak_advise_policy policy;
     struct ak_perf_folder_counts counts;
     struct ak_advice advice;
     int64_t now_us;
@@ -155,10 +156,16 @@ static bool in_force(void *ctx, const struct ak_perf_recommendation *one)
 {
     const struct advise *a = ctx;
     uint64_t n = 0;
+    if (ak_advise_threshold_in_force(&a->policy, one->index)) {
+        return true;
+    }
     for (size_t i = 0; i < a->collection_count; i++) {
         const struct ak_index_params *params = &a->collections[i].params;
         if (!ak_str_eq(a->collections[i].name, one->table)) {
             continue;
+        }
+        if (ak_str_eq(one->index, AK_STR("tier:pinned"))) {
+            return a->collections[i].is_pinned;
         }
         if (number_after(one->index, AK_STR("ef_search="), &n)) {
             return params->ef_search == n;
@@ -323,11 +330,15 @@ static enum ak_rc run(struct advise *a, struct ak_err *err)
     rc = rc == AK_OK ? ak_advise_collections(a->remote, &a->arena, &a->collections,
                                              &a->collection_count, err)
                      : rc;
+    rc = rc == AK_OK ? ak_advise_policy_read(a->remote, &a->config, a->collections,
+                                             a->collection_count, &a->policy, err)
+                     : rc;
     rc = rc == AK_OK ? read_log(a, err) : rc;
     rc = rc == AK_OK ? advise_collections(a, err) : rc;
     if (rc == AK_OK) {
         ak_advise_keys(&a->advice, a->stats, &a->shapes);
-        rc = ak_advise_tiers(&a->advice, a->accesses, a->collections, a->collection_count, err);
+        rc = ak_advise_tiers(&a->advice, a->accesses, &a->policy, a->collections,
+                             a->collection_count, err);
     }
     if (rc != AK_OK) {
         return rc;
@@ -421,7 +432,8 @@ enum ak_rc ak_cli_perf_advise(int argc, char **argv, struct ak_err *err)
         .about =
             "Measures each collection and reads the query log, and recommends ef, m, "
             "quantisation,\n"
-            "filter keys, pins and tier thresholds: each with a priority, an estimate, and what "
+            "filter keys, pins, tier thresholds and limits: each with a priority, an estimate, and "
+            "what "
             "the\n"
             "estimate is based on. Nothing is changed; what it finds goes to\n"
             "index_advisor_report.json and optimization_summary.txt beside the log.\n"

@@ -517,6 +517,8 @@ enum ak_rc ak_advise_measure(struct ak_remote *remote,
         .k = habit->k ? habit->k : K_DEFAULT,
         .ef = habit->ef ? habit->ef : collection->params.ef_search,
         .ef_searches = habit->ef_searches,
+        .searches = habit->searches,
+        .recall_searches = habit->recall_searches,
     };
     measured->k = measured->k < K_MAX ? measured->k : K_MAX;
     choose_efs(measured);

@@ -1,8 +1,8 @@
-/* perf_advise_tiers.c — thresholds and pins, by playing the log's accesses against the policy.
+/* perf_advise_tiers.c — the log's accesses, how they are played against the policy, and pins.
  *
  * The simulator runs the very decisions of a server (tier/simulate.h); the log says who was used
  * when, an hour at a time. A sampled log shows fewer accesses than there were, so what comes out is
- * on the side of moving too much.
+ * on the side of moving too much. Thresholds and limits are in perf_advise_thresholds.c.
  */
 #include "base/hash.h"
 #include "base/map.h"
@@ -19,7 +19,9 @@
 #define TABLES_MAX 100000u
 #define WAKES_MIN 3u
 #define PINS_MAX 100u
-#define LEVEL0_LINK_BYTES 8u /* 2·m links of four bytes */
+#define LEVEL0_LINK_BYTES 8u  /* 2·m links of four bytes */
+#define PASS_US (HOUR_US / 4) /* the log is played by the hour: more passes would show no more */
+#define TIMES_MIN 20u         /* fewer searches say nothing of what one takes */
 
 struct entry {
     int64_t hour;
@@ -35,6 +37,13 @@ struct ak_advise_accesses {
     size_t count, cap;
     bool is_full;
     int64_t first_us, last_us;
+    struct ak_advise_times {
+        uint64_t count;
+        double sum_ms;
+    } hits, misses;                              /* of searches */
+    const struct ak_advise_collection **members; /* of the simulation */
+    uint32_t member_count;
+    uint32_t *member_of; /* [table_count]; AK_MAP_NONE: it takes no part */
 };
 
 struct ak_advise_accesses *ak_advise_accesses_open(void)
@@ -52,6 +61,8 @@ void ak_advise_accesses_close(struct ak_advise_accesses *accesses)
         ak_map_release(&accesses->by_name);
         ak_free(accesses->tables);
         ak_free(accesses->entries);
+        ak_free(accesses->members);
+        ak_free(accesses->member_of);
         ak_free(accesses);
     }
 }
@@ -82,6 +93,24 @@ static enum ak_rc table_of(struct ak_advise_accesses *a, struct ak_str name, uin
     return ak_map_put(&a->by_name, ak_hash64_str(kept), &kept, *table, same_name, a, NULL, err);
 }
 
+/* A snapshot, a restore and an export leave the collection in its tier. */
+static bool is_access(const struct ak_perf_query *row)
+{
+    return (row->has & AK_PERF_HAS(table_name)) && !ak_str_eq(row->query_type, AK_STR("EXPORT")) &&
+           !ak_str_eq(row->query_type, AK_STR("SNAPSHOT")) &&
+           !ak_str_eq(row->query_type, AK_STR("RESTORE"));
+}
+
+static void add_time(struct ak_advise_accesses *a, const struct ak_perf_query *row)
+{
+    struct ak_advise_times *times = row->cache_hit ? &a->hits : &a->misses;
+    if ((row->has & AK_PERF_HAS(cache_hit)) && (row->has & AK_PERF_HAS(execution_time_ms)) &&
+        ak_str_eq(row->query_type, AK_STR("SEARCH"))) {
+        times->count++;
+        times->sum_ms += row->execution_time_ms;
+    }
+}
+
 /* Rows of one collection and hour mostly come together: the last few entries are looked at. */
 static bool add_to_recent(struct ak_advise_accesses *a, uint32_t table, int64_t hour)
 {
@@ -99,13 +128,14 @@ enum ak_rc ak_advise_accesses_add(struct ak_advise_accesses *a, const struct ak_
                                   struct ak_err *err)
 {
     uint32_t table = AK_MAP_NONE;
-    if (!(row->has & AK_PERF_HAS(table_name))) {
+    if (!is_access(row)) {
         return AK_OK;
     }
     enum ak_rc rc = table_of(a, row->table_name, &table, err);
     if (rc != AK_OK || table == AK_MAP_NONE) {
         return rc;
     }
+    add_time(a, row);
     a->first_us = a->first_us && a->first_us < row->timestamp ? a->first_us : row->timestamp;
     a->last_us = a->last_us > row->timestamp ? a->last_us : row->timestamp;
     if (add_to_recent(a, table, row->timestamp / HOUR_US)) {
@@ -141,43 +171,66 @@ uint64_t ak_advise_bytes(const struct ak_advise_collection *collection)
     uint64_t row = (uint64_t)collection->dimension * sizeof(float) +
                    (uint64_t)collection->params.m * LEVEL0_LINK_BYTES;
     row += collection->params.quantization == AK_QUANTIZATION_U8 ? collection->dimension : 0;
-    return collection->documents * row;
-}
-
-static const struct ak_advise_collection *
-collection_of(const struct ak_advise_collection *collections, size_t count, struct ak_str name)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (ak_str_eq(collections[i].name, name)) {
-            return &collections[i];
-        }
-    }
-    return NULL;
+    uint64_t bytes = collection->documents * row;
+    return bytes > collection->memory_bytes ? bytes : collection->memory_bytes;
 }
 
 /* --- Playing --- */
 
-struct play {
-    struct ak_advise_accesses *accesses;
-    const uint64_t *bytes; /* [table_count] */
-};
-
-static enum ak_rc play(const struct play *p, const struct ak_tier_rules *rules,
-                       struct ak_tier_sim_report *report, struct ak_err *err)
+/* Collections that the policy moves: those of now that are not pinned, used in the log or not. */
+static enum ak_rc choose_members(struct ak_advise_accesses *a,
+                                 const struct ak_advise_collection *collections, size_t count,
+                                 struct ak_err *err)
 {
-    const struct ak_advise_accesses *a = p->accesses;
+    ak_free(a->members);
+    ak_free(a->member_of);
+    a->member_count = 0;
+    a->members = ak_alloc((count + 1) * sizeof *a->members);
+    a->member_of = ak_alloc((a->table_count + 1) * sizeof *a->member_of);
+    for (uint32_t i = 0; i < a->table_count; i++) {
+        a->member_of[i] = AK_MAP_NONE;
+    }
+    if (count > TABLES_MAX) {
+        return ak_fail(err, AK_TOO_BIG, "more than %u collections", TABLES_MAX);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct ak_advise_collection *one = &collections[i];
+        uint32_t table =
+            ak_map_get(&a->by_name, ak_hash64_str(one->name), &one->name, same_name, a);
+        if (one->is_pinned) {
+            continue;
+        }
+        if (table != AK_MAP_NONE) {
+            a->member_of[table] = a->member_count;
+        }
+        a->members[a->member_count++] = one;
+    }
+    return AK_OK;
+}
+
+enum ak_rc ak_advise_play(const struct ak_advise_accesses *a, const struct ak_advise_policy *policy,
+                          struct ak_tier_sim_report *report, struct ak_err *err)
+{
     struct ak_tier_sim *sim = NULL;
-    const struct ak_tier_sim_options options = {.rules = *rules,
+    const struct ak_tier_sim_options options = {.rules = policy->rules,
+                                                .limits = policy->limits,
+                                                .interval_us = PASS_US,
                                                 .begin_us = a->entries[0].hour * HOUR_US};
     enum ak_rc rc = ak_tier_sim_open(&options, &sim, err);
-    for (uint32_t i = 0; rc == AK_OK && i < a->table_count; i++) {
+    for (uint32_t i = 0; rc == AK_OK && i < a->member_count; i++) {
         uint32_t index;
-        rc = ak_tier_sim_add(sim, p->bytes[i], p->bytes[i], &index, err);
+        uint64_t ram = ak_advise_bytes(a->members[i]);
+        uint64_t disk = a->members[i]->disk_bytes ? a->members[i]->disk_bytes : ram;
+        rc = ak_tier_sim_add(sim, ram, disk, &index, err);
     }
     for (size_t i = 0; rc == AK_OK && i < a->count; i++) {
-        rc = ak_tier_sim_access(sim, a->entries[i].table, a->entries[i].hour * HOUR_US,
-                                a->entries[i].count, err);
+        uint32_t member = a->member_of[a->entries[i].table];
+        if (member != AK_MAP_NONE) {
+            rc = ak_tier_sim_access(sim, member, a->entries[i].hour * HOUR_US, a->entries[i].count,
+                                    err);
+        }
     }
+    rc = rc == AK_OK ? ak_tier_sim_advance(sim, a->last_us, err) : rc;
     if (rc == AK_OK) {
         ak_tier_sim_report(sim, report);
     }
@@ -185,81 +238,20 @@ static enum ak_rc play(const struct play *p, const struct ak_tier_rules *rules,
     return rc;
 }
 
-static double hot_share(const struct ak_tier_sim_report *r)
+static double mean_ms(const struct ak_advise_times *times)
 {
-    uint64_t all = r->accesses[AK_TIER_HOT] + r->accesses[AK_TIER_WARM] + r->accesses[AK_TIER_COLD];
-    return all ? (double)r->accesses[AK_TIER_HOT] / (double)all : 1;
+    return times->count >= TIMES_MIN ? times->sum_ms / (double)times->count : 0;
 }
 
-/* --- Thresholds --- */
-
-static void propose_idle(struct ak_advice *advice, int64_t hours,
-                         const struct ak_tier_sim_report *now,
-                         const struct ak_tier_sim_report *then, double days)
+void ak_advise_costs(const struct ak_advise_accesses *a, double *hit_ms, double *miss_ms)
 {
-    char index[48];
-    bool saves = then->mean_bytes[AK_TIER_HOT] < now->mean_bytes[AK_TIER_HOT];
-    (void)snprintf(index, sizeof index, "tiering.hot_idle=%lldh", (long long)hours);
-    ak_buf_clear(&advice->text);
-    ak_buf_add_fmt(
-        &advice->text,
-        "simulated over %.1f days of the log: with the default of 6h %.1f %% of accesses "
-        "were answered from memory, which held %.1f MiB on average (by the index's "
-        "layout); with %lldh %.1f %% and %.1f MiB",
-        days, 100 * hot_share(now), now->mean_bytes[AK_TIER_HOT] / 1048576, (long long)hours,
-        100 * hot_share(then), then->mean_bytes[AK_TIER_HOT] / 1048576);
-    const struct ak_perf_recommendation one = {
-        .table = AK_STR("*"),
-        .index = ak_str_of(index),
-        .query_pattern = AK_STR("all queries"),
-        .priority = saves ? AK_STR("low") : AK_STR("medium"),
-        .basis = ak_buf_str(&advice->text),
-        .estimated_cost = then->mean_bytes[AK_TIER_HOT] - now->mean_bytes[AK_TIER_HOT],
-        .has_cost = true,
-    };
-    ak_advice_add(advice, &one);
+    *hit_ms = mean_ms(&a->hits);
+    *miss_ms = mean_ms(&a->misses);
 }
 
-/* More from memory for a memory that is no more than doubled; else as much from less. */
-static enum ak_rc advise_idle(struct ak_advice *advice, const struct play *p, double days,
-                              struct ak_err *err)
+double ak_advise_days(const struct ak_advise_accesses *a)
 {
-    static const int64_t hours[] = {1, 12, 24, 72, 168};
-    struct ak_tier_rules rules = ak_tier_rules_default();
-    struct ak_tier_sim_report now;
-    struct ak_tier_sim_report best = {0};
-    int64_t best_hours = 0;
-    enum ak_rc rc = play(p, &rules, &now, err);
-    if (rc == AK_OK) {
-        best = now;
-    }
-    for (size_t i = 0; rc == AK_OK && i < sizeof hours / sizeof hours[0]; i++) {
-        struct ak_tier_sim_report then;
-        rules.hot_idle_us = hours[i] * HOUR_US;
-        rc = play(p, &rules, &then, err);
-        if (rc != AK_OK) {
-            break;
-        }
-        double gain = hot_share(&then) - hot_share(&now);
-        double memory = now.mean_bytes[AK_TIER_HOT] > 0
-                            ? then.mean_bytes[AK_TIER_HOT] / now.mean_bytes[AK_TIER_HOT]
-                            : 1;
-        bool is_faster = gain >= 0.05 && memory <= 2 && hot_share(&then) > hot_share(&best) + 0.01;
-        bool is_smaller = gain >= -0.01 && memory <= 0.8 && best_hours == 0;
-        if (is_faster || is_smaller) {
-            best = then;
-            best_hours = hours[i];
-        }
-    }
-    if (rc == AK_OK && best_hours) {
-        propose_idle(advice, best_hours, &now, &best, days);
-    } else if (rc == AK_OK) {
-        ak_advice_note(advice,
-                       "tiers: the default thresholds fit: %.1f %% of accesses from memory over "
-                       "%.1f days of the log, %.1f MiB on average",
-                       100 * hot_share(&now), days, now.mean_bytes[AK_TIER_HOT] / 1048576);
-    }
-    return rc;
+    return (double)(a->last_us - a->first_us) / (double)DAY_US;
 }
 
 /* --- Pins --- */
@@ -287,16 +279,20 @@ static void count_wakes(const struct ak_advise_accesses *a, int64_t idle_hours, 
 }
 
 /* Used on most days, and asleep in between: a few bytes that a person waits for every morning. */
-static void advise_pins(struct ak_advice *advice, const struct play *p, double days)
+static void advise_pins(struct ak_advice *advice, const struct ak_advise_accesses *a,
+                        const struct ak_advise_policy *policy)
 {
-    const struct ak_advise_accesses *a = p->accesses;
-    int64_t idle_hours = ak_tier_rules_default().hot_idle_us / HOUR_US;
+    double days = ak_advise_days(a);
+    double hit_ms = mean_ms(&a->hits);
+    double miss_ms = mean_ms(&a->misses);
+    int64_t idle_hours = policy->rules.hot_idle_us / HOUR_US;
     struct wakes *wakes = ak_zalloc((a->table_count + 1) * sizeof *wakes);
     uint64_t pins = 0;
     count_wakes(a, idle_hours, wakes);
     for (uint32_t i = 0; i < a->table_count; i++) {
         const struct wakes *one = &wakes[i];
-        if (one->wakes < WAKES_MIN || (double)one->days < days / 2 || p->bytes[i] == 0) {
+        if (a->member_of[i] == AK_MAP_NONE || one->wakes < WAKES_MIN ||
+            (double)one->days < days / 2) {
             continue;
         }
         if (++pins > PINS_MAX) {
@@ -308,13 +304,23 @@ static void advise_pins(struct ak_advice *advice, const struct play *p, double d
                        "use (%lld h at most), when it would have left memory; pinned it stays",
                        (unsigned long long)one->days, days, (unsigned long long)one->wakes,
                        (long long)idle_hours, (long long)one->longest_hours);
+        bool has_speedup = hit_ms > 0 && miss_ms > hit_ms;
+        if (has_speedup) {
+            ak_buf_add_fmt(&advice->text,
+                           "; a search took %.3f ms on average with everything in memory and "
+                           "%.3f ms without (%llu and %llu searches in the log)",
+                           hit_ms, miss_ms, (unsigned long long)a->hits.count,
+                           (unsigned long long)a->misses.count);
+        }
         const struct ak_perf_recommendation pin = {
             .table = a->tables[i],
             .index = AK_STR("tier:pinned"),
             .query_pattern = AK_STR("first query after a pause"),
             .priority = AK_STR("low"),
             .basis = ak_buf_str(&advice->text),
-            .estimated_cost = (double)p->bytes[i],
+            .estimated_speedup = has_speedup ? miss_ms / hit_ms : 0,
+            .has_speedup = has_speedup,
+            .estimated_cost = (double)ak_advise_bytes(a->members[a->member_of[i]]),
             .has_cost = true,
         };
         ak_advice_add(advice, &pin);
@@ -327,14 +333,19 @@ static void advise_pins(struct ak_advice *advice, const struct play *p, double d
 }
 
 enum ak_rc ak_advise_tiers(struct ak_advice *advice, struct ak_advise_accesses *a,
+                           const struct ak_advise_policy *policy,
                            const struct ak_advise_collection *collections, size_t count,
                            struct ak_err *err)
 {
-    double days = (double)(a->last_us - a->first_us) / (double)DAY_US;
     if (a->count == 0 || a->last_us - a->first_us < SPAN_MIN_US) {
         ak_advice_note(advice,
                        "tiers: the log covers %.1f days; at least 2 are needed to see a pattern",
-                       days);
+                       ak_advise_days(a));
+        return AK_OK;
+    }
+    if (policy->is_off) {
+        ak_advice_note(advice, "tiers: nothing moves by itself (tiering.enabled is false), so that "
+                               "thresholds, limits and pins are without effect");
         return AK_OK;
     }
     if (a->is_full) {
@@ -342,16 +353,12 @@ enum ak_rc ak_advise_tiers(struct ak_advice *advice, struct ak_advise_accesses *
                        ENTRIES_MAX);
     }
     qsort(a->entries, a->count, sizeof *a->entries, by_hour);
-    uint64_t *bytes = ak_zalloc((a->table_count + 1) * sizeof *bytes);
-    for (uint32_t i = 0; i < a->table_count; i++) {
-        const struct ak_advise_collection *one = collection_of(collections, count, a->tables[i]);
-        bytes[i] = one ? ak_advise_bytes(one) : 0;
+    enum ak_rc rc = choose_members(a, collections, count, err);
+    if (rc == AK_OK && a->member_count) {
+        rc = ak_advise_thresholds(advice, a, policy, err);
     }
-    const struct play p = {.accesses = a, .bytes = bytes};
-    enum ak_rc rc = advise_idle(advice, &p, days, err);
-    if (rc == AK_OK) {
-        advise_pins(advice, &p, days);
+    if (rc == AK_OK && policy->rules.hot_idle_us) { /* else nothing leaves memory by being idle */
+        advise_pins(advice, a, policy);
     }
-    ak_free(bytes);
     return rc;
 }

@@ -205,6 +205,7 @@ static enum ak_rc open_archive(struct server *server, struct ak_engine *engine,
     options->store = server->store;
     options->log = server->log;
     options->metrics = server->metrics;
+    options->queries = server->queries;
     options->clock = clock_of(server);
     return ak_archive_open(options, &server->archive, err);
 }
@@ -250,8 +251,8 @@ static enum ak_rc open_database(struct server *server, struct ak_err *err)
         return rc;
     }
     struct ak_archive_options archive;
-    rc = open_archive(server, engine, &archive, err);
-    rc = rc == AK_OK ? open_query_log(server, err) : rc;
+    rc = open_query_log(server, err);
+    rc = rc == AK_OK ? open_archive(server, engine, &archive, err) : rc;
     rc = rc == AK_OK ? open_tiers(server, engine, err) : rc;
     const struct ak_service_options service = {
         .engine = engine,
@@ -311,12 +312,12 @@ static void stop_thread(void *arg)
     atomic_store(&server->store_stops, true);
     ak_service_close(server->service);
     server->service = NULL;
-    ak_query_log_close(server->queries);
-    server->queries = NULL;
     ak_tiers_close(server->tiers); /* moves under way end at a safe point, and are decided again */
     server->tiers = NULL;
     ak_archive_close(server->archive); /* jobs stop at a safe point, and go on at the next start */
     server->archive = NULL;
+    ak_query_log_close(server->queries);
+    server->queries = NULL;
     ak_mutex_lock(&server->lock);
     struct ak_err err = {0};
     if (server->engine && flush_log(server, &err) != AK_OK) {
@@ -404,10 +405,10 @@ static void close_all(struct server *server)
 {
     ak_http_close(server->http, 0);
     ak_service_close(server->service);
-    ak_query_log_close(server->queries);
     ak_rest_close(server->rest);
     ak_tiers_close(server->tiers);
     ak_archive_close(server->archive);
+    ak_query_log_close(server->queries);
     ak_engine_close(server->engine);
     ak_objstore_close(server->store);
     ak_metrics_close(server->metrics);

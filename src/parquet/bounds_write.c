@@ -145,12 +145,20 @@ static bool set_max(struct ak_parquet_bound *bound, struct ak_str value, bool te
     return false;
 }
 
+static bool is_same_place(const struct ak_str *a, const struct ak_str *b)
+{
+    return a->p == b->p && a->len == b->len;
+}
+
 static void look_bytes(const struct ak_str *values, size_t count, bool text,
                        struct ak_parquet_bounds *bounds)
 {
     const struct ak_str *min = values;
     const struct ak_str *max = values;
     for (size_t i = 1; i < count; i++) {
+        if (is_same_place(&values[i], min) || is_same_place(&values[i], max)) {
+            continue; /* columns of few texts give the same ones again and again */
+        }
         min = ak_str_cmp(values[i], *min) < 0 ? &values[i] : min;
         max = ak_str_cmp(values[i], *max) > 0 ? &values[i] : max;
     }

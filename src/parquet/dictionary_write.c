@@ -24,6 +24,15 @@ struct recent {
     uint32_t index; /* + 1; 0: empty */
 };
 
+/* A text that lies where one lay before is that one: who fills columns often gives the same bytes
+ * again and again (perf/batch.c). */
+#define PLACES 256u
+struct place {
+    const char *p;
+    size_t len;
+    uint32_t index; /* + 1; 0: empty */
+};
+
 struct maker {
     const struct ak_parquet_column *column;
     struct ak_dictionary *dictionary;
@@ -32,6 +41,7 @@ struct maker {
     uint32_t place_cap;
     struct ak_map map;
     struct recent recent[RECENT];
+    struct place places[PLACES];
     uint64_t most;        /* values that there can be */
     uint64_t plain_bytes; /* what all values take without a dictionary */
     bool is_over;
@@ -130,9 +140,14 @@ static enum ak_rc find(struct maker *maker, uint64_t hash, struct ak_str value, 
 
 static enum ak_rc note(struct maker *maker, struct ak_str value, struct ak_err *err)
 {
+    struct place *known = &maker->places[ak_mix64((uintptr_t)value.p) % PLACES];
+    maker->plain_bytes += value.len + (maker->width ? 0 : 4);
+    if (known->index && known->p == value.p && known->len == value.len) {
+        put_index(maker->dictionary, known->index - 1);
+        return AK_OK;
+    }
     uint64_t hash = ak_hash64_str(value);
     struct recent *recent = &maker->recent[hash % RECENT];
-    maker->plain_bytes += value.len + (maker->width ? 0 : 4);
     if (!recent->index || !ak_str_eq(stored(maker, recent->index - 1), value)) {
         uint32_t index = 0;
         enum ak_rc rc = find(maker, hash, value, &index, err);
@@ -141,6 +156,7 @@ static enum ak_rc note(struct maker *maker, struct ak_str value, struct ak_err *
         }
         recent->index = index + 1;
     }
+    *known = (struct place){value.p, value.len, recent->index};
     put_index(maker->dictionary, recent->index - 1);
     return AK_OK;
 }

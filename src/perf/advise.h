@@ -8,6 +8,8 @@
  *   m=N               more links, when a trial with them was faster at that recall
  *   quantization=X    codes or none, likewise
  *   metadata:KEY      a filter key whose searches cost much more than those without a filter
+ *   tiering.KEY=V     a threshold or limit of the tiers, and
+ *   tier:pinned       a pin: src/cli/perf_advise_tiers.c, which plays the log (tier/simulate.h)
  *
  * Threads: one at a time. Memory: an advice owns its texts until release.
  */
@@ -49,8 +51,10 @@ struct ak_advise_measured {
     uint32_t k;
     uint32_t ef;          /* what searches use: the collection's, or what most of them ask for */
     uint64_t ef_searches; /* searches in the log that ask for it; 0: it is the collection's */
-    uint32_t queries;     /* stored vectors that were searched for */
-    double exact_ms;      /* median of the exact answers */
+    uint64_t searches;    /* in the log */
+    uint64_t recall_searches; /* of them, those that ask for a recall: ef is the server's choice */
+    uint32_t queries;         /* stored vectors that were searched for */
+    double exact_ms;          /* median of the exact answers */
     struct ak_advise_point points[AK_ADVISE_POINTS_MAX]; /* ascending ef; `ef` is among them */
     size_t count;
 };
@@ -88,6 +92,7 @@ struct ak_advise_habit {
     uint32_t k;        /* of the shape that most of them have; 0: unknown */
     uint32_t ef;       /* 0: the collection's */
     uint64_t ef_searches;
+    uint64_t recall_searches; /* that ask for a recall and leave ef to the server */
 };
 void ak_advise_habit(const struct ak_perf_stats *stats, const struct ak_perf_shapes *shapes,
                      struct ak_str table, struct ak_advise_habit *habit);

@@ -44,13 +44,20 @@ static void put_basis(struct ak_buf *text, const struct ak_advise_measured *meas
     ak_buf_add_fmt(
         text,
         "measured: recall@%u %.4f and %.3f ms at ef %u (now), %.4f and %.3f ms at ef %u; "
-        "wanted %.2f; medians of %u stored vectors searched for, against the exact "
+        "wanted %g; medians of %u stored vectors searched for, against the exact "
         "answer (%.3f ms), over %llu documents",
         measured->k, now->recall, now->median_ms, now->ef, then->recall, then->median_ms, then->ef,
         wanted, measured->queries, measured->exact_ms, (unsigned long long)measured->documents);
     if (measured->ef_searches) {
         ak_buf_add_fmt(text, "; %llu searches in the log ask for ef %u",
                        (unsigned long long)measured->ef_searches, measured->ef);
+    }
+    if (measured->recall_searches) {
+        ak_buf_add_fmt(text,
+                       "; %llu of %llu searches in the log ask for a recall, which chooses their "
+                       "ef whatever this one is",
+                       (unsigned long long)measured->recall_searches,
+                       (unsigned long long)measured->searches);
     }
 }
 
@@ -95,9 +102,17 @@ uint32_t ak_advise_ef(struct ak_advice *advice, const struct ak_advise_measured 
         return 0;
     }
     if (!then) {
-        ak_advice_note(advice, "%.*s: no ef up to %u reaches recall %.2f (%.4f there): see m",
+        ak_advice_note(advice, "%.*s: no ef up to %u reaches recall %g (%.4f there): see m",
                        AK_STR_ARG(measured->table), last->ef, recall_wanted, last->recall);
         return 0;
+    }
+    if (measured->recall_searches && measured->recall_searches == measured->searches) {
+        ak_advice_note(
+            advice,
+            "%.*s: all %llu searches in the log ask for a recall, and the server chooses "
+            "their ef: nothing uses ef %u",
+            AK_STR_ARG(measured->table), (unsigned long long)measured->searches, measured->ef);
+        return then->ef;
     }
     bool is_short = now->recall + now->recall_dev < recall_wanted;
     double gain = then->median_ms > 0 ? now->median_ms / then->median_ms : 0;
@@ -158,7 +173,7 @@ static void propose_rebuild(struct ak_advice *advice, const struct ak_advise_mea
     ak_buf_clear(&advice->text);
     ak_buf_add_fmt(&advice->text,
                    "trial on this machine with %u of %llu documents, smallest ef that reaches "
-                   "recall@%u %.2f: ",
+                   "recall@%u %g: ",
                    rows, (unsigned long long)measured->documents, measured->k, wanted);
     put_trial(&advice->text, now);
     ak_buf_add_str(&advice->text, AK_STR("; "));

@@ -168,6 +168,8 @@ void ak_advise_habit(const struct ak_perf_stats *stats, const struct ak_perf_sha
     const struct ak_perf_group **groups = NULL;
     size_t count = 0;
     uint64_t most = 0;
+    uint64_t most_by_recall = 0;
+    uint32_t k_by_recall = 0;
     *habit = (struct ak_advise_habit){0};
     ak_perf_stats_list(stats, AK_PERF_BY_SHAPE, AK_PERF_MOST_TIME, &groups, &count);
     for (size_t i = 0; i < count; i++) {
@@ -176,12 +178,18 @@ void ak_advise_habit(const struct ak_perf_stats *stats, const struct ak_perf_sha
             continue;
         }
         habit->searches += groups[i]->rows;
-        if (shape && !shape->exact && groups[i]->rows > most) {
+        bool is_by_recall = shape && shape->recall > 0;
+        habit->recall_searches += is_by_recall ? groups[i]->rows : 0;
+        if (is_by_recall && groups[i]->rows > most_by_recall) {
+            most_by_recall = groups[i]->rows;
+            k_by_recall = (uint32_t)shape->k;
+        } else if (!is_by_recall && shape && !shape->exact && groups[i]->rows > most) {
             most = groups[i]->rows;
             habit->k = (uint32_t)shape->k;
             habit->ef = (uint32_t)shape->ef;
             habit->ef_searches = shape->ef ? groups[i]->rows : 0;
         }
     }
+    habit->k = habit->k ? habit->k : k_by_recall;
     ak_free(groups);
 }

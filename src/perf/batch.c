@@ -1,4 +1,5 @@
 /* batch.c — rows by column, until they are a row group. */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "perf/perf_priv.h"
 #include <string.h>
@@ -19,7 +20,8 @@ enum ak_rc ak_perf_batch_init(struct ak_perf_batch *batch, const struct ak_perf_
 {
     *batch = (struct ak_perf_batch){.info = info, .cap = cap};
     ak_buf_init(&batch->text, AK_PERF_GROUP_TEXT + 1);
-    bool is_done = ak_buf_reserve(&batch->text, AK_PERF_GROUP_TEXT) != NULL;
+    batch->met = ak_try_zalloc(info->column_count * AK_PERF_MET * sizeof *batch->met);
+    bool is_done = batch->met && ak_buf_reserve(&batch->text, AK_PERF_GROUP_TEXT) != NULL;
     for (size_t i = 0; i < info->column_count && is_done; i++) {
         const struct ak_perf_column_info *column = &info->columns[i];
         batch->values[i] = ak_try_alloc(cap * width_of(column->type));
@@ -41,6 +43,8 @@ void ak_perf_batch_release(struct ak_perf_batch *batch)
         batch->values[i] = NULL;
         batch->valid[i] = NULL;
     }
+    ak_free(batch->met);
+    batch->met = NULL;
     ak_buf_release(&batch->text);
     batch->rows = 0;
 }
@@ -48,7 +52,7 @@ void ak_perf_batch_release(struct ak_perf_batch *batch)
 void ak_perf_batch_clear(struct ak_perf_batch *batch)
 {
     ak_buf_clear(&batch->text);
-    memset(batch->last, 0, sizeof batch->last);
+    memset(batch->met, 0, batch->info->column_count * AK_PERF_MET * sizeof *batch->met);
     batch->rows = 0;
 }
 
@@ -73,15 +77,31 @@ static void set_valid(struct ak_perf_batch *batch, size_t column)
     }
 }
 
+/* Of AK_PERF_MET, by length and the first and the last eight bytes. */
+static size_t place_of(struct ak_str text)
+{
+    uint64_t head = 0;
+    uint64_t tail = 0;
+    if (text.len >= sizeof head) {
+        memcpy(&head, text.p, sizeof head);
+        memcpy(&tail, text.p + text.len - sizeof tail, sizeof tail);
+    } else {
+        for (size_t i = 0; i < text.len; i++) {
+            head = head << 8 | (unsigned char)text.p[i];
+        }
+    }
+    return ak_mix64(head + tail * 31 + text.len) % AK_PERF_MET;
+}
+
 void ak_perf_batch_text(struct ak_perf_batch *batch, size_t column, struct ak_str text)
 {
-    struct ak_str *last = &batch->last[column];
-    if (!last->p || !ak_str_eq(*last, text)) {
+    struct ak_str *met = &batch->met[column * AK_PERF_MET + place_of(text)];
+    if (!met->p || !ak_str_eq(*met, text)) {
         size_t from = batch->text.len;
         ak_buf_add_str(&batch->text, text); /* there is room: is_full() was asked */
-        *last = (struct ak_str){batch->text.p + from, text.len};
+        *met = (struct ak_str){batch->text.p + from, text.len};
     }
-    ((struct ak_str *)batch->values[column])[batch->rows] = *last;
+    ((struct ak_str *)batch->values[column])[batch->rows] = *met;
     set_valid(batch, column);
 }
 

@@ -26,7 +26,8 @@ enum ak_rc ak_perf_stamp_of(struct ak_fs *fs, const char *path, struct ak_perf_s
                             struct ak_err *err)
 {
     struct ak_file *file = NULL;
-    enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_READ, &file, err);
+    enum ak_rc rc = ak_perf_check_regular(path, err);
+    rc = rc == AK_OK ? ak_fs_open(fs, path, AK_OPEN_READ, &file, err) : rc;
     if (rc == AK_OK) {
         rc = stamp_file(file, path, stamp, err);
     }
@@ -54,7 +55,8 @@ static enum ak_rc open_target(struct ak_fs *fs, const char *path, struct target 
     struct ak_parquet_source source;
     const struct ak_parquet_read_options options = {.require_crc = true};
     *target = (struct target){0};
-    enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_READ, &target->file, err);
+    enum ak_rc rc = ak_perf_check_regular(path, err);
+    rc = rc == AK_OK ? ak_fs_open(fs, path, AK_OPEN_READ, &target->file, err) : rc;
     if (rc == AK_OK) {
         rc = stamp_file(target->file, path, &target->stamp, err);
     }

@@ -1,7 +1,8 @@
 /* csv.c — RFC 4180 over one bounded buffer.
  *
- * A line without a quote, which is nearly every one, is found with memchr and cut at its commas. A
- * line with one goes through the states of the grammar, byte by byte:
+ * A line without a quote, which is nearly every one, is found with memchr and cut at its commas in
+ * one pass, sixteen bytes at a time. A line with one goes through the states of the grammar, byte
+ * by byte:
  *
  *   field begins ─ '"' → quoted ─ '"' → closed ─ ',' → field begins
  *        │                 └ '""' stays ┘  └ line end → the record ends
@@ -15,8 +16,12 @@
 #include "perf/csv.h"
 #include <stdio.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #define STEP ((size_t)512 << 10)
+#define STRIDE 16u
 #define SHOWN_MAX 256 /* bytes of a line that is too long to be kept */
 
 static const char too_long[] = "it is longer than 1 MiB, or a quote is never closed";
@@ -154,60 +159,95 @@ static const char *wrong_count(struct ak_csv *csv, size_t count)
     return csv->fault;
 }
 
-/* 0x80 in each byte of `word` that is `c`, 0 in the others. */
-static inline uint64_t marks_of(uint64_t word, char c)
-{
-    const uint64_t low = 0x7F7F7F7F7F7F7F7Fu;
-    uint64_t x = word ^ (0x0101010101010101u * (unsigned char)c);
-    return ~(((x & low) + low) | x | low);
-}
+/* --- Without quotes: sixteen bytes at a time --- */
 
-/* The next comma at or behind p, else `end`: eight bytes at a time. */
-static inline const char *find_comma(const char *p, const char *end)
+struct marks { /* a bit a byte */
+    unsigned commas, quotes, zeros, high;
+};
+
+#if defined(__SSE2__)
+static inline struct marks look(const char *p)
 {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    while (end - p >= 8) {
-        uint64_t word;
-        memcpy(&word, p, sizeof word);
-        uint64_t marks = marks_of(word, ',');
-        if (marks) {
-            return p + __builtin_ctzll(marks) / 8;
-        }
-        p += 8;
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return (struct marks){
+        .commas = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(','))),
+        .quotes = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'))),
+        .zeros = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128())),
+        .high = (unsigned)_mm_movemask_epi8(bytes),
+    };
+}
+#else
+static inline struct marks look(const char *p)
+{
+    struct marks marks = {0};
+    for (unsigned i = 0; i < STRIDE; i++) {
+        marks.commas |= (unsigned)(p[i] == ',') << i;
+        marks.quotes |= (unsigned)(p[i] == '"') << i;
+        marks.zeros |= (unsigned)(p[i] == '\0') << i;
+        marks.high |= (unsigned)((unsigned char)p[i] >> 7) << i;
     }
+    return marks;
+}
 #endif
-    while (p < end && *p != ',') {
-        p++;
+
+struct cut {
+    size_t begin; /* of the field at hand */
+    size_t count; /* of those before it */
+    unsigned quotes, zeros, high;
+};
+
+static inline void cut_at(struct ak_csv_record *record, struct cut *cut, size_t at)
+{
+    if (cut->count < AK_CSV_FIELDS_MAX) {
+        record->fields[cut->count] =
+            (struct ak_csv_field){{record->raw.p + cut->begin, at - cut->begin}, false};
     }
-    return p;
+    cut->count++;
+    cut->begin = at + 1;
 }
 
-/* A line without quotes. */
-static void cut_line(struct ak_csv *csv, struct ak_csv_record *record)
+static inline void cut_stride(struct ak_csv_record *record, struct cut *cut, const char *p,
+                              size_t at)
 {
-    const char *at = record->raw.p;
-    const char *end = at + record->raw.len;
-    size_t n = 0;
-    if (memchr(at, '\0', record->raw.len)) {
+    struct marks marks = look(p);
+    cut->quotes |= marks.quotes;
+    cut->zeros |= marks.zeros;
+    cut->high |= marks.high;
+    for (unsigned commas = marks.commas; commas; commas &= commas - 1) {
+        cut_at(record, cut, at + (unsigned)__builtin_ctz(commas));
+    }
+}
+
+/* false: there is a quote in it, and the record is as it was but for its fields. */
+static bool cut_line(struct ak_csv *csv, struct ak_csv_record *record)
+{
+    const char *p = record->raw.p;
+    size_t len = record->raw.len;
+    size_t at = 0;
+    struct cut cut = {0};
+    for (; len - at >= STRIDE; at += STRIDE) {
+        cut_stride(record, &cut, p + at, at);
+    }
+    if (at < len) {
+        char rest[STRIDE];
+        memset(rest, ' ', sizeof rest);
+        memcpy(rest, p + at, len - at);
+        cut_stride(record, &cut, rest, at);
+    }
+    if (cut.quotes) {
+        return false;
+    }
+    cut_at(record, &cut, len);
+    record->count = cut.count;
+    record->is_ascii = cut.high == 0;
+    if (cut.zeros) {
         break_off(record, "it holds a zero byte");
-        return;
+    } else if (cut.count > AK_CSV_FIELDS_MAX) {
+        break_off(record, "it has more than 64 fields");
+    } else if (csv->want && cut.count != csv->want) {
+        break_off(record, wrong_count(csv, cut.count));
     }
-    for (;;) {
-        const char *comma = find_comma(at, end);
-        if (n == AK_CSV_FIELDS_MAX) {
-            break_off(record, "it has more than 64 fields");
-            return;
-        }
-        record->fields[n++] = (struct ak_csv_field){{at, (size_t)(comma - at)}, false};
-        if (comma == end) {
-            break;
-        }
-        at = comma + 1;
-    }
-    record->count = n;
-    if (csv->want && n != csv->want) {
-        break_off(record, wrong_count(csv, n));
-    }
+    return true;
 }
 
 /* --- With quotes --- */
@@ -413,6 +453,7 @@ static enum ak_rc begin_record(struct ak_csv *csv, struct ak_csv_record *record,
         record->at = csv->in_offset + csv->at;
         record->fault = NULL;
         record->count = 0;
+        record->is_ascii = false;
         record->raw = (struct ak_str){from, *len - is_cr};
         return *len > AK_CSV_RECORD_MAX ? skip_long_line(csv, record, err) : AK_OK;
     }
@@ -427,10 +468,9 @@ enum ak_rc ak_csv_next(struct ak_csv *csv, struct ak_csv_record *record, bool *e
     if (rc != AK_OK || *end || record->fault) {
         return rc;
     }
-    if (memchr(record->raw.p, '"', record->raw.len)) {
+    if (!cut_line(csv, record)) {
         return quoted_record(csv, record, err);
     }
-    cut_line(csv, record);
     consume(csv, len, has_end);
     return AK_OK;
 }

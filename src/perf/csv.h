@@ -29,6 +29,7 @@ struct ak_csv_record {
     uint64_t at;       /* offset of its first byte */
     struct ak_str raw; /* as it stands in the file, without the line end; of a broken one perhaps
                           only the beginning */
+    bool is_ascii;     /* of a record without quotes: no byte of it is above 0x7F */
     const char *fault; /* NULL: all is well; else what is wrong, and there are no fields */
 };
 

@@ -92,6 +92,11 @@ static void run_job(struct ak_perf_run *run, struct ak_perf_job *job)
     struct ak_err why = {0};
     bool is_done = false;
     enum ak_rc rc = ak_perf_job_begin(run, job, &is_done, &why);
+    if (rc == AK_NOT_FOUND) { /* removed since it was listed, as the server does with old ones */
+        tell_missing(run, job->table, job->source, "not found");
+        ak_perf_job_release(job);
+        return;
+    }
     if (rc == AK_OK && !is_done) {
         rc = ak_perf_job_rows(run, job, &why);
     }

@@ -199,7 +199,8 @@ enum ak_rc ak_perf_report_day(struct ak_fs *fs, const char *path, int32_t *day, 
     struct ak_str time = AK_STR_NONE;
     int64_t us = 0;
     ak_buf_init(&text, AK_PERF_REPORT_MAX + 1);
-    enum ak_rc rc = ak_fs_read_all(fs, path, AK_PERF_REPORT_MAX, &text, err);
+    enum ak_rc rc = ak_perf_check_regular(path, err);
+    rc = rc == AK_OK ? ak_fs_read_all(fs, path, AK_PERF_REPORT_MAX, &text, err) : rc;
     if (rc != AK_OK) {
         ak_buf_release(&text);
         return rc;

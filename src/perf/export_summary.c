@@ -141,6 +141,7 @@ static enum ak_rc open_file(const struct ak_perf_export_options *o, const char *
     ak_buf_add_fmt(&path, "%s/%s", o->input, name);
     const char *text = ak_buf_cstr(&path);
     enum ak_rc rc = ak_buf_check(&path, err);
+    rc = rc == AK_OK ? ak_perf_check_regular(text, err) : rc;
     if (rc == AK_OK) {
         rc = ak_fs_open(o->fs, text, AK_OPEN_READ, file, err);
     }

@@ -3,6 +3,7 @@
 #include "perf/perf.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define US_PER_DAY INT64_C(86400000000)
 #define DAY_MIN (-719528) /* 0000-01-01 */
@@ -140,4 +141,14 @@ const char *ak_perf_type_name(enum ak_perf_type type)
         [AK_PERF_JSON] = "JSON",
     };
     return names[type];
+}
+
+enum ak_rc ak_perf_check_regular(const char *path, struct ak_err *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        return ak_fail(err, AK_CORRUPT, "'%s' is no regular file%s", path,
+                       S_ISDIR(st.st_mode) ? " but a folder" : "");
+    }
+    return AK_OK; /* what is wrong otherwise, opening it says */
 }

@@ -50,6 +50,10 @@ const char *ak_perf_weekly_name(int32_t day, char text[AK_PERF_FILE_NAME_MAX]);
 AK_MUST bool ak_perf_daily_day(struct ak_str name, int32_t *day);
 AK_MUST bool ak_perf_weekly_day(struct ak_str name, int32_t *monday);
 
+/* Before one of these files is opened: a pipe would be waited for, and a device has no end.
+ * AK_CORRUPT; AK_OK: it is a file, or is not there. */
+AK_MUST enum ak_rc ak_perf_check_regular(const char *path, struct ak_err *err);
+
 /* --- Columns: AK_PERF_COLUMN(name, type, text) of each table, in order --- */
 
 enum ak_perf_type {                    /* Parquet: */

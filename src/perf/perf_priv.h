@@ -38,15 +38,18 @@ void ak_perf_put_schema(struct ak_buf *out); /* parquet_schema.json */
 /* Rows of a group: enough for dictionaries to pay, few enough for any input to fit in memory. */
 #define AK_PERF_GROUP_ROWS 65536u
 #define AK_PERF_GROUP_TEXT ((size_t)8 << 20) /* bytes of all texts of a group */
+/* Texts of a column that are remembered: one that comes again is the same place in memory, by which
+ * the dictionary of the column knows it. A power of two. */
+#define AK_PERF_MET 128u
 
 struct ak_perf_batch {
     const struct ak_perf_table_info *info;
     size_t rows;
     size_t cap;
     void *values[AK_PERF_COLUMNS_MAX];
-    uint8_t *valid[AK_PERF_COLUMNS_MAX];     /* NULL: required */
-    struct ak_str last[AK_PERF_COLUMNS_MAX]; /* the last text of a column, often the next one */
-    struct ak_buf text;                      /* never moves: values point into it */
+    uint8_t *valid[AK_PERF_COLUMNS_MAX]; /* NULL: required */
+    struct ak_str *met; /* [columns][AK_PERF_MET] texts, by what they begin and end with */
+    struct ak_buf text; /* never moves: values point into it */
 };
 
 AK_MUST enum ak_rc ak_perf_batch_init(struct ak_perf_batch *batch,

@@ -76,6 +76,7 @@ static void write_row(struct ak_query_log *log, const struct ak_query_slot *slot
         .cpu_time_ms = ms_of(entry->cpu_ns),
         .io_wait_ms = ms_of(entry->wait_ns),
     };
+    row.has &= entry->no_cache_hit ? ~AK_PERF_HAS(cache_hit) : AK_PERF_HAS_ALL;
     row.has &= entry->cpu_ns < 0 ? ~AK_PERF_HAS(cpu_time_ms) : AK_PERF_HAS_ALL;
     row.has &= entry->wait_ns < 0 ? ~AK_PERF_HAS(io_wait_ms) : AK_PERF_HAS_ALL;
     ak_query_file_add(&log->daily, &row, mono_ns, drops);

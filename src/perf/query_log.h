@@ -65,6 +65,10 @@ enum ak_query_type {
     AK_QUERY_COUNT,
     AK_QUERY_UPSERT,
     AK_QUERY_DELETE,
+    AK_QUERY_IMPORT,
+    AK_QUERY_EXPORT,
+    AK_QUERY_SNAPSHOT, /* that was asked for; those of the schedule and of tiers are not logged */
+    AK_QUERY_RESTORE,
     AK_QUERY_TYPE_COUNT
 };
 const char *ak_query_type_name(enum ak_query_type type); /* "SEARCH" … */
@@ -79,18 +83,22 @@ enum ak_query_index {
     AK_QUERY_COLUMNS,        /* filter columns over all rows */
     AK_QUERY_SCAN,           /* all rows, without a filter */
     AK_QUERY_COUNTER,        /* a number that is kept */
+    AK_QUERY_IMAGE,          /* the image of the index in a snapshot */
+    AK_QUERY_REBUILD,        /* the documents of a snapshot, of which the index was built anew */
     AK_QUERY_INDEX_COUNT
 };
 const char *ak_query_index_name(enum ak_query_index index); /* "hnsw" … */
 
-/* What makes two queries the same: all of this, numbers in steps of powers of two (but ef as it
- * is), of a filter its keys and operators without the values, in any order. */
+/* What makes two queries the same: all of this, numbers in steps of powers of two (but ef as it is,
+ * and recall to a thousandth), of a filter its keys and operators without the values, in any
+ * order. */
 struct ak_query_shape {
     struct ak_str table; /* the collection's name */
     enum ak_query_type type;
     uint64_t items; /* searches of a batch, documents or ids given; else 0 */
     uint32_t k;     /* or the limit of a scroll; else 0 */
-    uint32_t ef;    /* 0: the collection's */
+    uint32_t ef;    /* 0: what `recall` needs, or the collection's */
+    double recall;  /* that was asked for; 0: none. Of no effect beside ef or exact, and left out */
     bool exact;
     bool has_threshold;
     const struct ak_filter *filter; /* or NULL */
@@ -108,6 +116,7 @@ struct ak_query_entry {
     uint64_t examined, returned;
     enum ak_query_index index;
     bool cache_hit;
+    bool no_cache_hit; /* it is not known whether there was one */
 };
 /* About 100 ns; a shape that is met for the first time, some µs. Everything is copied. */
 void ak_query_log_put(struct ak_query_log *log, const struct ak_query_shape *shape,

@@ -120,7 +120,8 @@ static enum ak_rc open_path(const char *path, struct ak_fs *fs, struct ak_file *
 {
     struct ak_file *opened = NULL;
     bool is_ours = false;
-    enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_WRITE | AK_OPEN_CREATE, &opened, err);
+    enum ak_rc rc = ak_perf_check_regular(path, err);
+    rc = rc == AK_OK ? ak_fs_open(fs, path, AK_OPEN_WRITE | AK_OPEN_CREATE, &opened, err) : rc;
     rc = rc == AK_OK ? lock(opened, err) : rc;
     rc = rc == AK_OK ? find_end(opened, end, err) : rc;
     rc = rc == AK_OK && *end ? check_header(opened, &is_ours, err) : rc;

@@ -12,10 +12,12 @@
 const char *ak_query_type_name(enum ak_query_type type)
 {
     static const char *const names[AK_QUERY_TYPE_COUNT] = {
-        [AK_QUERY_SEARCH] = "SEARCH", [AK_QUERY_SEARCH_BATCH] = "SEARCH_BATCH",
-        [AK_QUERY_FETCH] = "FETCH",   [AK_QUERY_SCROLL] = "SCROLL",
-        [AK_QUERY_COUNT] = "COUNT",   [AK_QUERY_UPSERT] = "UPSERT",
-        [AK_QUERY_DELETE] = "DELETE",
+        [AK_QUERY_SEARCH] = "SEARCH",   [AK_QUERY_SEARCH_BATCH] = "SEARCH_BATCH",
+        [AK_QUERY_FETCH] = "FETCH",     [AK_QUERY_SCROLL] = "SCROLL",
+        [AK_QUERY_COUNT] = "COUNT",     [AK_QUERY_UPSERT] = "UPSERT",
+        [AK_QUERY_DELETE] = "DELETE",   [AK_QUERY_IMPORT] = "IMPORT",
+        [AK_QUERY_EXPORT] = "EXPORT",   [AK_QUERY_SNAPSHOT] = "SNAPSHOT",
+        [AK_QUERY_RESTORE] = "RESTORE",
     };
     return names[type];
 }
@@ -27,6 +29,7 @@ const char *ak_query_index_name(enum ak_query_index index)
         [AK_QUERY_EXACT] = "exact", [AK_QUERY_EXACT_FILTERED] = "exact_filtered",
         [AK_QUERY_ID] = "id",       [AK_QUERY_COLUMNS] = "columns",
         [AK_QUERY_SCAN] = "scan",   [AK_QUERY_COUNTER] = "counter",
+        [AK_QUERY_IMAGE] = "image", [AK_QUERY_REBUILD] = "rebuild",
     };
     return names[index];
 }
@@ -35,6 +38,16 @@ const char *ak_query_index_name(enum ak_query_index index)
 static uint64_t step_of(uint64_t n)
 {
     return n < 2 ? n : UINT64_C(1) << (64 - __builtin_clzll(n - 1));
+}
+
+/* Thousandths of the recall that the search goes by, at least one when there is such; else 0. */
+static uint32_t recall_of(const struct ak_query_shape *shape)
+{
+    if (shape->ef || shape->exact || !(shape->recall > 0.0)) {
+        return 0;
+    }
+    double thousandths = round(fmin(shape->recall, 1.0) * 1000);
+    return thousandths < 1 ? 1 : (uint32_t)thousandths;
 }
 
 static uint64_t mix(uint64_t hash, uint64_t with)
@@ -91,6 +104,7 @@ uint64_t ak_query_shape_hash(const struct ak_query_shape *shape)
     hash = mix(hash, shape->ef);
     hash = mix(hash, (shape->exact ? 1u : 0u) | (shape->has_threshold ? 2u : 0u));
     hash = mix(hash, shape->filter ? hash_filter(shape->filter) : 0);
+    hash = recall_of(shape) ? mix(hash, recall_of(shape)) : hash;
     return hash ? hash : 1; /* 0 means an empty place in the table of known ones */
 }
 
@@ -179,6 +193,9 @@ void ak_query_shape_put(const struct ak_query_shape *shape, uint64_t hash, struc
     put_number(out, "items", step_of(shape->items));
     put_number(out, "k", step_of(shape->k));
     put_number(out, "ef", shape->ef);
+    if (recall_of(shape)) {
+        ak_buf_add_fmt(out, ",\"recall\":%g", (double)recall_of(shape) / 1000);
+    }
     if (shape->exact) {
         ak_buf_add_str(out, AK_STR(",\"exact\":true"));
     }

@@ -67,6 +67,9 @@ static enum ak_rc read_header(struct ak_perf_reader *reader, struct ak_err *err)
     }
     for (size_t i = 0; i < record->count; i++) {
         struct ak_str name = ak_str_trim(record->fields[i].text);
+        if (name.len && memchr(name.p, '\r', name.len)) {
+            return ak_fail(err, AK_CORRUPT, "its lines end with CR alone; make that LF, or CR LF");
+        }
         int column = find_column(name);
         reader->column_of[i] = column;
         if (column == UNKNOWN) {
@@ -98,7 +101,8 @@ enum ak_rc ak_perf_reader_open(struct ak_fs *fs, const char *path, struct ak_per
     struct ak_perf_reader *next = ak_zalloc(sizeof *next);
     ak_buf_init(&next->unknown, NAMES_MAX);
     ak_buf_init(&next->missing, NAMES_MAX);
-    enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_READ, &next->file, err);
+    enum ak_rc rc = ak_perf_check_regular(path, err);
+    rc = rc == AK_OK ? ak_fs_open(fs, path, AK_OPEN_READ, &next->file, err) : rc;
     if (rc == AK_OK) {
         rc = ak_file_size(next->file, &next->size, err);
     }
@@ -156,7 +160,7 @@ static bool read_value(struct ak_perf_reader *reader, int column, struct ak_str 
             text = ak_str_sub(text, 1, text.len);
         }
         *(struct ak_str *)at = text;
-        return ak_utf8_is_valid(text);
+        return reader->record.is_ascii || ak_utf8_is_valid(text);
     case AK_PERF_DATE:
     case AK_PERF_JSON:
     case AK_PERF_TYPE_COUNT:

@@ -89,6 +89,7 @@ AK_MUST enum ak_rc ak_perf_folder_read(struct ak_fs *fs, const char *dir, int32_
 struct ak_perf_shape {
     struct ak_str hash, table, type;
     uint64_t items, k, ef; /* 0: none, the collection's */
+    double recall;         /* asked for instead of an ef; 0: none */
     bool exact, has_threshold, has_filter;
     struct ak_str filter;      /* JSON as it stands in the file */
     const struct ak_str *keys; /* of the filter */
@@ -109,5 +110,5 @@ void ak_perf_shapes_release(struct ak_perf_shapes *shapes);
 /* NULL: not known. */
 const struct ak_perf_shape *ak_perf_shapes_find(const struct ak_perf_shapes *shapes,
                                                 struct ak_str hash);
-/* "k≤16 ef=96 filter lang, year" */
+/* "k≤16 ef=96 filter lang, year", "k≤16 recall=0.95" */
 void ak_perf_shape_put(const struct ak_perf_shape *shape, struct ak_buf *out);

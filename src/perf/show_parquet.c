@@ -116,7 +116,8 @@ enum ak_rc ak_perf_parquet_rows(struct ak_fs *fs, const char *path, const struct
                                 struct ak_err *err)
 {
     struct rows rows = {0};
-    enum ak_rc rc = ak_fs_open(fs, path, AK_OPEN_READ, &rows.file, err);
+    enum ak_rc rc = ak_perf_check_regular(path, err);
+    rc = rc == AK_OK ? ak_fs_open(fs, path, AK_OPEN_READ, &rows.file, err) : rc;
     if (rc != AK_OK) {
         return rc; /* AK_NOT_FOUND is for the caller */
     }

@@ -87,6 +87,8 @@ static void read_member(struct ak_json *in, struct ak_str key, struct ak_perf_sh
         (void)ak_json_u64(in, 0, UINT32_MAX, &shape->k);
     } else if (ak_str_eq(key, AK_STR("ef"))) {
         (void)ak_json_u64(in, 0, UINT32_MAX, &shape->ef);
+    } else if (ak_str_eq(key, AK_STR("recall"))) {
+        (void)ak_json_double(in, &shape->recall);
     } else if (ak_str_eq(key, AK_STR("exact"))) {
         (void)ak_json_bool(in, &shape->exact);
     } else if (ak_str_eq(key, AK_STR("threshold"))) {
@@ -186,6 +188,10 @@ void ak_perf_shape_put(const struct ak_perf_shape *shape, struct ak_buf *out)
     }
     if (shape->ef) {
         ak_buf_add_fmt(out, "%sef=%llu", space, (unsigned long long)shape->ef);
+        space = " ";
+    }
+    if (shape->recall > 0) {
+        ak_buf_add_fmt(out, "%srecall=%g", space, shape->recall);
         space = " ";
     }
     if (shape->exact) {

@@ -67,9 +67,37 @@ bool ak_perf_read_timestamp(struct ak_perf_day_cache *cache, struct ak_str text,
     return true;
 }
 
+/* "12.345": up to fifteen digits, a point between two of them. Number and power of ten are exact,
+ * so that their quotient is the nearest double, as strtod finds it. */
+static bool read_plain_decimal(struct ak_str text, double *value)
+{
+    static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6, 1e7,
+                                    1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
+    uint64_t number = 0;
+    size_t point = 0; /* where it is; 0: none, for a digit stands before it */
+    if (text.len == 0 || text.len > 15) {
+        return false;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned digit = (unsigned)(unsigned char)text.p[i] - '0';
+        if (digit <= 9) {
+            number = number * 10 + digit;
+        } else if (text.p[i] == '.' && !point && i > 0 && i + 1 < text.len) {
+            point = i;
+        } else {
+            return false;
+        }
+    }
+    *value = (double)number / powers[point ? text.len - 1 - point : 0];
+    return true;
+}
+
 bool ak_perf_read_double(struct ak_str text, double *value)
 {
     double number = 0;
+    if (read_plain_decimal(text, value)) {
+        return true;
+    }
     text = ak_str_trim(text);
     if (text.len > 1 && text.p[0] == '+') {
         text = ak_str_sub(text, 1, text.len);
@@ -108,6 +136,10 @@ bool ak_perf_read_bigint(struct ak_str text, int64_t *value)
 
 bool ak_perf_read_boolean(struct ak_str text, bool *value)
 {
+    if (text.len >= 4 && memcmp(text.p, "true", 4) == 0 && text.len == 4) {
+        *value = true;
+        return true;
+    }
     text = ak_str_trim(text);
     bool is_true = ak_str_eq_nocase(text, AK_STR("true")) || ak_str_eq_nocase(text, AK_STR("t")) ||
                    ak_str_eq(text, AK_STR("1"));

@@ -130,7 +130,7 @@ void ak_rest_export(struct ak_call *call)
     outgoing->request = call->request;
     outgoing->log = call->rest->log;
     outgoing->op = (struct ak_export_op){
-        .op = {.done = done},
+        .op = {.done = done, .is_unlogged = ak_call_op(call, done).is_unlogged},
         .collection = {outgoing->name, name.len},
         .format = format,
         .options = options,

@@ -230,6 +230,7 @@ static void all_durable(struct ak_op *op, enum ak_rc rc)
 static void finish(struct ak_upload *upload, enum ak_rc rc)
 {
     upload->rc = rc;
+    upload->import.failed = rc != AK_OK;
     upload->finish.op = (struct ak_op){.done = all_durable, .may_block = true};
     upload->finish.import = &upload->import;
     ak_service_import_finish(upload->service, &upload->finish);
@@ -307,7 +308,9 @@ static void run_job(struct ak_op *op)
 {
     struct ak_upload *upload =
         (struct ak_upload *)(void *)((char *)op - offsetof(struct ak_upload, op));
+    struct ak_probe_span span = ak_import_enter(&upload->import);
     enum ak_rc rc = process(upload);
+    ak_import_leave(&upload->import, &span);
     if (rc == AK_COLD) {
         ak_service_await(upload->service, op, (struct ak_str){upload->name, upload->name_len},
                          run_job);
@@ -409,7 +412,7 @@ void ak_import_start(struct ak_call *call, bool is_parquet)
     upload->is_parquet = is_parquet;
     upload->began_ns = ak_mono_ns(ak_clock_system());
     upload->service = call->service;
-    upload->import.service = call->service;
+    ak_import_begin(call->service, &upload->import, ak_call_op(call, NULL).is_unlogged);
     upload->op.service = call->service;
     ak_buf_init(&upload->filling, AK_NDJSON_LINE_MAX + 2 * BATCH_BYTES);
     ak_buf_init(&upload->work, AK_NDJSON_LINE_MAX + 2 * BATCH_BYTES);

@@ -50,7 +50,12 @@ struct ak_probe {
     int64_t faults;     /* pages that had to be read from one */
     int64_t applied_ns; /* of a write */
     uint64_t examined, returned;
-    struct ak_str table; /* the collection's name, in the operation's arena */
+    struct ak_str table; /* the collection's name, valid as long as the operation is */
+};
+/* What one thread did for it. */
+struct ak_probe_span {
+    int64_t began_ns; /* until it is left */
+    int64_t cpu_ns, wait_ns, faults;
 };
 
 struct ak_op {
@@ -149,9 +154,17 @@ struct ak_import {
     struct ak_collection *collection;
     uint64_t upserted; /* documents that are findable */
     ak_lsn commit;
-    ak_lsn mark;  /* the service's: where it stood when `since` began to count */
-    size_t since; /* bytes of vectors added since then */
+    ak_lsn mark;      /* the service's: where it stood when `since` began to count */
+    size_t since;     /* bytes of vectors added since then */
+    bool failed;      /* something of it was refused: the query log has what succeeds */
+    int64_t began_ns; /* the service's */
+    struct ak_probe probe;
 };
+/* A request to import has come. Without it the query log hears nothing of the import. */
+void ak_import_begin(struct ak_service *service, struct ak_import *import, bool is_unlogged);
+/* Around what a thread does for it beside the calls below. */
+struct ak_probe_span ak_import_enter(const struct ak_import *import);
+void ak_import_leave(struct ak_import *import, struct ak_probe_span *span);
 /* On a thread that may block: it waits for the disk when that is some megabytes behind, so that the
  * log holds no more of a long import in memory. All of `docs` or none. import->collection is
  * another reference afterwards when it had become cold. */

@@ -49,11 +49,9 @@ void ak_op_start(struct ak_service *service, struct ak_op *op, bool is_quick,
 /* Before an operation begins: is it one of the sample? Notes the collection's name. */
 void ak_probe_choose(struct ak_service *service, struct ak_op *op,
                      const struct ak_collection *collection);
+/* Is an operation that is not of one collection's from the beginning? Its table is named later. */
+void ak_probe_choose_any(struct ak_service *service, struct ak_op *op);
 /* Around what a thread does for an operation; all zero while its probe is off. */
-struct ak_probe_span {
-    int64_t began_ns; /* until leave() */
-    int64_t cpu_ns, wait_ns, faults;
-};
 struct ak_probe_span ak_probe_enter(const struct ak_op *op);
 void ak_probe_leave(const struct ak_op *op, struct ak_probe_span *span);
 void ak_probe_add(struct ak_op *op, const struct ak_probe_span *span);

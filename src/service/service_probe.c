@@ -5,7 +5,7 @@
  *   cpu_time_ms         of the threads that worked on it, of a write without the log's
  *   io_wait_ms          of a write, from being applied to being durable; of others, what was not
  *                       processor time while a thread worked on it, if pages had to be read from
- *                       the disk meanwhile, else 0
+ *                       the disk meanwhile, else 0; null of an export, which waits for its client
  *   cache_hit           no page had to be read from the disk, and the collection was open
  *
  * Only operations of the sample are measured, and only those that succeed are logged.
@@ -24,6 +24,12 @@ void ak_probe_choose(struct ak_service *service, struct ak_op *op,
     /* A copy: an upsert gives its collection back before it is done. */
     struct ak_str name = ak_arena_str(op->arena, ak_collection_info(collection)->name);
     op->probe = (struct ak_probe){.is_on = name.p != NULL, .table = name};
+}
+
+void ak_probe_choose_any(struct ak_service *service, struct ak_op *op)
+{
+    op->probe =
+        (struct ak_probe){.is_on = !op->is_unlogged && ak_query_log_wants(service->queries)};
 }
 
 static int64_t thread_cpu_ns(void)

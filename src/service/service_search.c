@@ -25,6 +25,7 @@ static struct ak_query_shape shape_of(const struct ak_search *search, enum ak_qu
                                    .items = items,
                                    .k = search->k,
                                    .ef = search->ef,
+                                   .recall = search->recall,
                                    .exact = search->exact,
                                    .has_threshold = search->has_threshold,
                                    .filter = search->filter};

@@ -133,6 +133,20 @@ static enum ak_rc export_ndjson(struct ak_export_op *op, struct ak_hold *hold)
     return rc;
 }
 
+/* The hold's name lives as long as the hold. */
+static void log_export(struct ak_export_op *op, struct ak_probe_span *span,
+                       const struct ak_hold *hold)
+{
+    struct ak_op *base = &op->op;
+    ak_probe_leave(base, span);
+    ak_probe_add(base, span);
+    base->probe.wait_ns = -1; /* of its waits most were for the client */
+    base->probe.examined = base->probe.returned = op->rows;
+    base->probe.table = ak_hold_info(hold)->name;
+    ak_probe_log(base, (struct ak_query_shape){.type = AK_QUERY_EXPORT, .items = op->rows},
+                 AK_QUERY_SCAN);
+}
+
 static void run_awake(struct ak_op *base);
 
 static void run_export(struct ak_op *base)
@@ -140,8 +154,10 @@ static void run_export(struct ak_op *base)
     struct ak_export_op *op = AK_OP_OF(op, struct ak_export_op, base);
     struct ak_service *service = base->service;
     struct ak_hold *hold = NULL;
+    struct ak_probe_span span = ak_probe_enter(base);
     enum ak_rc rc = ak_engine_hold(service->engine, op->collection, &hold, &base->err);
     if (rc == AK_COLD) {
+        base->was_closed = true;
         atomic_fetch_sub(&service->exports, 1);
         ak_op_await(base, op->collection, service->slow, run_awake);
         return;
@@ -152,6 +168,9 @@ static void run_export(struct ak_op *base)
         if (rc == AK_OK) { /* of no documents no line has come */
             rc = begin_once(op);
         }
+    }
+    if (rc == AK_OK) {
+        log_export(op, &span, hold);
     }
     ak_hold_release(hold);
     atomic_fetch_sub(&service->exports, 1);
@@ -184,6 +203,7 @@ static void run_awake(struct ak_op *base)
 void ak_service_export(struct ak_service *service, struct ak_export_op *op)
 {
     op->begun = false;
+    ak_probe_choose_any(service, &op->op);
     if (!enter_export(service)) {
         ak_op_begin(service, &op->op);
         refuse_export(&op->op);
@@ -284,8 +304,10 @@ static void run_spool(struct ak_op *base)
     struct ak_spool_op *op = AK_OP_OF(op, struct ak_spool_op, base);
     uint32_t dimension = ak_collection_info(op->import->collection)->dimension;
     struct taking taking = {.import = op->import};
+    struct ak_probe_span span = ak_import_enter(op->import);
     enum ak_rc rc = ak_snapshot_import(op->spool->fs, op->spool->path, dimension, take_rows,
                                        &taking, &base->err);
+    ak_import_leave(op->import, &span);
     if (rc == AK_CORRUPT && !taking.failed) { /* damage that was sent, not ours */
         rc = ak_wrap(&base->err, AK_INVALID, "the Parquet file");
     }

@@ -138,6 +138,52 @@ void ak_service_delete(struct ak_service *service, struct ak_delete_op *del)
 
 /* --- Imports --- */
 
+void ak_import_begin(struct ak_service *service, struct ak_import *import, bool is_unlogged)
+{
+    import->service = service;
+    import->began_ns = ak_mono_ns(service->clock);
+    import->probe =
+        (struct ak_probe){.is_on = !is_unlogged && ak_query_log_wants(service->queries)};
+}
+
+/* What the functions of a probe go by. */
+static struct ak_op op_of(const struct ak_import *import)
+{
+    return (struct ak_op){.service = import->service, .probe = import->probe};
+}
+
+struct ak_probe_span ak_import_enter(const struct ak_import *import)
+{
+    const struct ak_op op = op_of(import);
+    return ak_probe_enter(&op);
+}
+
+void ak_import_leave(struct ak_import *import, struct ak_probe_span *span)
+{
+    struct ak_op op = op_of(import);
+    ak_probe_leave(&op, span);
+    import->probe.cpu_ns += span->cpu_ns; /* its waits are counted where it waits */
+    import->probe.faults += span->faults;
+}
+
+/* Its collection is held, and with it the name. */
+static void log_import(struct ak_import_op *finish)
+{
+    struct ak_import *import = finish->import;
+    struct ak_op *op = &finish->op;
+    if (!import->probe.is_on || import->failed || !import->collection) {
+        return;
+    }
+    int64_t waited_ns = ak_mono_ns(op->service->clock) - op->began_ns;
+    op->began_ns = import->began_ns;
+    op->probe = import->probe;
+    op->probe.wait_ns += waited_ns;
+    op->probe.examined = op->probe.returned = import->upserted;
+    op->probe.table = ak_collection_info(import->collection)->name;
+    ak_probe_log(op, (struct ak_query_shape){.type = AK_QUERY_IMPORT, .items = import->upserted},
+                 AK_QUERY_ID);
+}
+
 #define IMPORT_AHEAD ((size_t)8 << 20) /* twice as many bytes of vectors may wait for the disk */
 
 /* An import that waited for its client while its collection became cold: on this thread, which may
@@ -218,12 +264,20 @@ enum ak_rc ak_import_add(struct ak_import *import, const struct ak_document *doc
     ak_lsn behind = import->mark; /* the half before this one: the disk is kept busy */
     import->mark = import->commit;
     import->since = 0;
-    return behind ? ak_engine_commit(import->service->engine, behind, err) : AK_OK;
+    if (behind) {
+        int64_t began_ns = ak_mono_ns(import->service->clock);
+        rc = ak_engine_commit(import->service->engine, behind, err);
+        import->probe.wait_ns += ak_mono_ns(import->service->clock) - began_ns;
+    }
+    return rc;
 }
 
 static void import_durable(struct ak_wal_commit *commit, enum ak_rc rc)
 {
     struct ak_import_op *finish = AK_OP_OF(commit, struct ak_import_op, commit);
+    if (rc == AK_OK) {
+        log_import(finish);
+    }
     ak_op_done(&finish->op, rc == AK_OK ? AK_OK : commit_failed(&finish->op, rc));
 }
 
@@ -231,6 +285,7 @@ void ak_service_import_finish(struct ak_service *service, struct ak_import_op *f
 {
     ak_op_begin(service, &finish->op);
     if (finish->import->upserted == 0) {
+        log_import(finish);
         ak_op_done(&finish->op, AK_OK);
         return;
     }

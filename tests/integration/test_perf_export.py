@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import resource
 import shutil
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import duckdb
@@ -497,6 +499,111 @@ def test_a_write_that_fails_leaves_what_was_there():
         equal(len(folder.files()), 1)
         folder.export("--table", "query_perf")
         equal(len(folder.rows()), 20000)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for():
+    for make, words in (
+        (os.mkfifo, "is no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
+        (lambda path: path.mkdir(), "is no regular file but a folder"),
+        (lambda path: path.write_text((HEADER + ORDER).replace("\n", "\r")), "lines end with CR alone"),
+        (lambda path: path.write_bytes((HEADER + ORDER).encode("utf-16")), "it holds a zero byte"),
+        (lambda path: path.write_bytes(bytes(range(256)) * 400), "line 1 should name the columns"),
+    ):
+        with Folder() as folder:
+            folder.log(HEADER + ORDER, DAY - datetime.timedelta(days=1))
+            make(folder.path / f"query_perf_daily_{DAY:%Y%m%d}.csv")
+            out = folder.export("--historical", code=7)
+            assert words in out, (words, out)
+            equal(folder.files(), ["query_perf/year=2025/month=10/query_perf_20251027.parquet"])
+    for name in ("index_advisor_report.json", "optimization_summary.txt"):
+        with Folder() as folder:
+            os.mkfifo(folder.path / name)
+            assert "is no regular file" in folder.export(code=7), name
+    with Folder() as folder:  # removed since it was listed, as the server removes old logs
+        (folder.path / f"query_perf_daily_{DAY:%Y%m%d}.csv").symlink_to("nothing")
+        assert "not found, skipping" in folder.export()
+
+
+def test_links_lead_nowhere_else():
+    with Folder() as folder:
+        log = folder.log(HEADER + ORDER)
+        log.rename(folder.path / "elsewhere")
+        log.symlink_to("elsewhere")
+        victim = folder.path / "victim"
+        victim.write_text("keep")
+        (folder.path / "real").mkdir()
+        folder.output.symlink_to("real")
+        target = folder.target()
+        target.parent.mkdir(parents=True)
+        target.symlink_to(victim)
+        pathlib.Path(f"{target}.tmp").symlink_to(victim)
+        folder.export()
+        equal(victim.read_text(), "keep")
+        equal((target.is_symlink(), len(folder.rows())), (False, 1))
+
+
+def test_a_file_or_folder_without_permission_is_an_error_of_its_own():
+    def nobody():
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+
+    with Folder() as folder:
+        log = folder.log(HEADER + ORDER)
+        folder.path.chmod(0o755)
+        folder.output.mkdir()
+        folder.output.chmod(0o555)
+        folder.export(code=4, preexec_fn=nobody)
+        folder.output.chmod(0o777)
+        log.chmod(0)
+        out = folder.export(code=4, preexec_fn=nobody)
+        assert "query_perf_daily_20251028.csv': Permission denied" in out, out
+        equal(folder.files(), [])
+        log.chmod(0o644)
+        folder.export(preexec_fn=nobody)
+        equal(len(folder.files()), 1)
+
+
+def test_a_terminal_sees_a_progress_bar_and_a_pipe_none():
+    with Folder() as folder:
+        path = folder.path / f"query_perf_daily_{DAY:%Y%m%d}.csv"
+        perf_data.write_large(path, DAY, 30_000_000, block_rows=5000)
+        master, slave = pty.openpty()
+        words = [support.binary(), "perf", "export", "--input", str(folder.path)]
+        process = subprocess.Popen(words, stdout=slave, stderr=slave)
+        os.close(slave)
+        seen = bytearray()
+
+        def read():
+            try:
+                while chunk := os.read(master, 65536):
+                    seen.extend(chunk)
+            except OSError:  # the terminal's other end is closed
+                pass
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        tmp = pathlib.Path(f"{folder.target()}.tmp")
+        while not tmp.exists() and process.poll() is None:
+            time.sleep(0.0005)
+        # The bar is drawn ten times a second: let the time pass that a larger file would take.
+        for _ in range(20):
+            if process.poll() is None:
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(0.11)
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.003)
+        equal(process.wait(), 0)
+        reader.join()
+        os.close(master)
+        text = seen.decode()
+        assert re.search(r"\r\x1b\[K\[#*\.*\] +\d+ %  [\d,]+ bytes, [\d,]+/s", text), text
+        assert text.rindex("\r\x1b[K") < text.index("✓ Parsed"), text
+        assert "✓ Export complete (1 new file)" in text and "[INFO]" not in text, text
+        shutil.rmtree(folder.output)
+        assert "\x1b" not in folder.export()
 
 
 def test_only_one_export_is_at_work():

@@ -129,6 +129,57 @@ def test_rows_match_what_was_sent():
             assert f" query_log rows={len(want)}\n" in file.read()
 
 
+def test_imports_exports_snapshots_and_restores_are_queries_of_their_own_types():
+    with support.Server() as server:
+        client = server.client()
+        path = make(client, "docs")
+        lines = "\n".join(json.dumps(doc) for doc in documents(300))
+        off = {"Akidb-Query-Log": "off"}
+        status(client.post(path + "/vectors", lines, content_type=support.NDJSON), 200)
+        parquet = status(client.get(path + "/export"), 200).body
+        status(client.get(path + "/export?format=ndjson"), 200)
+        status(client.post(path + "/import", parquet, content_type="application/vnd.apache.parquet"), 200)
+        made = status(client.post(path + "/snapshots?wait=true"), 201).json()
+        status(client.post(f"{path}/snapshots/{made['id']}/restore?wait=true", {"into": "again"}), 201)
+        # Refused half way, asked to be left out, or never come: not in it.
+        status(client.post(path + "/vectors", lines + "\n{]", content_type=support.NDJSON), 400)
+        status(client.post(path + "/vectors", lines, content_type=support.NDJSON, headers=off), 200)
+        status(client.get(path + "/export", headers=off), 200)
+        status(client.get("/collections/none/export"), 404)
+        until(lambda: metric(client, "akidb_query_log_rows_total") == 6)
+        client.close()
+        server.stop()
+        rows = daily(server)
+        equal(sorted((r["query_type"], r["table_name"], int(r["rows_examined"]), int(r["rows_returned"]), r["index_used"])
+                     for r in rows),
+              sorted([("IMPORT", "docs", 300, 300, "id")] * 2 + [("EXPORT", "docs", 300, 300, "scan")] * 2 +
+                     [("SNAPSHOT", "docs", 300, 300, "scan"), ("RESTORE", "again", 300, 300, "image")]))
+        for row in rows:
+            is_job = row["query_type"] in ("SNAPSHOT", "RESTORE")
+            equal((row["cache_hit"] == "", row["cpu_time_ms"] == ""), (is_job, is_job), row)
+            equal(row["io_wait_ms"] == "", row["query_type"] != "IMPORT", row)
+            assert float(row["execution_time_ms"]) > 0, row
+        with open(os.path.join(folder(server), "query_shapes.ndjson")) as file:
+            shapes = {shape["query_hash"]: shape for shape in map(json.loads, file)}
+        equal({(shapes[r["query_hash"]]["query_type"], shapes[r["query_hash"]]["items"]) for r in rows},
+              {(r["query_type"], 512) for r in rows})
+
+
+def test_recall_targets_are_shapes_of_their_own():
+    with support.Server() as server:
+        client = server.client()
+        path = make(client, "docs")
+        status(client.post(path + "/vectors", {"vectors": documents(50)}), 200)
+        for recall in (0.9, 0.99, 0.99, None):
+            body = {"vector": [0.5] * 4, "k": 4, **({"recall": recall} if recall else {})}
+            status(client.post(path + "/search", body), 200)
+        client.close()
+        server.stop()
+        told = json.loads(support.command("perf", "show", "--data", os.path.join(server.data, "db"), "--json"))
+        equal({q["shape"]: q["queries"] for q in told["top_queries"] if q["query_type"] == "SEARCH"},
+              {"k≤4 recall=0.9": 1, "k≤4 recall=0.99": 2, "k≤4": 1})
+
+
 def test_a_kill_leaves_whole_lines_and_the_next_start_mends_a_cut_one():
     with support.Server() as server:
         client = server.client()
@@ -250,7 +301,8 @@ def test_the_advisor_measures_and_its_report_is_kept_exported_and_carried_on():
             if i % 2:
                 body["filter"] = {"must": [{"key": "shop", "match": [i, i + 1, i + 2]}]}
             status(client.post("/collections/docs/search", body), 200)
-        until(lambda: metric(client, "akidb_query_log_rows_total") == 60)  # an import is not a query
+        # The searches, and the import: the log has all that is asked of the server.
+        until(lambda: metric(client, "akidb_query_log_rows_total") == 61)
         before = len(daily(server))
         words = ("perf", "advise", "--url", f"http://127.0.0.1:{server.port}", "--input", folder(server),
                  "--recall", "0.8", "--queries", "20", "--trial", "3600", "--seed", "5")
@@ -293,6 +345,51 @@ def test_the_advisor_measures_and_its_report_is_kept_exported_and_carried_on():
         support.command("perf", "export", "--input", folder(server), "--output", output, "--historical", "--strict")
         for table in ("query_perf", "index_advisor", "optimization_summary"):
             assert glob.glob(os.path.join(output, table, "year=*", "month=*", "*.parquet")), table
+
+
+def test_thresholds_and_pins_are_advised_from_the_log_and_the_policy_of_the_server():
+    with support.Server(arguments=["--tiering.hot_idle", "5h"]) as server:
+        client = server.client()
+        for name in ("free", "pinned"):
+            status(client.post(make(client, name) + "/vectors", {"vectors": documents(20)}), 200)
+        status(client.post("/collections/pinned/tier", {"action": "pin"}), 200)
+        days = 8
+        os.makedirs(folder(server), exist_ok=True)
+        today = datetime.datetime.now(datetime.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+        for back in range(1, days + 1):
+            day = today - datetime.timedelta(days=back)
+            with open(os.path.join(folder(server), f"query_perf_daily_{day:%Y%m%d}.csv"), "w") as file:
+                file.write(",".join(COLUMNS) + "\n")
+                for hour in (1, 9, 17):
+                    for name in ("free", "pinned", "dropped"):
+                        for i in range(20):
+                            hit = "true" if i else "false"
+                            file.write(f"{day:%Y-%m-%d}T{hour:02}:00:{i:02}Z,ab,SEARCH,{0.5 if i else 8},20,10,{hit},{name},exact,,\n")
+        words = ("perf", "advise", "--url", f"http://127.0.0.1:{server.port}", "--input", folder(server),
+                 "--queries", "4", "--trial", "0", "--seed", "5")
+        support.command(*words)
+        path = os.path.join(folder(server), "index_advisor_report.json")
+        with open(path) as file:
+            report = json.load(file)
+        advice = {(one["table"], one["index"]): one for one in report["recommendations"]}
+        idle = advice["*", "tiering.hot_idle=12h"]
+        assert "now (5h)" in idle["basis"] and "0.500 ms with everything in memory, 8.000 ms without" in idle["basis"], idle
+        assert idle["estimated_speedup"] > 2 and idle["estimated_cost"] > 0 and idle["priority"] == "high", idle
+        equal([table for table, index in advice if index == "tier:pinned"], ["free"])
+        equal(advice["free", "tier:pinned"]["estimated_speedup"], 16)
+        # Once the server runs with it, and the other one is pinned, both are applied.
+        client.close()
+        server.stop()
+        server.arguments = ["--tiering.hot_idle", "12h"]
+        server.start()
+        client = server.client()
+        status(client.post("/collections/free/tier", {"action": "pin"}), 200)
+        client.close()
+        support.command("perf", "advise", "--url", f"http://127.0.0.1:{server.port}", *words[4:])
+        with open(path) as file:
+            again = {(one["table"], one["index"]): one["status"] for one in json.load(file)["recommendations"]}
+        equal(again.get(("*", "tiering.hot_idle=12h")), "applied")
+        equal(again.get(("free", "tier:pinned")), "applied")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,12 @@ static const struct ak_perf_recommendation *find(const struct ak_advice *advice,
     return NULL;
 }
 
+static const struct ak_advise_policy policy = {.rules = {.hot_idle_us = 6 * HOUR,
+                                                         .warm_idle_us = 7 * DAY,
+                                                         .window_us = HOUR,
+                                                         .promote_accesses = 10,
+                                                         .lowest = AK_TIER_COLD}};
+
 TEST(advise_tiers, what_sleeps_between_daily_uses_is_pinned_or_kept_longer)
 {
     struct ak_advice advice;
@@ -53,7 +59,7 @@ TEST(advise_tiers, what_sleeps_between_daily_uses_is_pinned_or_kept_longer)
         use(accesses, "mornings", BEGIN + day * DAY + 9 * HOUR, 20);
     }
     use(accesses, "seldom", BEGIN + DAY, 1);
-    CHECK_OK(ak_advise_tiers(&advice, accesses, collections, COUNT, &err));
+    CHECK_OK(ak_advise_tiers(&advice, accesses, &policy, collections, COUNT, &err));
     const struct ak_perf_recommendation *pin = find(&advice, "mornings", "tier:pinned");
     CHECK(pin != NULL);
     CHECK(pin->has_cost && fabs(pin->estimated_cost - 1000.0 * (128 * 4 + 16 * 8)) < 1);
@@ -62,7 +68,7 @@ TEST(advise_tiers, what_sleeps_between_daily_uses_is_pinned_or_kept_longer)
     CHECK(!find(&advice, "seldom", "tier:pinned"));
     const struct ak_perf_recommendation *idle = find(&advice, "*", "tiering.hot_idle=");
     CHECK(idle != NULL);
-    CHECK(ak_str_eq(idle->index, AK_STR("tiering.hot_idle=72h"))); /* after 24 h it has just gone */
+    CHECK(ak_str_eq(idle->index, AK_STR("tiering.hot_idle=3d"))); /* after 24 h it has just gone */
     ak_advise_accesses_close(accesses);
     ak_advice_release(&advice);
 }
@@ -72,15 +78,16 @@ TEST(advise_tiers, a_short_log_and_a_steady_one_give_notes_only)
     struct ak_advice advice;
     struct ak_advise_accesses *accesses = ak_advise_accesses_open();
     ak_advice_init(&advice);
-    CHECK_OK(ak_advise_tiers(&advice, accesses, collections, COUNT, &err));
+    CHECK_OK(ak_advise_tiers(&advice, accesses, &policy, collections, COUNT, &err));
     use(accesses, "steady", BEGIN, 1);
-    CHECK_OK(ak_advise_tiers(&advice, accesses, collections, COUNT, &err));
+    CHECK_OK(ak_advise_tiers(&advice, accesses, &policy, collections, COUNT, &err));
     CHECK(strstr(ak_buf_cstr(&advice.notes), "at least 2 are needed"));
     for (int64_t hour = 0; hour < 240; hour++) {
         use(accesses, "steady", BEGIN + hour * HOUR, 1);
     }
-    CHECK_OK(ak_advise_tiers(&advice, accesses, collections, COUNT, &err));
-    CHECK(strstr(ak_buf_cstr(&advice.notes), "the default thresholds fit: 100.0 %"));
+    CHECK_OK(ak_advise_tiers(&advice, accesses, &policy, collections, COUNT, &err));
+    CHECK(strstr(ak_buf_cstr(&advice.notes),
+                 "thresholds and limits fit: over 10.0 days of the log 100.0 %"));
     CHECK_INT(advice.count, 0);
     ak_advise_accesses_close(accesses);
     ak_advice_release(&advice);

@@ -84,7 +84,7 @@ TEST(advise, an_ef_that_makes_no_difference_and_one_that_never_reaches_are_noted
     struct ak_advise_measured measured = measured_of(64);
     ak_advice_init(&advice);
     CHECK_INT(ak_advise_ef(&advice, &measured, 0.999), 0);
-    CHECK(notes_have(&advice, "no ef up to 256 reaches recall 1.00"));
+    CHECK(notes_have(&advice, "no ef up to 256 reaches recall 0.999"));
     for (size_t i = 0; i < measured.count; i++) {
         measured.points[i] =
             (struct ak_advise_point){.ef = measured.points[i].ef, .recall = 1, .median_ms = 0.02};
@@ -142,7 +142,8 @@ static const char shapes_text[] =
     "{\"query_hash\":\"b\",\"table\":\"docs\",\"query_type\":\"SEARCH\",\"k\":16,\"ef\":96,"
     "\"filter\":{\"must\":[{\"key\":\"lang\",\"match\":1},{\"key\":\"year\",\"exists\":true}]}}\n"
     "{\"query_hash\":\"c\",\"table\":\"docs\",\"query_type\":\"SEARCH\",\"k\":16,"
-    "\"filter\":{\"must\":[{\"key\":\"year\",\"exists\":true}]}}\n";
+    "\"filter\":{\"must\":[{\"key\":\"year\",\"exists\":true}]}}\n"
+    "{\"query_hash\":\"d\",\"table\":\"docs\",\"query_type\":\"SEARCH\",\"k\":8,\"recall\":0.99}\n";
 
 static void load_shapes(struct ak_perf_shapes *shapes)
 {
@@ -150,7 +151,7 @@ static void load_shapes(struct ak_perf_shapes *shapes)
     (void)snprintf(path, sizeof path, "%s/query_shapes.ndjson", ak_test_dir());
     CHECK_OK(ak_fs_write_atomic(quickfs(), path, ak_str_of(shapes_text), &err));
     CHECK_OK(ak_perf_shapes_load(shapes, quickfs(), ak_test_dir(), &err));
-    CHECK_INT(shapes->count, 3);
+    CHECK_INT(shapes->count, 4);
 }
 
 static void add_rows(struct ak_perf_stats *stats, const char *hash, int count, double ms,
@@ -225,6 +226,38 @@ TEST(advise, the_habit_of_a_collection_is_what_most_searches_ask_for)
     ak_advise_habit(stats, &shapes, AK_STR("other"), &habit);
     CHECK_INT(habit.searches, 0);
     CHECK_INT(habit.k, 0);
+    ak_perf_stats_close(stats);
+    ak_perf_shapes_release(&shapes);
+}
+
+TEST(advise, searches_that_ask_for_a_recall_say_nothing_of_ef)
+{
+    struct ak_advice advice;
+    struct ak_perf_shapes shapes;
+    struct ak_advise_habit habit;
+    struct ak_perf_stats *stats = ak_perf_stats_open(0);
+    struct ak_advise_measured measured = measured_of(256);
+    ak_advice_init(&advice);
+    load_shapes(&shapes);
+    add_rows(stats, "d", 50, 1, 100);
+    ak_advise_habit(stats, &shapes, AK_STR("docs"), &habit);
+    CHECK_INT(habit.recall_searches, 50);
+    CHECK_INT(habit.k, 8);
+    CHECK_INT(habit.ef, 0);
+    measured.searches = habit.searches;
+    measured.recall_searches = habit.recall_searches;
+    CHECK_INT(ak_advise_ef(&advice, &measured, 0.98), 128);
+    CHECK_INT(advice.count, 0);
+    CHECK(notes_have(&advice, "all 50 searches in the log ask for a recall"));
+    add_rows(stats, "b", 30, 1, 100);
+    ak_advise_habit(stats, &shapes, AK_STR("docs"), &habit);
+    CHECK_INT(habit.recall_searches, 50);
+    CHECK_INT(habit.ef, 96);
+    measured.searches = habit.searches;
+    (void)ak_advise_ef(&advice, &measured, 0.98);
+    CHECK(ak_str_eq(only(&advice)->index, AK_STR("ef_search=128")));
+    CHECK(strstr(ak_buf_cstr(&advice.text), "50 of 80 searches in the log ask for a recall"));
+    ak_advice_release(&advice);
     ak_perf_stats_close(stats);
     ak_perf_shapes_release(&shapes);
 }

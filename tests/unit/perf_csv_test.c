@@ -61,6 +61,60 @@ TEST(csv, fields_stand_between_commas_and_records_between_line_ends)
               "0123456|01234567|012345678|\xC3\xA4\xC3\xB6|x;");
 }
 
+/* The same by another way, a byte at a time. */
+static void naive(const char *line, size_t len, char *out, size_t cap)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        n += (size_t)snprintf(out + n, cap - n, "%c", line[i] == ',' ? '|' : line[i]);
+    }
+    (void)snprintf(out + n, cap - n, ";");
+}
+
+TEST(csv, lines_of_any_length_are_cut_at_every_comma)
+{
+    static const char bytes[] = "a,b,,xyz";
+    char line[80];
+    char want[128];
+    uint64_t state = 7;
+    for (size_t len = 1; len < 60; len++) {
+        for (int round = 0; round < 40; round++) {
+            for (size_t i = 0; i < len; i++) {
+                state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+                line[i] = bytes[state >> 61];
+            }
+            naive(line, len, want, sizeof want);
+            CHECK_STR(read_text((struct ak_str){line, len}, 0), want);
+            size_t at = (size_t)(state >> 32) % len; /* wherever it is, it is seen */
+            line[at] = '\0';
+            CHECK_STR(read_text((struct ak_str){line, len}, 0), "!1:it holds a zero byte;");
+            memset(line, 'q', len + 1);
+            line[at] = '"';
+            CHECK(strchr(read_text((struct ak_str){line, len + 1}, 0), '!'));
+        }
+    }
+}
+
+TEST(csv, a_record_says_whether_it_is_plain_ascii)
+{
+    struct ak_csv csv;
+    struct ak_csv_record record;
+    bool end = false;
+    char line[40];
+    for (size_t at = 0; at < sizeof line; at++) {
+        memset(line, 'a', sizeof line);
+        ak_csv_init_text(&csv);
+        ak_csv_give(&csv, (struct ak_str){line, sizeof line});
+        CHECK_OK(ak_csv_next(&csv, &record, &end, &err));
+        CHECK(record.is_ascii);
+        line[at] = (char)0x80;
+        ak_csv_give(&csv, (struct ak_str){line, sizeof line});
+        CHECK_OK(ak_csv_next(&csv, &record, &end, &err));
+        CHECK(!record.is_ascii);
+        ak_csv_release(&csv);
+    }
+}
+
 TEST(csv, quotes_hold_commas_line_ends_and_quotes)
 {
     CHECK_STR(read("\"a,b\",c\n"), "<a,b>|c;");

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define DAY_US INT64_C(86400000000)
 #define NOON INT64_C(1793102400000000) /* 2026-10-27T12:00:00Z, a Tuesday */
@@ -226,6 +227,76 @@ TEST(query_log, a_hash_is_of_the_shape_and_not_of_values_and_order)
     CHECK(hash_of(NULL, 10, 64) != hash_of(NULL, 10, 65));
 }
 
+TEST(query_log, recall_targets_are_shapes_of_their_own_unless_ef_or_exact_makes_them_void)
+{
+    struct ak_query_shape shape = search;
+    const uint64_t none = ak_query_shape_hash(&shape);
+    struct ak_buf line;
+    ak_buf_init(&line, 0);
+    shape.recall = 0.95;
+    const uint64_t some = ak_query_shape_hash(&shape);
+    ak_query_shape_put(&shape, 1, &line);
+    CHECK(strstr(ak_buf_cstr(&line), ",\"k\":16,\"recall\":0.95}\n"));
+    shape.recall = 0.9502; /* a thousandth makes the difference */
+    CHECK(ak_query_shape_hash(&shape) == some);
+    shape.recall = 0.99;
+    CHECK(ak_query_shape_hash(&shape) != some && ak_query_shape_hash(&shape) != none);
+    shape.recall = 1e-9; /* asked for all the same */
+    CHECK(ak_query_shape_hash(&shape) != none);
+    shape.recall = 0.95;
+    shape.ef = 96;
+    const uint64_t with_ef = ak_query_shape_hash(&shape);
+    ak_buf_clear(&line);
+    ak_query_shape_put(&shape, 1, &line);
+    CHECK(!strstr(ak_buf_cstr(&line), "recall"));
+    shape.recall = 0;
+    CHECK(ak_query_shape_hash(&shape) == with_ef);
+    shape.ef = 0;
+    shape.exact = true;
+    const uint64_t exact = ak_query_shape_hash(&shape);
+    shape.recall = 0.95;
+    CHECK(ak_query_shape_hash(&shape) == exact);
+    ak_buf_release(&line);
+}
+
+TEST(query_log, every_type_and_index_has_a_name_of_its_own)
+{
+    for (int i = 0; i < AK_QUERY_TYPE_COUNT; i++) {
+        for (int j = 0; j < i; j++) {
+            CHECK(strcmp(ak_query_type_name((enum ak_query_type)i),
+                         ak_query_type_name((enum ak_query_type)j)) != 0);
+        }
+    }
+    for (int i = 0; i < AK_QUERY_INDEX_COUNT; i++) {
+        for (int j = 0; j < i; j++) {
+            CHECK(strcmp(ak_query_index_name((enum ak_query_index)i),
+                         ak_query_index_name((enum ak_query_index)j)) != 0);
+        }
+    }
+}
+
+TEST(query_log, what_is_not_known_of_a_query_is_left_empty)
+{
+    start();
+    struct ak_query_log *log = open_log((struct ak_query_log_options){0});
+    const struct ak_query_shape shape = {
+        .table = AK_STR("docs"), .type = AK_QUERY_RESTORE, .items = 1000};
+    const struct ak_query_entry entry = {.began_us = NOON,
+                                         .duration_ns = 2000000000,
+                                         .cpu_ns = -1,
+                                         .wait_ns = -1,
+                                         .examined = 1000,
+                                         .returned = 1000,
+                                         .index = AK_QUERY_REBUILD,
+                                         .no_cache_hit = true};
+    ak_query_log_put(log, &shape, &entry);
+    ak_query_log_drain(log);
+    struct ak_buf text = read_file("query_perf_daily_20261027.csv");
+    CHECK(strstr(text.p, ",RESTORE,2000,1000,1000,,docs,rebuild,,\n"));
+    ak_buf_release(&text);
+    finish(log);
+}
+
 TEST(query_log, a_shape_is_written_once_also_across_starts)
 {
     start();
@@ -311,6 +382,37 @@ TEST(query_log, rows_around_midnight_lie_in_the_file_of_their_day)
     ak_query_log_drain(log);
     CHECK_INT(rows_of("query_perf_weekly_202645.csv", NULL), 1);
     CHECK_INT(written(), 11);
+    finish(log);
+}
+
+TEST(query_log, a_clock_that_jumps_back_over_midnight_loses_no_row)
+{
+    int64_t last = 0;
+    const int64_t midnight = NOON + DAY_US / 2;
+    start();
+    struct ak_query_log *log = open_log((struct ak_query_log_options){.retention_us = 2 * DAY_US});
+    for (int i = 0; i < 6; i++) { /* to and fro, each time with a pass */
+        ak_manual_clock_init(&manual, midnight + (i % 2 ? -1000000 : 1000000));
+        put(log, &search, ak_now_us(&manual.clock) + i);
+        ak_query_log_drain(log);
+    }
+    CHECK_INT(rows_of("query_perf_daily_20261027.csv", &last), 3);
+    CHECK(last < midnight);
+    CHECK_INT(rows_of("query_perf_daily_20261028.csv", &last), 3);
+    CHECK(last >= midnight);
+    CHECK_INT(written(), 6);
+    CHECK_INT(dropped("write") + dropped("size"), 0);
+    finish(log);
+}
+
+TEST(query_log, what_is_no_file_is_not_written_to)
+{
+    start();
+    CHECK(mkfifo(path_of("query_perf_daily_20261027.csv"), 0600) == 0);
+    struct ak_query_log *log = open_log((struct ak_query_log_options){0});
+    put(log, &search, NOON);
+    ak_query_log_drain(log); /* a pipe that nobody reads would be waited for */
+    CHECK_INT(dropped("write"), 1);
     finish(log);
 }
 
@@ -510,18 +612,20 @@ TEST(query_log, a_folder_that_cannot_be_made_is_no_reason_not_to_start)
 #define PUTS 20000
 
 static struct ak_query_log *shared;
+static int64_t begin_us; /* of the putters' rows */
 
 static void putter(void *arg)
 {
     const struct ak_query_shape *shape = arg;
     for (int i = 0; i < PUTS; i++) {
         if (ak_query_log_wants(shared)) {
-            put(shared, shape, NOON + i);
+            put(shared, shape,
+                begin_us + (i % 2 ? i : -i - 1)); /* mixed: the ring may drop the last */
         }
     }
 }
 
-TEST(query_log, every_row_of_many_threads_is_written_or_counted)
+static void put_from_many_threads(void)
 {
     struct ak_thread threads[PUTTERS] = {0};
     struct ak_query_shape shapes[PUTTERS];
@@ -544,7 +648,12 @@ TEST(query_log, every_row_of_many_threads_is_written_or_counted)
     }
     ak_query_log_close(shared);
     CHECK_INT(written() + dropped("ring") + dropped("size") + dropped("write"), PUTTERS * PUTS);
-    CHECK_INT(rows_of("query_perf_daily_20261027.csv", NULL), written());
+    uint64_t rows = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "query_perf_daily_20261028.csv" : "query_perf_daily_20261027.csv";
+        rows += exists(name) ? rows_of(name, NULL) : 0;
+    }
+    CHECK_INT(rows, written());
     struct ak_buf text = read_file(AK_QUERY_SHAPES_FILE);
     for (int i = 0; i < PUTTERS; i++) {
         char want[32];
@@ -554,6 +663,25 @@ TEST(query_log, every_row_of_many_threads_is_written_or_counted)
     ak_buf_release(&text);
     ak_metrics_close(metrics);
     metrics = NULL;
+}
+
+TEST(query_log, every_row_of_many_threads_is_written_or_counted)
+{
+    begin_us = NOON;
+    put_from_many_threads();
+    CHECK(!exists("query_perf_daily_20261028.csv"));
+}
+
+TEST(query_log, midnight_under_load_leaves_each_row_in_the_file_of_its_day)
+{
+    int64_t last = 0;
+    const int64_t midnight = NOON + DAY_US / 2;
+    begin_us = midnight;
+    put_from_many_threads();
+    CHECK(rows_of("query_perf_daily_20261027.csv", &last) > 0);
+    CHECK(last < midnight);
+    CHECK(rows_of("query_perf_daily_20261028.csv", &last) > 0);
+    CHECK(last >= midnight);
 }
 
 /* --- Hourly figures and the summary --- */

@@ -5,6 +5,7 @@
 #include "perf/perf.h"
 #include "perf/values.h"
 #include "support/test.h"
+#include <stdlib.h>
 
 static struct ak_err err;
 
@@ -119,6 +120,28 @@ TEST(perf, numbers_are_whole_or_refused)
     CHECK(ak_perf_read_boolean(AK_STR("TRUE"), &flag) && flag);
     CHECK(ak_perf_read_boolean(AK_STR("0"), &flag) && !flag);
     CHECK(!ak_perf_read_boolean(AK_STR("maybe"), &flag));
+}
+
+TEST(perf, decimals_are_what_strtod_makes_of_them)
+{
+    static const char *const odd[] = {"123456789012345", "12345678901234.5", "0.0000000000001",
+                                      "1234567890123456"};
+    static const char *const wrong[] = {"", ".", "1.2.3", "1,2", "1 2"};
+    uint64_t state = 11;
+    char text[48];
+    double number = -1;
+    for (int i = 0; i < 20000; i++) {
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        (void)snprintf(text, sizeof text, "%.*f", (int)(state >> 60), (double)(state >> 20) / 1e9);
+        CHECK(ak_perf_read_double(ak_str_of(text), &number));
+        CHECK(number == strtod(text, NULL));
+    }
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        CHECK(ak_perf_read_double(ak_str_of(odd[i]), &number) && number == strtod(odd[i], NULL));
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        CHECK(!ak_perf_read_double(ak_str_of(wrong[i]), &number));
+    }
 }
 
 /* --- Rows --- */
