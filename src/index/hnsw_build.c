@@ -52,6 +52,12 @@ static bool is_dead(const struct ak_index *index, uint32_t slot)
     return ak_bits_test(ak_index_words(&index->dead), slot);
 }
 
+/* Not to be linked to: removed, or on its way to another slot (moves.c). */
+static bool is_leaving(const struct ak_index *index, uint32_t slot)
+{
+    return is_dead(index, slot) || ak_leaving_to(&index->leaving, slot) != AK_LINK_NONE;
+}
+
 /* --- Linking back --- */
 
 static bool has(const uint32_t *links, uint32_t count, uint32_t slot)
@@ -157,7 +163,7 @@ static uint32_t candidates_of_pool(struct build *build)
     uint32_t n = 0;
     for (uint32_t i = 0; i < context->pool_count && n < context->candidates_cap; i++) {
         uint32_t slot = context->pool_id[i] & ~AK_POOL_DONE;
-        if (slot != build->slot && !is_dead(build->index, slot)) {
+        if (slot != build->slot && !is_leaving(build->index, slot)) {
             context->candidates[n++] = (struct ak_found){
                 ak_measure_true(&build->walk.measure, context->pool_distance[i]), slot};
         }
@@ -177,7 +183,7 @@ static uint32_t add_by_product(struct build *build, uint32_t seed, uint32_t coun
     build->index->walk->beam(&walk, seed, 0);
     for (uint32_t i = 0; i < context->pool_count && i < PRODUCT_EF / 2; i++) {
         uint32_t slot = context->pool_id[i] & ~AK_POOL_DONE;
-        bool known = slot == build->slot || is_dead(build->index, slot);
+        bool known = slot == build->slot || is_leaving(build->index, slot);
         for (uint32_t c = 0; c < had && !known; c++) {
             known = context->candidates[c].slot == slot;
         }
@@ -212,7 +218,7 @@ static uint32_t add_links_of_copies(struct build *build, uint32_t level, uint32_
         for (uint32_t j = 0; j < n && count < build->context->candidates_cap; j++) {
             float distance = ak_measure_true(&build->walk.measure, distances[j]);
             bool known = distance <= build->walk.measure.slack || links[j] == build->slot ||
-                         is_dead(index, links[j]);
+                         is_leaving(index, links[j]);
             for (uint32_t c = copies; c < count && !known; c++) {
                 known = candidates[c].slot == links[j];
             }
