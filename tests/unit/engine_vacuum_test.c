@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { ROWS = 1500, WIDE = 160 }; /* a graph of more takes long to build there */
 #else
 enum { ROWS = 6000, WIDE = 160 };

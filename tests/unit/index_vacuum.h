@@ -29,8 +29,8 @@ static inline struct scene scene_open(uint32_t rows, uint32_t dimension, enum ak
     struct ak_index_options options = index_options(dimension, metric, s.epoch);
     options.exact_below = exact_below;
     CHECK_OK(ak_index_open(&options, &s.index, &err));
-    s.row_of = ak_alloc(rows * sizeof *s.row_of);
-    memset(s.row_of, 0xff, rows * sizeof *s.row_of);
+    s.row_of = ak_alloc(2 * rows * sizeof *s.row_of); /* some tests add more */
+    memset(s.row_of, 0xff, 2 * rows * sizeof *s.row_of);
     for (uint32_t i = 0; i < rows; i++) {
         uint32_t slot = 0;
         CHECK_OK(ak_index_add(s.index, vectors_row(&s.v, i), &slot, &err));
