@@ -369,7 +369,7 @@ static bool move_to_smaller(struct ak_slab *slab, size_t keep)
     struct place place = {0};
     struct ak_err err;
     if (block > HEAP_MAX / 2 ||
-        (slab->home == HOME_HEAP && block > (size_t)slab->cap * slab->stride / 2)) {
+        (slab->home == HOME_HEAP && block > (size_t)slab->cap * slab->stride / 4 * 3)) {
         return false; /* it would have to grow again soon, or gains little */
     }
     if (heap_block(block, keep, &place, &err) != AK_OK) {
