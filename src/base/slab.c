@@ -5,6 +5,7 @@
  *     none ──reserve──> heap ──reserve, 2 MiB and up──> region ──reserve, past its end──> region
  *     view ──thaw, small──> heap        view ──thaw, large──> region
  *     view ──own──> heap or region      region with a file's pages ──own──> region without
+ *     heap, region ──shrink, far below 2 MiB──> heap
  *
  *   heap    one cache-line-aligned block below 2 MiB, doubled when it is full
  *   region  an address range aligned to 2 MiB, several times what is needed; only touched pages
@@ -338,6 +339,66 @@ enum ak_rc ak_slab_reserve(struct ak_slab *slab, uint64_t rows, struct ak_err *e
         slab->reserved = rows;
     }
     return rc;
+}
+
+/* --- Giving back --- */
+
+/* The pages of [from, to), whole ones, read as zero from now on. Where a file is mapped in front,
+ * letting pages go would bring its bytes back, so that zeros are mapped over them instead. */
+static void drop_pages(struct ak_slab *slab, size_t from, size_t to)
+{
+    char *at = ak_slab_base(slab) + from;
+    bool dropped = false;
+    if (slab->is_mapped) {
+        dropped = mmap(at, to - from, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == at;
+        if (dropped && slab->huge) {
+            (void)madvise(at, to - from, MADV_HUGEPAGE);
+        }
+    } else {
+        dropped = madvise(at, to - from, MADV_DONTNEED) == 0;
+    }
+    if (!dropped) { /* too many mappings, or locked pages: the memory stays, the zeros do not */
+        memset(at, 0, to - from);
+    }
+}
+
+static bool move_to_smaller(struct ak_slab *slab, size_t keep)
+{
+    size_t block = keep > HEAP_MIN ? round_up(keep, AK_CACHE_LINE) : HEAP_MIN;
+    struct place place = {0};
+    struct ak_err err;
+    if (block > HEAP_MAX / 2 ||
+        (slab->home == HOME_HEAP && block > (size_t)slab->cap * slab->stride / 4 * 3)) {
+        return false; /* it would have to grow again soon, or gains little */
+    }
+    if (heap_block(block, keep, &place, &err) != AK_OK) {
+        return false;
+    }
+    if (keep) {
+        memcpy(place.base, ak_slab_base(slab), keep);
+    }
+    publish(slab, &place);
+    return true;
+}
+
+void ak_slab_shrink(struct ak_slab *slab, uint64_t rows)
+{
+    if (rows >= slab->reserved || (slab->home != HOME_HEAP && slab->home != HOME_REGION)) {
+        return;
+    }
+    size_t keep = (size_t)rows * slab->stride;
+    size_t used = (size_t)slab->reserved * slab->stride;
+    if (!move_to_smaller(slab, keep)) {
+        size_t end = slab->home == HOME_REGION ? round_up(used, page_bytes()) : used;
+        size_t pages = round_up(keep, slab->huge ? HUGE_PAGE : page_bytes());
+        pages = slab->home == HOME_REGION && pages < end ? pages : end;
+        memset(ak_slab_base(slab) + keep, 0, (pages < used ? pages : used) - keep);
+        if (pages < end) {
+            drop_pages(slab, pages, end);
+        }
+    }
+    slab->reserved = rows;
 }
 
 size_t ak_slab_bytes(const struct ak_slab *slab, uint64_t rows)

@@ -50,6 +50,10 @@ bool ak_slab_is_borrowed(const struct ak_slab *slab);
 AK_MUST enum ak_rc ak_slab_own(struct ak_slab *slab, struct ak_err *err);
 /* Rows [0, rows) may be used; new rows read as zero. A view must be thawed first. */
 AK_MUST enum ak_rc ak_slab_reserve(struct ak_slab *slab, uint64_t rows, struct ak_err *err);
+/* Rows at and past `rows` are in use no more, not even by readers inside the epoch: they read as
+ * zero again and their memory goes back. A slab that has become small moves, as in a growth, to a
+ * block of its size; without memory for one it stays where it is. A view stays as it is. */
+void ak_slab_shrink(struct ak_slab *slab, uint64_t rows);
 /* Bytes of memory that this slab has touched or may touch up to `rows`, for accounting. */
 size_t ak_slab_bytes(const struct ak_slab *slab, uint64_t rows);
 

@@ -1,4 +1,5 @@
-/* background.c — builders link new rows; the keeper checkpoints, repairs, evicts, releases log.
+/* background.c — builders link new rows; the keeper checkpoints, repairs, vacuums, evicts, releases
+ * log.
  *
  * Builders: threads of low priority over a list of collections with rows to link. A collection with
  * much to do goes back on the list before it is worked on, so that all builders join in.
@@ -17,7 +18,8 @@
 #define TRIMMER_PERIOD_MS 50
 #define FULL_PAUSE_MAX_MS 8000 /* between attempts on a full disk */
 #define REPAIR_MIN 256         /* tombstones worth a pass */
-#define LARGE_OPEN_MAX 8192    /* each maps a file: stay far from vm.max_map_count */
+#define VACUUM_PENDING_MAX 4096
+#define LARGE_OPEN_MAX 8192 /* each maps a file: stay far from vm.max_map_count */
 
 /* --- builders --- */
 
@@ -93,8 +95,7 @@ static void pause_builder(struct ak_builders *builders)
     ak_mutex_unlock(&builders->lock);
 }
 
-/* New codes where the rows have outgrown the old ones, also when nobody writes any more. */
-static void renew(struct ak_collection *collection)
+void ak_collection_renew(struct ak_collection *collection)
 {
     do {
         ak_mutex_lock(&collection->lock);
@@ -112,7 +113,7 @@ static bool build_share(struct ak_engine *engine, struct ak_collection *collecti
                     AK_STR_ARG(collection->entry->info.name), err.text);
         return false;
     }
-    renew(collection);
+    ak_collection_renew(collection);
     uint32_t built = ak_index_build_some(collection->index, BUILD_SHARE);
     ak_series_add(engine->m_linked, built);
     bool more = ak_index_pending(collection->index) > 0;
@@ -260,6 +261,21 @@ static struct ak_collection *next_to_repair(struct ak_engine *engine)
     return found;
 }
 
+enum ak_rc ak_collection_repair(struct ak_collection *collection, struct ak_err *err)
+{
+    enum ak_rc rc = ak_collection_thaw(collection, err);
+    if (rc == AK_OK) {
+        rc = ak_index_repair(collection->index, err);
+    }
+    if (rc == AK_OK) {
+        ak_collection_keep_links(collection);
+        ak_mutex_lock(&collection->lock);
+        rc = ak_docs_compact(&collection->docs, collection->index, err);
+        ak_mutex_unlock(&collection->lock);
+    }
+    return rc;
+}
+
 static void repair(struct ak_engine *engine)
 {
     struct ak_err err;
@@ -267,16 +283,7 @@ static void repair(struct ak_engine *engine)
     if (!collection) {
         return;
     }
-    enum ak_rc rc = ak_collection_thaw(collection, &err);
-    if (rc == AK_OK) {
-        rc = ak_index_repair(collection->index, &err);
-    }
-    if (rc == AK_OK) {
-        ak_collection_keep_links(collection);
-        ak_mutex_lock(&collection->lock);
-        rc = ak_docs_compact(&collection->docs, collection->index, &err);
-        ak_mutex_unlock(&collection->lock);
-    }
+    enum ak_rc rc = ak_collection_repair(collection, &err);
     if (rc != AK_OK) {
         ak_log_warn(engine->log, "engine", "repair of '%.*s': %s",
                     AK_STR_ARG(collection->entry->info.name), err.text);
@@ -284,44 +291,85 @@ static void repair(struct ak_engine *engine)
     ak_collection_unref(collection);
 }
 
+/* A live collection that shall be vacuumed, referenced, or NULL. One that is being filled is left
+ * alone: new documents take the free slots. */
+static struct ak_collection *next_to_vacuum(struct ak_engine *engine)
+{
+    struct ak_directory *dir = &engine->directory;
+    struct ak_collection *found = NULL;
+    ak_mutex_lock(&dir->lock);
+    for (struct ak_collection *at = dir->lru_last; at && !found; at = at->lru_prev) {
+        const struct ak_entry *entry = at->entry;
+        if (!entry->dropped && !entry->moving && entry->tier.tier == AK_TIER_HOT &&
+            !at->closes_when_idle && ak_index_pending(at->index) <= VACUUM_PENDING_MAX &&
+            ak_vacuum_is_due(engine, at)) {
+            found = at;
+            found->refs++;
+        }
+    }
+    ak_mutex_unlock(&dir->lock);
+    return found;
+}
+
+static void vacuum(struct ak_engine *engine)
+{
+    struct ak_collection *collection = next_to_vacuum(engine);
+    if (collection && ak_vacuum_share(engine, collection)) {
+        ak_keeper_poke(engine); /* the next share at once */
+    }
+    ak_collection_unref(collection);
+}
+
+/* The disk gives back what memory has: an image with more slots than there are is written anew. */
+static bool is_image_large(const struct ak_engine *engine, const struct ak_entry *entry)
+{
+    return entry->live->is_vacuumed && entry->checkpoint.generation && !entry->checkpoint.tiny &&
+           !ak_vacuum_is_due(engine, entry->live);
+}
+
 /* What fails is logged, counted, and tried again in a later pass; on a full disk after a pause,
- * since each attempt writes images until there is no room left. */
-static void checkpoint(struct ak_engine *engine,
+ * since each attempt writes images until there is no room left. false: it is not the time. */
+static bool checkpoint(struct ak_engine *engine,
                        bool (*wanted)(const struct ak_engine *, const struct ak_entry *))
 {
     struct ak_keeper *keeper = &engine->keeper;
     struct ak_err err;
     int64_t now_ns = ak_mono_ns(engine->clock);
     if (now_ns < keeper->not_before_ns) {
-        return;
+        return false;
     }
     enum ak_rc rc = ak_checkpoint_dirty(engine, wanted, &err);
     if (rc != AK_NO_SPACE) {
         keeper->pause_ms = 0;
-        return;
+        return rc == AK_OK;
     }
     keeper->pause_ms = keeper->pause_ms ? 2 * keeper->pause_ms : KEEPER_PERIOD_MS;
     keeper->pause_ms = keeper->pause_ms < FULL_PAUSE_MAX_MS ? keeper->pause_ms : FULL_PAUSE_MAX_MS;
     keeper->not_before_ns = now_ns + keeper->pause_ms * 1000000;
+    return false;
 }
 
 static void keep(struct ak_engine *engine)
 {
     struct ak_wal_stats stats;
     struct ak_err err;
-    checkpoint(engine, has_large_share);
+    (void)checkpoint(engine, has_large_share);
     ak_wal_stats(engine->wal, &stats);
     if (stats.end - stats.start > engine->wal_max_bytes) {
-        checkpoint(engine, holds_back_log);
+        (void)checkpoint(engine, holds_back_log);
     }
     if (too_much_open(engine)) {
-        checkpoint(engine, is_small);
+        (void)checkpoint(engine, is_small);
     }
     if (atomic_exchange_explicit(&engine->wants_close, false, memory_order_relaxed)) {
-        checkpoint(engine, is_closing);
+        (void)checkpoint(engine, is_closing);
     }
     evict(engine);
     repair(engine);
+    vacuum(engine);
+    if (engine->wants_images) {
+        engine->wants_images = !checkpoint(engine, is_image_large);
+    }
     ak_wal_stats(engine->wal, &stats);
     if (stats.end - engine->wal_from > engine->wal_max_bytes / 16 &&
         ak_checkpoint_release_log(engine, &err) != AK_OK) {

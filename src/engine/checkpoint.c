@@ -172,6 +172,7 @@ static enum ak_rc commit(struct ak_engine *engine, struct begun *begun, size_t c
         ak_mutex_lock(&dir->lock);
         if (rc == AK_OK) {
             entry->checkpoint = begun[i].after;
+            collection->is_vacuumed = false;
         } else {
             ak_directory_mark_dirty_again(dir, entry, begun[i].dirty_before, begun[i].wal_before);
         }

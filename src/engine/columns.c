@@ -212,6 +212,16 @@ void ak_columns_set(struct ak_columns *columns, uint32_t slot, struct ak_str met
     unlock(columns);
 }
 
+void ak_columns_cut(struct ak_columns *columns, uint64_t slots)
+{
+    lock_write(columns);
+    for (unsigned i = 0; i < atomic_load(&columns->count); i++) {
+        ak_column_cut(columns->columns[i], slots);
+    }
+    (void)sum_bytes(columns);
+    unlock(columns);
+}
+
 /* --- A match's columns --- */
 
 static void collect_keys(struct plan *plan, const struct ak_filter *filter)

@@ -34,6 +34,10 @@ void ak_columns_limit(struct ak_columns *columns, unsigned count_max, size_t byt
  * Never fails: a column that finds no memory forgets what it has and is read anew. */
 void ak_columns_set(struct ak_columns *columns, uint32_t slot, struct ak_str metadata);
 
+/* No slot at or past `slots` is live, in any bitmap of a match to come or under way: what they held
+ * is forgotten, and its memory given back. */
+void ak_columns_cut(struct ak_columns *columns, uint64_t slots);
+
 /* out[slots/64 rounded up] gets the live slots that satisfy the filter, *count how many. `live` has
  * as many words; bits at or past `slots` do not count. The caller holds what keeps live slots
  * readable and unchanged (the epoch) from before it took `live` until this returns. AK_NOMEM. */

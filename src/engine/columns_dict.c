@@ -427,3 +427,18 @@ bool ak_column_store(struct ak_column *column, uint64_t slot)
     column->unread[slot / 64] &= ~((uint64_t)1 << (slot % 64));
     return true;
 }
+
+void ak_column_cut(struct ak_column *column, uint64_t slots)
+{
+    uint64_t cap = (slots + 63) & ~(uint64_t)63;
+    for (uint64_t slot = slots; slot < column->slot_cap; slot++) {
+        unref(column, column->codes[slot]);
+        column->codes[slot] = AK_CODE_ABSENT;
+        column->unread[slot / 64] |= (uint64_t)1 << (slot % 64);
+    }
+    cap = cap < SLOT_CAP_MIN ? SLOT_CAP_MIN : cap;
+    if (cap < column->slot_cap && resize(&column->codes, cap, sizeof *column->codes) &&
+        resize(&column->unread, cap / 64, sizeof *column->unread)) {
+        column->slot_cap = cap;
+    }
+}

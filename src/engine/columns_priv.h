@@ -82,6 +82,8 @@ size_t ak_column_bytes(const struct ak_column *column);
 void ak_column_begin(struct ak_column *column);
 void ak_column_found(struct ak_column *column, const struct ak_filter_value *value);
 AK_MUST bool ak_column_store(struct ak_column *column, uint64_t slot);
+/* Slots at and past `slots` are unread, as if never stored; their memory goes. */
+void ak_column_cut(struct ak_column *column, uint64_t slots);
 /* The entry of a value, or 0 when no slot has it. */
 uint32_t ak_column_code(const struct ak_column *column, const struct ak_filter_value *value);
 

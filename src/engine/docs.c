@@ -14,7 +14,7 @@
 #include "engine/engine_priv.h"
 #include <string.h>
 
-#define TEXT_COMPACT_MIN (1u << 20)
+#define TEXT_COMPACT_MIN (64u << 10)
 
 struct doc_state { /* section AK_IMAGE_DOC_STATE */
     uint64_t slots;
@@ -286,6 +286,29 @@ void ak_docs_remove(struct ak_docs *docs, uint32_t slot)
     docs->text_dead += text_len_of(docs, slot);
 }
 
+void ak_docs_move(struct ak_docs *docs, uint32_t from, uint32_t to)
+{
+    const struct ak_uuid *id = ak_docs_id(docs, from);
+    uint32_t old = AK_MAP_NONE;
+    *ak_docs_id(docs, to) = *id;
+    *(int64_t *)ak_slab_row(&docs->times, to) = ak_docs_time(docs, from);
+    *(struct ak_text_ref *)ak_slab_row(&text_now(docs)->refs, to) = *ref_of(docs, from);
+    enum ak_rc rc = ak_map_put(&docs->map, ak_uuid_hash(id), id, to, same_id, docs, &old, NULL);
+    AK_ASSERT(rc == AK_OK && old == from); /* replaced: no memory is needed */
+}
+
+void ak_docs_cut(struct ak_docs *docs, uint64_t slots)
+{
+    docs->slots = slots < docs->slots ? slots : docs->slots;
+}
+
+void ak_docs_give_back(struct ak_docs *docs)
+{
+    ak_slab_shrink(&docs->ids, docs->slots);
+    ak_slab_shrink(&docs->times, docs->slots);
+    ak_slab_shrink(&text_now(docs)->refs, docs->slots);
+}
+
 static bool bit(const uint64_t *words, uint64_t i)
 {
     return (words[i / 64] >> (i % 64)) & 1;
@@ -362,7 +385,8 @@ uint64_t ak_docs_image_bytes(const struct ak_docs *docs, uint64_t slots)
 
 enum ak_rc ak_docs_compact(struct ak_docs *docs, const struct ak_index *index, struct ak_err *err)
 {
-    if (docs->text_dead < TEXT_COMPACT_MIN || docs->text_dead < docs->text_len / 3) {
+    if (docs->text_dead < TEXT_COMPACT_MIN || docs->text_dead < docs->text_len / 3 ||
+        docs->doubled) { /* what lies in two slots would be copied twice */
         return AK_OK;
     }
     /* Readers that could still hold a dead slot leave first; later ones meet live slots only, and

@@ -42,6 +42,8 @@ static void open_series(struct ak_engine *e)
         {&e->m_search_exact, AK_METRIC_SEARCH_EXACT},
         {&e->m_search_recall, AK_METRIC_SEARCH_RECALL},
         {&e->m_search_distances, AK_METRIC_SEARCH_DISTANCES},
+        {&e->m_vacuum_moved, AK_METRIC_VACUUM_MOVED},
+        {&e->m_vacuum_bytes, AK_METRIC_VACUUM_BYTES},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         *wanted[i].series = ak_metrics_series(e->metrics, wanted[i].family, NULL, 0);
@@ -375,6 +377,7 @@ enum ak_rc ak_engine_open(const struct ak_engine_options *options, struct ak_eng
     engine->pending_max_bytes = or_default(options->pending_max_bytes, 96ull << 20);
     engine->idle_bytes = or_default(options->idle_bytes, 256ull << 20);
     engine->resident_max_bytes = options->resident_max_bytes;
+    engine->vacuum_percent = options->vacuum_percent ? options->vacuum_percent : 25;
     engine->build_threads =
         options->build_threads ? options->build_threads : (unsigned)(cores > 0 ? cores : 1);
     engine->epoch = ak_epoch_open();

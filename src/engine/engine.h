@@ -45,6 +45,9 @@ struct ak_engine_options {
      * recently used image first; 0: never. */
     uint64_t resident_max_bytes;
     unsigned build_threads; /* 0: one per core */
+    /* Slots of a collection that hold no document, in percent, from which on it is vacuumed; 0: 25,
+     * above 100: never. */
+    unsigned vacuum_percent;
 };
 
 /* Make or open, replay, start the background threads. AK_CONFLICT: the folder is in use. */
@@ -189,6 +192,11 @@ void ak_collection_stats(struct ak_collection *collection, struct ak_collection_
 /* Write this collection's image now and commit it. */
 AK_MUST enum ak_rc ak_engine_checkpoint(struct ak_engine *engine, struct ak_collection *collection,
                                         struct ak_err *err);
+/* Give back the memory of all deleted documents now, however few they are: documents move into the
+ * slots of deleted ones, and what is free behind the last one goes. The next checkpoint writes an
+ * image of that size. */
+AK_MUST enum ak_rc ak_engine_vacuum(struct ak_engine *engine, struct ak_collection *collection,
+                                    struct ak_err *err);
 /* Wait until every row of the collection is linked, building on this thread too; `progress` (may be
  * NULL) is told now and then how many are left. */
 void ak_collection_wait_linked(struct ak_collection *collection,

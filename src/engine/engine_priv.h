@@ -39,6 +39,7 @@ struct ak_docs {
     uint64_t slots;                     /* rows used */
     uint64_t text_len;
     uint64_t text_dead; /* bytes of removed documents */
+    uint32_t doubled;   /* documents that lie in two slots: vacuum.c */
     struct ak_map map;  /* id → slot; filled by ak_docs_index */
     bool mapped;        /* the map is complete */
 };
@@ -73,6 +74,12 @@ struct ak_uuid *ak_docs_id(const struct ak_docs *docs, uint32_t slot);
 int64_t ak_docs_time(const struct ak_docs *docs, uint32_t slot);
 struct ak_str ak_docs_external_id(const struct ak_docs *docs, uint32_t slot);
 struct ak_str ak_docs_metadata(const struct ak_docs *docs, uint32_t slot);
+/* The document of slot `from` is that of slot `to` as well, and found there by its id. */
+void ak_docs_move(struct ak_docs *docs, uint32_t from, uint32_t to);
+/* Slots from `slots` on are used no more; the second gives back what they took, once the epoch has
+ * passed. */
+void ak_docs_cut(struct ak_docs *docs, uint64_t slots);
+void ak_docs_give_back(struct ak_docs *docs);
 /* Sections of slots [0, slots), text of live ones only. */
 AK_MUST enum ak_rc ak_docs_write(const struct ak_docs *docs, uint64_t slots, const uint64_t *live,
                                  uint64_t lsn, struct ak_image_writer *writer, struct ak_err *err);
@@ -222,6 +229,11 @@ struct ak_collection {
     /* Documents that went to another slot. Counted after the new one can be seen and before the old
      * one is gone: a reader that finds it unchanged has missed none (pairs with find_hits()). */
     _Atomic uint64_t moved;
+    /* Documents on their way to a lower slot, which lie in both: a search asks for so many more. */
+    _Atomic uint32_t doubled;
+    struct ak_index_move *ways; /* theirs, in the order of the new slots: writer lock */
+    uint32_t ways_count;
+    bool is_vacuumed; /* the image in use has slots that were given back: directory lock */
 };
 
 /* Directory lock held; *collection has one more reference. May drop and retake the lock to load. */
@@ -326,6 +338,18 @@ AK_MUST enum ak_rc ak_collection_apply(struct ak_collection *collection,
                                        struct ak_record_reader *reader, ak_lsn next,
                                        struct ak_err *err);
 
+/* --- vacuum.c --- */
+
+/* Are so many slots without a document that it shall be vacuumed? */
+bool ak_vacuum_is_due(const struct ak_engine *engine, const struct ak_collection *collection);
+/* Do a share of it; keeper.work held. true: there was something to do, and may be more. */
+bool ak_vacuum_share(struct ak_engine *engine, struct ak_collection *collection);
+/* The document in `slot` has gone: also where it was, when it is on its way. Writer lock held. */
+void ak_vacuum_forget(struct ak_collection *collection, uint32_t slot);
+/* Take the old slots of documents on their way out of a bitmap; how many were in it. Writer lock
+ * held. */
+uint64_t ak_vacuum_hide(const struct ak_collection *collection, uint64_t *bits, uint64_t slots);
+
 /* --- background.c --- */
 
 struct ak_builders {
@@ -357,6 +381,11 @@ void ak_builders_stop(struct ak_engine *engine);
  * work. */
 void ak_collection_keep_links(struct ak_collection *collection);
 void ak_builders_want(struct ak_collection *collection); /* there are pending rows */
+/* New codes where the rows have outgrown the old ones, also when nobody writes any more; the
+ * collection is thawed. */
+void ak_collection_renew(struct ak_collection *collection);
+/* Rewire the graph around removed rows, and rewrite the text without theirs. */
+AK_MUST enum ak_rc ak_collection_repair(struct ak_collection *collection, struct ak_err *err);
 AK_MUST enum ak_rc ak_keeper_start(struct ak_engine *engine, struct ak_err *err);
 void ak_keeper_stop(struct ak_engine *engine);
 void ak_keeper_poke(struct ak_engine *engine);
@@ -404,10 +433,11 @@ struct ak_engine {
     struct ak_builders builders;
     struct ak_keeper keeper;
     uint64_t wal_max_bytes, checkpoint_bytes, pending_max_bytes, idle_bytes, resident_max_bytes;
-    unsigned build_threads;
-    ak_lsn wal_from; /* as persisted; keeper.work */
+    unsigned build_threads, vacuum_percent;
+    bool wants_images; /* of vacuumed collections; keeper.work */
+    ak_lsn wal_from;   /* as persisted; keeper.work */
     uint64_t replayed_records, replayed_skipped;
     struct ak_series *m_indexed, *m_deleted, *m_linked, *m_pending, *m_wal_seconds, *m_wal_records,
         *m_wal_bytes, *m_ckpt_seconds, *m_ckpt_bytes, *m_ckpt_failed, *m_search_exact,
-        *m_search_distances, *m_search_recall;
+        *m_search_distances, *m_search_recall, *m_vacuum_moved, *m_vacuum_bytes;
 };

@@ -126,22 +126,56 @@ static enum ak_rc gather_hits(struct ak_collection *collection, const struct ak_
 struct look {
     struct ak_index_query query;
     struct ak_index_effort effort;
-    struct ak_hit *hits; /* k + 1 */
+    struct ak_hit *hits; /* 2 k + 1 */
     uint32_t n;
+    uint32_t twice;     /* documents that were found in both their slots */
     uint64_t distances; /* of all looks */
 };
+
+/* A document that is written anew, or on its way to another slot, may be found in both: the nearer
+ * one stays. By a table, for with many rows of one score comparing each with each takes long. */
+static enum ak_rc drop_twins(const struct ak_collection *collection, uint32_t k,
+                             struct ak_arena *arena, struct look *look, struct ak_err *err)
+{
+    struct ak_hit *hits = look->hits;
+    uint32_t cells = 16;
+    uint32_t kept = 0;
+    while (cells < 2 * look->n) {
+        cells *= 2;
+    }
+    uint32_t *table = ak_arena_alloc(arena, cells * sizeof *table); /* place among kept, and 1 */
+    if (!table) {
+        return no_memory(err);
+    }
+    memset(table, 0, cells * sizeof *table);
+    for (uint32_t i = 0; i < look->n; i++) {
+        const struct ak_uuid *id = ak_docs_id(&collection->docs, hits[i].slot);
+        uint32_t at = (uint32_t)ak_uuid_hash(id) & (cells - 1);
+        while (table[at] &&
+               !ak_uuid_eq(id, ak_docs_id(&collection->docs, hits[table[at] - 1].slot))) {
+            at = (at + 1) & (cells - 1);
+        }
+        if (!table[at]) {
+            hits[kept++] = hits[i];
+            table[at] = kept;
+        }
+    }
+    look->twice = look->n - kept;
+    look->n = kept < k ? kept : k;
+    return AK_OK;
+}
 
 static enum ak_rc find_eligible(struct ak_collection *collection, const struct ak_search *search,
                                 struct ak_arena *arena, struct look *look, uint64_t there,
                                 struct ak_err *err)
 {
-    look->n = 0;
+    look->n = look->twice = 0;
     look->effort = (struct ak_index_effort){.was_exact = true}; /* of no rows, all were looked at */
     if (there == 0) {
         return AK_OK;
     }
     if (!look->hits) {
-        look->hits = ak_arena_alloc(arena, ((size_t)search->k + 1) * sizeof *look->hits);
+        look->hits = ak_arena_alloc(arena, (2 * (size_t)search->k + 1) * sizeof *look->hits);
     }
     if (!look->hits) {
         return no_memory(err);
@@ -154,13 +188,17 @@ static enum ak_rc find_eligible(struct ak_collection *collection, const struct a
 
 /* One look without a lock. *missed: a document that was there all the time may not be among the
  * hits, because it was written anew meanwhile and went from where the look had not been yet to
- * where it had been, or past its end. */
+ * where it had been, or past its end; or because more of them than were expected were found twice.
+ */
 static enum ak_rc find_hits(struct ak_collection *collection, const struct ak_search *search,
                             struct ak_arena *arena, struct look *look, bool *missed,
                             struct ak_err *err)
 {
     enum ak_rc rc = AK_OK;
     uint64_t moved = atomic_load(&collection->moved);
+    uint32_t doubled = atomic_load(&collection->doubled);
+    uint32_t more = doubled < search->k ? doubled : search->k; /* k are left without twins */
+    look->query.k = search->k < AK_K_MAX - more ? search->k + more : AK_K_MAX;
     if (search->filter) {
         uint64_t *bits = NULL;
         rc = match(collection, search->filter, arena, &bits, &look->query.allow_slots,
@@ -174,8 +212,12 @@ static enum ak_rc find_hits(struct ak_collection *collection, const struct ak_se
                            search->filter ? look->query.allow_count : live, err);
     }
     atomic_thread_fence(memory_order_acquire);
+    bool has_moved = atomic_load(&collection->moved) != moved;
+    if (rc == AK_OK && (more > 0 || has_moved || atomic_load(&collection->doubled) > 0)) {
+        rc = drop_twins(collection, search->k, arena, look, err);
+    }
     uint64_t wanted = search->filter || live > search->k ? search->k : live;
-    *missed = rc == AK_OK && look->n < wanted && atomic_load(&collection->moved) != moved;
+    *missed = rc == AK_OK && look->n < wanted && (look->twice > 0 || has_moved);
     return rc;
 }
 
@@ -207,6 +249,9 @@ static enum ak_rc match_at_instant(struct ak_collection *collection, const struc
 {
     ak_mutex_lock(&collection->lock);
     enum ak_rc rc = match(collection, filter, arena, bits, slots, matches, err);
+    if (rc == AK_OK) {
+        *matches -= ak_vacuum_hide(collection, *bits, *slots);
+    }
     *token = ak_epoch_enter(collection->engine->epoch);
     ak_mutex_unlock(&collection->lock);
     return rc;
@@ -237,6 +282,7 @@ static enum ak_rc search_checked(struct ak_collection *collection, const struct 
                               &look.query.allow_count, &token, err);
         look.query.allow = bits;
         look.query.as_allowed = true;
+        look.query.k = search->k;
         if (rc == AK_OK) {
             rc = find_eligible(collection, search, arena, &look, look.query.allow_count, err);
         }

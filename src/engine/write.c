@@ -86,6 +86,7 @@ static void apply_document(struct ak_collection *collection, const struct ak_doc
     if (old != AK_MAP_NONE) {
         atomic_fetch_add(&collection->moved, 1);
         ak_index_remove(collection->index, old);
+        ak_vacuum_forget(collection, old);
     } else {
         atomic_fetch_add_explicit(&collection->documents, 1, memory_order_relaxed);
     }
@@ -100,6 +101,7 @@ static bool apply_delete(struct ak_collection *collection, const struct ak_uuid 
     atomic_fetch_add_explicit(&collection->calibration.changes, 1, memory_order_relaxed);
     ak_docs_remove(&collection->docs, slot);
     ak_index_remove(collection->index, slot);
+    ak_vacuum_forget(collection, slot);
     atomic_fetch_sub_explicit(&collection->documents, 1, memory_order_relaxed);
     return true;
 }
@@ -336,6 +338,7 @@ static enum ak_rc delete_matching_locked(struct ak_collection *collection,
         return ak_fail(err, AK_NOMEM, "bitmap of %llu slots", (unsigned long long)slots);
     }
     ak_index_live_bitmap(collection->index, bits + words, slots);
+    (void)ak_vacuum_hide(collection, bits + words, slots);
     enum ak_rc rc =
         ak_columns_match(collection->columns, filter, slots, bits + words, bits, &matches, err);
     struct ak_uuid *ids = NULL;

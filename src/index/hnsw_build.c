@@ -53,6 +53,12 @@ static bool is_dead(const struct ak_index *index, uint32_t slot)
     return ak_bits_test(ak_index_words(&index->dead), slot);
 }
 
+/* Not to be linked to: removed, or on its way to another slot (moves.c). */
+static bool is_leaving(const struct ak_index *index, uint32_t slot)
+{
+    return is_dead(index, slot) || ak_leaving_to(&index->leaving, slot) != AK_LINK_NONE;
+}
+
 /* --- Linking back --- */
 
 static bool has(const uint32_t *links, uint32_t count, uint32_t slot)
@@ -158,7 +164,7 @@ static uint32_t candidates_of_pool(struct build *build)
     uint32_t n = 0;
     for (uint32_t i = 0; i < context->pool_count && n < context->candidates_cap; i++) {
         uint32_t slot = context->pool_id[i] & ~AK_POOL_DONE;
-        if (slot != build->slot && !is_dead(build->index, slot)) {
+        if (slot != build->slot && !is_leaving(build->index, slot)) {
             context->candidates[n++] = (struct ak_found){
                 ak_measure_true(&build->walk.measure, context->pool_distance[i]), slot};
         }
@@ -186,7 +192,7 @@ static uint32_t add_by_walk(struct build *build, struct ak_walk *walk, uint32_t 
     build->index->walk->beam(walk, seed, 0);
     for (uint32_t i = 0; i < context->pool_count && i < most; i++) {
         uint32_t slot = context->pool_id[i] & ~AK_POOL_DONE;
-        bool known = slot == build->slot || is_dead(build->index, slot) ||
+        bool known = slot == build->slot || is_leaving(build->index, slot) ||
                      is_among(context->candidates, had, slot);
         if (!known && count < context->candidates_cap) {
             float distance = ak_measure_one(&build->walk.measure, slot);
@@ -265,7 +271,7 @@ static uint32_t add_links_of_copies(struct build *build, uint32_t level, uint32_
         for (uint32_t j = 0; j < n && count < build->context->candidates_cap; j++) {
             float distance = ak_measure_true(&build->walk.measure, distances[j]);
             bool known = distance <= build->walk.measure.slack || links[j] == build->slot ||
-                         is_dead(index, links[j]) ||
+                         is_leaving(index, links[j]) ||
                          is_among(candidates + copies, count - copies, links[j]);
             if (!known) {
                 candidates[count++] = (struct ak_found){distance, links[j]};

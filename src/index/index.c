@@ -8,7 +8,7 @@
  *     dead, unlinked <──repair── dead           dead, linked (walked through, never returned)
  *       │        ▲                                       │
  *       │        └───────────────repair──────────────────┘
- *       └── once the epoch has passed: given to an add
+ *       └── once the epoch has passed: given to an add, or cut off at the end (vacuum.c)
  *
  * While live + 1 ≤ exact_below nothing is linked and no memory is spent on links: scanning so few
  * rows costs no more than walking, and most collections of a large node are that small.
@@ -158,13 +158,21 @@ void ak_index_close(struct ak_index *index)
 
 /* --- Growth --- */
 
+void ak_index_hold(struct ak_index *index)
+{
+    ak_reclaim_hold(index->reclaim, index->options.epoch);
+    if (index->high > 0) {
+        ak_epoch_wait(index->options.epoch); /* rows past the end may be slots used anew */
+    }
+}
+
 enum ak_rc ak_index_reserve_slab(struct ak_index *index, struct ak_slab *slab, uint64_t rows,
                                  struct ak_err *err)
 {
     const char *before = ak_slab_base(slab);
     enum ak_rc rc = ak_slab_reserve(slab, rows, err);
     if (rc == AK_OK && before && before != ak_slab_base(slab)) {
-        ak_reclaim_hold(index->reclaim, index->options.epoch);
+        ak_index_hold(index);
     }
     return rc;
 }
@@ -323,7 +331,7 @@ uint32_t ak_index_next_slot(const struct ak_index *index)
     return index->next;
 }
 
-static void store_row(struct ak_index *index, uint32_t slot, const float *vector)
+void ak_index_store_row(struct ak_index *index, uint32_t slot, const float *vector)
 {
     size_t dimension = index->options.dimension;
     memcpy(ak_slab_row(&index->vectors, slot), vector, dimension * sizeof *vector);
@@ -350,7 +358,7 @@ enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *s
     if (rc != AK_OK) {
         return rc;
     }
-    store_row(index, at, vector);
+    ak_index_store_row(index, at, vector);
     ak_codes_store(index, at, index->next_is_freed);
     if (index->next_is_freed) {
         /* In this order: who reads `unlinked` before `dead` never takes the row for a tombstone. */
@@ -359,6 +367,10 @@ enum ak_rc ak_index_add(struct ak_index *index, const float *vector, uint32_t *s
         ak_bits_clear(ak_index_words(&index->unlinked), at);
         atomic_fetch_sub_explicit(&index->unlinked_count, 1, memory_order_relaxed);
     } else {
+        if (at < index->high) { /* cut off a moment ago, see vacuum.c: its bits are still set */
+            ak_bits_clear(ak_index_words(&index->dead), at);
+            ak_bits_clear(ak_index_words(&index->unlinked), at);
+        }
         atomic_store_explicit(&index->slots, (uint64_t)at + 1, memory_order_release);
     }
     atomic_fetch_add_explicit(&index->live, 1, memory_order_release);

@@ -93,6 +93,55 @@ uint64_t ak_index_tombstones(const struct ak_index *index);
  * at once). Re-links rows that would be left without incoming links. */
 AK_MUST enum ak_rc ak_index_repair(struct ak_index *index, struct ak_err *err);
 
+/* --- Vacuum: rows go to lower slots, and the slots behind the last one are given back --- */
+
+/* Some live rows on their way from the highest slots to the lowest free ones (moves.c). In order:
+ *
+ *     begin            free slots are taken
+ *     stage, until 0   the vectors are copied, a few at a time
+ *     ready, show      both slots are live
+ *     epoch passes     who enters from now on sees both, whatever it looks at first
+ *     switch           what waits, or was linked, at the old slot is so at the new one
+ *     relink           every link to an old slot leads to the new one
+ *     epoch passes     nobody is left who looks at the old slots only
+ *     end              the old slots are removed, and free once the epoch has passed
+ *
+ * Between show and end a search may return a row at both its slots, and never at none. A row that
+ * is removed at its new slot meanwhile must be removed at its old one too. Links are moved and not
+ * made anew, so that the graph stays as good as it was; where the level of no free slot is that of
+ * the row, it is linked like a new one, and the old slot is a tombstone for repair(). No freeze may
+ * come between begin and end. begin, stage, ready, show, switch, end and drop are writer calls. */
+struct ak_index_moves;
+struct ak_index_move {
+    uint32_t from;
+    uint32_t to; /* UINT32_MAX: it does not move, it was removed meanwhile */
+};
+/* At most `max`. *moves is NULL when no live row has a free slot below it, or repair, codes that
+ * are being renewed or slabs that moved are in the way: then later. */
+AK_MUST enum ak_rc ak_index_moves_begin(struct ak_index *index, uint32_t max,
+                                        struct ak_index_moves **moves, struct ak_err *err);
+/* Valid until end or drop. */
+const struct ak_index_move *ak_index_moves_list(const struct ak_index_moves *moves,
+                                                uint32_t *count);
+/* Copy up to `max` more vectors; returns how many of the list are copied by now. */
+uint32_t ak_index_moves_stage(struct ak_index_moves *moves, uint32_t max);
+/* May they be shown? No call of a writer may come between this and show. AK_CONFLICT: rows or codes
+ * have moved, drop them; AK_NOMEM. */
+AK_MUST enum ak_rc ak_index_moves_ready(struct ak_index_moves *moves, struct ak_err *err);
+void ak_index_moves_show(struct ak_index_moves *moves);
+void ak_index_moves_switch(struct ak_index_moves *moves);
+void ak_index_moves_relink(struct ak_index_moves *moves); /* any thread, outside the epoch */
+void ak_index_moves_end(struct ak_index_moves *moves);    /* frees them */
+void ak_index_moves_drop(struct ak_index_moves *moves);   /* not shown yet: as if never begun */
+
+/* Free slots, those that no add can have yet among them. */
+uint64_t ak_index_free(const struct ak_index *index);
+/* Slots at the end that are free for use are slots no more; returns how many. When it is not 0,
+ * ak_index_give_back() must follow when the epoch has passed: it gives back their memory. Writer
+ * calls; no freeze between them. */
+uint64_t ak_index_cut(struct ak_index *index);
+void ak_index_give_back(struct ak_index *index);
+
 /* --- Readers --- */
 
 struct ak_hit {

@@ -666,7 +666,7 @@ static enum ak_rc thaw_slabs(struct ak_index *index, struct ak_err *err)
         if (slabs[i] && ak_slab_is_view(slabs[i])) {
             rc = ak_slab_thaw(slabs[i], err);
             /* Readers may hold the view, which will not show what is written from now on. */
-            ak_reclaim_hold(index->reclaim, index->options.epoch);
+            ak_index_hold(index);
         }
     }
     return rc;
@@ -681,7 +681,7 @@ enum ak_rc ak_index_own(struct ak_index *index, struct ak_err *err)
     for (size_t i = 0; i < IMAGE_SLABS && rc == AK_OK; i++) {
         if (slabs[i] && ak_slab_is_borrowed(slabs[i])) {
             rc = ak_slab_own(slabs[i], err);
-            ak_reclaim_hold(index->reclaim, index->options.epoch); /* as in thaw_slabs() */
+            ak_index_hold(index); /* as in thaw_slabs() */
         }
     }
     ak_gate_open(&index->gate);

@@ -285,6 +285,20 @@ struct ak_gate {
 /* Freed slots on their way back: outlives the index while the epoch holds batches. */
 struct ak_reclaim;
 
+/* Rows on their way to lower slots: moves.c. Changed with the gate closed, read inside of it. */
+struct ak_leaving {
+    const uint32_t *to_of; /* of slots [low, low + span): where it goes, or AK_LINK_NONE; NULL:
+                            * none leaves */
+    uint32_t low;
+    uint64_t span;
+};
+
+static inline uint32_t ak_leaving_to(const struct ak_leaving *leaving, uint32_t slot)
+{
+    bool is_in = leaving->to_of && slot >= leaving->low && slot - leaving->low < leaving->span;
+    return is_in ? leaving->to_of[slot - leaving->low] : AK_LINK_NONE;
+}
+
 struct ak_frozen {
     bool on;
     uint64_t slots;
@@ -364,6 +378,7 @@ struct ak_index {
     _Atomic uint64_t graph_rows;   /* rows that have a level; the writer's. Release */
     _Atomic uint64_t upper_rows;
 
+    uint64_t high; /* slots before they were cut, until that is over: vacuum.c; the writer's */
     uint32_t next; /* slot of the next add; the writer's */
     bool next_is_freed;
     struct ak_reclaim *reclaim;
@@ -371,7 +386,8 @@ struct ak_index {
     struct ak_gate gate;
     struct ak_mutex serial; /* the first AK_SERIAL_ROWS inserts */
     _Atomic uint8_t *node_locks;
-    atomic_flag repairing;         /* or connecting */
+    struct ak_leaving leaving;
+    atomic_flag repairing;         /* or connecting, moving rows, cutting the end off */
     _Atomic float crowding;        /* how slowly distances grow with rank: see hnsw_search.c */
     _Atomic uint64_t linked_since; /* rows linked since all were known to be reachable */
     struct ak_frozen frozen;
@@ -485,6 +501,9 @@ AK_MUST enum ak_rc ak_index_make(const struct ak_index_options *options, struct 
 /* Levels, and memory for links, for rows [0, rows). The writer's, with the gate closed. */
 AK_MUST enum ak_rc ak_index_grow_graph(struct ak_index *index, uint64_t rows, struct ak_err *err);
 void ak_index_pick_next(struct ak_index *index);
+void ak_index_store_row(struct ak_index *index, uint32_t slot, const float *vector);
+/* A slab has moved: see the top of index.c. The writer's, not inside the epoch. */
+void ak_index_hold(struct ak_index *index);
 void ak_index_account(struct ak_index *index);
 
 /* Like ak_slab_reserve; a move holds back freed slots (see the top of index.c). The writer's. */
@@ -560,6 +579,11 @@ void ak_reclaim_hold(struct ak_reclaim *reclaim, struct ak_epoch *epoch);
 /* The slot that take() would give; false: none. The writer's, as is take(). */
 bool ak_reclaim_peek(struct ak_reclaim *reclaim, uint32_t *slot);
 void ak_reclaim_take(struct ak_reclaim *reclaim);
+bool ak_reclaim_is_held(const struct ak_reclaim *reclaim);
+/* All that may be given out as one list, highest first, so that from now on the lowest goes first;
+ * the caller may take slots out of it. `slots` is above all of them. false: there are none, a hold
+ * is on, or no memory. The writer's. */
+bool ak_reclaim_sort(struct ak_reclaim *reclaim, uint64_t slots, uint32_t **list, uint64_t **count);
 
 /* pending.c */
 void ak_pending_init(struct ak_pending *pending);
@@ -572,6 +596,9 @@ bool ak_pending_claim(struct ak_pending *pending, uint64_t *at, uint32_t *slot);
 void ak_pending_finish(struct ak_pending *pending, uint64_t at); /* linked, or not to be */
 /* Forget waiting slots that are in `bits`; the gate is closed. */
 void ak_pending_forget(struct ak_pending *pending, const uint64_t *bits, uint64_t slots);
+/* Waiting slots that leave give their place to the slot they go to, so that a search meets the one
+ * or the other. The gate is closed. */
+void ak_pending_replace(struct ak_pending *pending, const struct ak_leaving *leaving);
 /* The waiting slots, at most `max`; the gate is closed. */
 uint64_t ak_pending_list(struct ak_pending *pending, uint32_t *slots, uint64_t max);
 size_t ak_pending_bytes(const struct ak_pending *pending);

@@ -134,6 +134,20 @@ void ak_pending_forget(struct ak_pending *pending, const uint64_t *bits, uint64_
     ak_mutex_unlock(&pending->lock);
 }
 
+void ak_pending_replace(struct ak_pending *pending, const struct ak_leaving *leaving)
+{
+    ak_mutex_lock(&pending->lock);
+    struct ak_pending_ring *ring = ring_of(pending);
+    for (uint64_t at = pending->claim; at < load(&pending->tail); at++) {
+        uint32_t slot = atomic_load_explicit(entry_of(ring, at), memory_order_relaxed);
+        uint32_t to = slot == AK_LINK_NONE ? AK_LINK_NONE : ak_leaving_to(leaving, slot);
+        if (to != AK_LINK_NONE) {
+            atomic_store_explicit(entry_of(ring, at), to, memory_order_release);
+        }
+    }
+    ak_mutex_unlock(&pending->lock);
+}
+
 uint64_t ak_pending_list(struct ak_pending *pending, uint32_t *slots, uint64_t max)
 {
     uint64_t n = 0;

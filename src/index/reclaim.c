@@ -19,6 +19,7 @@ struct ak_reclaim_batch {
     struct ak_reclaim *reclaim;
     struct ak_reclaim_batch *next;
     uint64_t count;
+    bool is_sorted; /* highest first, so that the lowest is given out first */
     uint32_t slots[];
 };
 
@@ -136,6 +137,74 @@ bool ak_reclaim_peek(struct ak_reclaim *reclaim, uint32_t *slot)
         return false;
     }
     *slot = reclaim->mine->slots[reclaim->mine->count - 1];
+    return true;
+}
+
+bool ak_reclaim_is_held(const struct ak_reclaim *reclaim)
+{
+    return atomic_load_explicit(&reclaim->holds, memory_order_acquire) > 0;
+}
+
+/* All batches that have come back are the writer's. */
+static uint64_t take_returned(struct ak_reclaim *reclaim)
+{
+    uint64_t count = 0;
+    struct ak_reclaim_batch *batch =
+        atomic_exchange_explicit(&reclaim->returned, NULL, memory_order_acquire);
+    while (batch) {
+        struct ak_reclaim_batch *next = batch->next;
+        batch->next = reclaim->mine;
+        reclaim->mine = batch;
+        batch = next;
+    }
+    for (batch = reclaim->mine; batch; batch = batch->next) {
+        count += batch->count;
+    }
+    return count;
+}
+
+/* By a bitmap: no slot is free twice. */
+static bool merge(struct ak_reclaim *reclaim, uint64_t count, uint64_t slots)
+{
+    uint64_t words = ak_bits_words(slots);
+    uint64_t *bits = ak_try_zalloc((size_t)(words + 1) * sizeof *bits);
+    struct ak_reclaim_batch *merged =
+        bits ? ak_try_alloc(sizeof *merged + (size_t)count * sizeof merged->slots[0]) : NULL;
+    if (!merged) {
+        ak_free(bits);
+        return false;
+    }
+    *merged = (struct ak_reclaim_batch){.reclaim = reclaim, .is_sorted = true};
+    for (const struct ak_reclaim_batch *batch = reclaim->mine; batch; batch = batch->next) {
+        for (uint64_t i = 0; i < batch->count; i++) {
+            bits[batch->slots[i] / 64] |= (uint64_t)1 << (batch->slots[i] % 64);
+        }
+    }
+    for (uint64_t at = words; at-- > 0;) {
+        for (uint64_t word = bits[at]; word;) {
+            uint64_t bit = 63 - (uint64_t)__builtin_clzll(word);
+            word &= ~((uint64_t)1 << bit);
+            ak_reclaim_batch_add(merged, (uint32_t)(at * 64 + bit));
+        }
+    }
+    AK_ASSERT(merged->count == count);
+    free_batches(reclaim->mine);
+    reclaim->mine = merged;
+    ak_free(bits);
+    return true;
+}
+
+bool ak_reclaim_sort(struct ak_reclaim *reclaim, uint64_t slots, uint32_t **list, uint64_t **count)
+{
+    uint64_t all = ak_reclaim_is_held(reclaim) ? 0 : take_returned(reclaim);
+    if (all == 0) {
+        return false;
+    }
+    if ((reclaim->mine->next || !reclaim->mine->is_sorted) && !merge(reclaim, all, slots)) {
+        return false;
+    }
+    *list = reclaim->mine->slots;
+    *count = &reclaim->mine->count;
     return true;
 }
 

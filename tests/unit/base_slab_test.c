@@ -367,4 +367,104 @@ TEST(slab, a_region_is_smaller_when_the_system_refuses_more)
     ak_epoch_close(epoch);
 }
 
+/* --- Giving back --- */
+
+static bool is_zero(const struct ak_slab *slab, uint64_t from, uint64_t to)
+{
+    const char *at = ak_slab_row(slab, from);
+    const char *end = ak_slab_row(slab, to);
+    while (at < end && *at == 0) {
+        at++;
+    }
+    return at == end;
+}
+
+/* Shrink, look, and grow again. */
+static void check_shrink(struct ak_slab *slab, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = 0; i < from; i++) {
+        *row_of(slab, i) = i + 1;
+    }
+    size_t before = ak_slab_bytes(slab, from);
+    ak_slab_shrink(slab, to);
+    CHECK_INT(slab->reserved, to);
+    CHECK(ak_slab_bytes(slab, to) < before);
+    for (uint64_t i = 0; i < to; i++) {
+        CHECK_INT(*row_of(slab, i), i + 1);
+    }
+    CHECK_OK(ak_slab_reserve(slab, from, &err));
+    CHECK(is_zero(slab, to, from));
+    for (uint64_t i = 0; i < to; i++) {
+        CHECK_INT(*row_of(slab, i), i + 1);
+    }
+}
+
+TEST(slab, a_shrunk_slab_keeps_its_first_rows_and_the_others_are_new)
+{
+    const uint64_t cases[][2] = {{1000, 10},        {1000, 0},       {60000, 20000},
+                                 {600000, 599000},  {600000, 90000}, {600000, 300001},
+                                 {2000000, 700000}, {600000, 0}};
+    struct ak_epoch *epoch = ak_epoch_open();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (int huge = 0; huge < 2; huge++) {
+            struct ak_slab slab;
+            ak_slab_init(&slab, sizeof(uint64_t), huge, epoch);
+            CHECK_OK(ak_slab_reserve(&slab, cases[i][0], &err));
+            if (cases[i][0] - cases[i][1] > 2000) { /* less stays within a large page */
+                check_shrink(&slab, cases[i][0], cases[i][1]);
+            } else {
+                memset(ak_slab_base(&slab), 1, cases[i][0] * sizeof(uint64_t));
+                ak_slab_shrink(&slab, cases[i][1]);
+                CHECK_OK(ak_slab_reserve(&slab, cases[i][0], &err));
+                CHECK(is_zero(&slab, cases[i][1], cases[i][0]));
+            }
+            ak_slab_release(&slab);
+        }
+    }
+    ak_epoch_close(epoch);
+}
+
+TEST(slab, what_a_file_holds_does_not_come_back_in_a_shrunk_slab)
+{
+    enum { ROWS = 900000, KEPT = 400000 };
+    struct ak_epoch *epoch = ak_epoch_open();
+    struct ak_slab slab;
+    char *view = NULL;
+    int fd = make_file(8192, ROWS * sizeof(uint64_t), 100, &view);
+    ak_slab_init_view(&slab, sizeof(uint64_t), true, epoch, view, ROWS, fd, 8192);
+    CHECK_OK(ak_slab_thaw(&slab, &err));
+    CHECK(!is_zero(&slab, KEPT, ROWS));
+    uint64_t last = *row_of(&slab, KEPT - 1);
+    ak_slab_shrink(&slab, KEPT);
+    CHECK_OK(ak_slab_reserve(&slab, ROWS, &err));
+    CHECK(is_zero(&slab, KEPT, ROWS));
+    CHECK_INT(*row_of(&slab, KEPT - 1), last);
+    ak_slab_shrink(&slab, 100); /* a block of its own, nothing of the file is left */
+    CHECK(!ak_slab_is_borrowed(&slab));
+    ak_slab_release(&slab);
+    CHECK(close(fd) == 0);
+    ak_epoch_close(epoch);
+}
+
+TEST(slab, without_memory_for_a_smaller_block_a_slab_stays_where_it_is)
+{
+    struct ak_epoch *epoch = ak_epoch_open();
+    struct ak_slab slab;
+    for (uint64_t rows = 1000; rows <= 600000; rows *= 600) {
+        ak_slab_init(&slab, sizeof(uint64_t), false, epoch);
+        CHECK_OK(ak_slab_reserve(&slab, rows, &err));
+        memset(ak_slab_base(&slab), 1, rows * sizeof(uint64_t));
+        const char *base = ak_slab_base(&slab);
+        ak_fault_alloc_at(0);
+        ak_slab_shrink(&slab, 3);
+        CHECK(ak_fault_alloc_fired());
+        ak_fault_alloc_at(-1);
+        CHECK(ak_slab_base(&slab) == base);
+        CHECK_INT(*row_of(&slab, 2), 0x0101010101010101);
+        CHECK(is_zero(&slab, 3, rows));
+        ak_slab_release(&slab);
+    }
+    ak_epoch_close(epoch);
+}
+
 TEST_MAIN()

@@ -77,7 +77,8 @@ static struct ak_engine *open_engine(const char *dir)
                                         .wal_segment_bytes = 256 << 10,
                                         .wal_max_bytes = 1 << 20,
                                         .checkpoint_bytes = 64 << 10,
-                                        .build_threads = 2};
+                                        .build_threads = 2,
+                                        .vacuum_percent = 5};
     CHECK_OK(ak_engine_open(&options, &engine, &err));
     return engine;
 }
