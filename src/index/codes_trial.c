@@ -185,7 +185,7 @@ enum ak_rc ak_codes_try(const struct ak_index *index, struct ak_quantizer *quant
     uint64_t live = ak_index_live(index);
     uint32_t most = (uint32_t)(live < ROWS_MAX ? live : ROWS_MAX);
     uint32_t found = 0;
-    ak_quantizer_set_again(quantizer, times[TIMES - 1]);
+    ak_quantizer_set_again(quantizer, is_u8 ? 0 : times[TIMES - 1]);
     if (most < FEWEST) {
         return AK_OK;
     }

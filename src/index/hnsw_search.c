@@ -33,7 +33,7 @@
 #define EF_TIMES_MAX 3     /* rows that a walk with a reach may keep, times ef */
 #define RERANK_MIN 20u     /* rows measured again in floats after a walk on codes, */
 #define RERANK_FACTOR 2    /* and of k results this many times k */
-#define WIDER_PART 16      /* of those, under codes of few bits, by which a walk is wider */
+#define WIDER_PART 8       /* of those, under codes of few bits, by which a walk is wider */
 #define RERANK_BYTES 2048u /* of a row asked for ahead; hardware follows on */
 #define RERANK_AHEAD 8     /* of them asked for ahead */
 
