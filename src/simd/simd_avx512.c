@@ -266,8 +266,9 @@ static void dot_u4s8_x4(const int8_t *query, const uint8_t *const rows[4], size_
 }
 
 /* Eight bytes of bits are the mask of 64 ones, and ones times the query is what they choose of it.
- * That is as quick as counting bits of a query cut to four planes (four ands, counts and additions
- * for 512 dimensions, against eight of these), and the query keeps its eight bits. */
+ * That takes about as many instructions as counting bits of a query cut to four planes (four ands,
+ * counts and additions for 512 dimensions, against eight of these), and the query keeps its eight
+ * bits. */
 AK_SIMD_INLINE __m512i step_b1s8(__m512i sum, const uint8_t *row, __m512i query)
 {
     uint64_t bits;
