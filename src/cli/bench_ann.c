@@ -554,7 +554,7 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
         {"ef-construction", 0, AK_ARG_UINT, &o->ef_construction, 16, 2000, "N",
          "candidates looked at when linking (200)"},
         {"quantization", 0, AK_ARG_TEXT, &o->quantization, 0, 0, "NAME",
-         "codes that searches walk on: u8 (default) or none"},
+         "codes that searches walk on: u8 (default), u4, binary or none"},
         {"truth-scores", 0, AK_ARG_TEXT, &o->truth_scores, 0, 0, "F.npy",
          "true scores f32[queries, ≥ k] instead of an exact search"},
         {"truth", 0, AK_ARG_TEXT, &o->truth, 0, 0, "F.npy",
@@ -603,7 +603,8 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
             rc = ak_fail(err, AK_INVALID, "--metric is \"%s\"; allowed are cosine, dot, l2",
                          o->metric);
         } else if (!ak_quantization_parse(ak_str_of(o->quantization), &b->quantization)) {
-            rc = ak_fail(err, AK_INVALID, "--quantization is \"%s\"; allowed are none, u8",
+            rc = ak_fail(err, AK_INVALID,
+                         "--quantization is \"%s\"; allowed are " AK_QUANTIZATION_NAMES,
                          o->quantization);
         } else if (o->truth && !o->truth_scores) {
             rc = ak_fail(err, AK_INVALID, "--truth goes with --truth-scores");

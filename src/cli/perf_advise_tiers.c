@@ -170,7 +170,7 @@ uint64_t ak_advise_bytes(const struct ak_advise_collection *collection)
 {
     uint64_t row = (uint64_t)collection->dimension * sizeof(float) +
                    (uint64_t)collection->params.m * LEVEL0_LINK_BYTES;
-    row += collection->params.quantization == AK_QUANTIZATION_U8 ? collection->dimension : 0;
+    row += ak_quantization_row_bytes(collection->params.quantization, collection->dimension);
     uint64_t bytes = collection->documents * row;
     return bytes > collection->memory_bytes ? bytes : collection->memory_bytes;
 }

@@ -194,7 +194,8 @@ static bool encode_all(struct ak_index *index, struct ak_codes *next, float *scr
         unsigned token = ak_epoch_enter(index->options.epoch);
         uint64_t slots = ak_index_slots(index);
         bool fits = ak_slab_reserve(&next->rows, slots + ROWS_PER_STEP, &err) == AK_OK &&
-                    ak_slab_reserve(&next->terms, slots + ROWS_PER_STEP, &err) == AK_OK;
+                    (!ak_codes_have_terms(next) ||
+                     ak_slab_reserve(&next->terms, slots + ROWS_PER_STEP, &err) == AK_OK);
         if (fits && done < slots) {
             done = encode_some(index, next, done, scratch);
         }

@@ -37,6 +37,9 @@ static inline void prefetch_row(const struct ak_measure *measure, uint32_t slot)
         for (size_t at = 64; at < end; at += 64) {
             ak_prefetch(row + at);
         }
+        if (measure->code_len) { /* these rows do not begin where a line does */
+            ak_prefetch(row + measure->stride - 1);
+        }
         if (measure->code_terms) {
             ak_prefetch(&measure->code_terms[slot]);
         }

@@ -50,7 +50,13 @@ double ak_index_float_row_ns(const struct ak_index *index)
 /* What a walk reads of a row. */
 double ak_index_walk_row_ns(const struct ak_index *index)
 {
-    return ak_index_codes(index) ? 5.0 + 0.04 * (double)index->options.dimension
+    static const double per_dimension[AK_QUANTIZATION_COUNT] = {
+        [AK_QUANTIZATION_U8] = 0.04,
+        [AK_QUANTIZATION_U4] = 0.025,
+        [AK_QUANTIZATION_BINARY] = 0.01,
+    };
+    return ak_index_codes(index) ? 5.0 + per_dimension[index->options.params.quantization] *
+                                             (double)index->options.dimension
                                  : ak_index_float_row_ns(index);
 }
 

@@ -4,8 +4,8 @@
  *     VECTORS      f32[dimension] per slot, each row padded to 64 bytes with zeros
  *     SCALES       f32 per slot: 1/‖x‖; l2 has none
  *     QUANTIZER    what makes codes of vectors: quantizer.c
- *     CODES        u8 per dimension and slot, each row padded to 64 bytes
- *     CODE_TERMS   f32 per slot: codes.c
+ *     CODES        a code per slot: quantizer.h
+ *     CODE_TERMS   f32 per slot: codes.c; codes of u8 only
  *     LINKS        u32[2·m] per slot; 0xffffffff: empty. Only linked slots' rows mean something
  *     LEVELS       u8 per slot
  *     UPPER        u32[m] per slot and level ≥ 1, in the order of slots
@@ -213,7 +213,7 @@ static enum ak_rc put_codes(struct ak_index *index, struct ak_image_writer *writ
     if (rc == AK_OK) {
         rc = put_slab(index, writer, AK_IMAGE_CODES, &codes->rows, slots, err);
     }
-    if (rc == AK_OK) {
+    if (rc == AK_OK && ak_codes_have_terms(codes)) {
         rc = put_slab(index, writer, AK_IMAGE_CODE_TERMS, &codes->terms, slots, err);
     }
     return rc;
@@ -293,6 +293,12 @@ static enum ak_rc read_state(struct load *load, const struct ak_index_options *o
         return ak_fail(err, AK_UNSUPPORTED, "index image of version %u, this reads %u",
                        state->version, STATE_VERSION);
     }
+    if (state->quantization >= AK_QUANTIZATION_COUNT) {
+        return ak_fail(err, AK_UNSUPPORTED,
+                       "index image with codes of kind %u, which this program does not know: a "
+                       "newer one wrote it",
+                       state->quantization);
+    }
     if (state->dimension != options->dimension || state->metric != (uint32_t)options->metric ||
         state->m != options->params.m ||
         state->quantization != (uint32_t)options->params.quantization) {
@@ -342,12 +348,19 @@ static enum ak_rc load_codes(struct load *load, struct ak_err *err)
     if (rc != AK_OK) {
         return rc;
     }
+    if (ak_quantizer_codec(quantizer) != index->options.params.quantization) {
+        rc = CORRUPT(err, "its codes are %s, the collection's are %s",
+                     ak_quantization_name(ak_quantizer_codec(quantizer)),
+                     ak_quantization_name(index->options.params.quantization));
+        ak_quantizer_close(quantizer);
+        return rc;
+    }
     struct ak_codes *codes = ak_codes_make(index, quantizer);
     if (!codes) {
         return ak_fail(err, AK_NOMEM, "codes");
     }
     rc = view(load, AK_IMAGE_CODES, &codes->rows, load->state.slots, err);
-    if (rc == AK_OK) {
+    if (rc == AK_OK && ak_codes_have_terms(codes)) {
         rc = view(load, AK_IMAGE_CODE_TERMS, &codes->terms, load->state.slots, err);
     }
     atomic_store_explicit(&index->codes, codes, memory_order_release); /* the index closes them */
@@ -654,7 +667,7 @@ static void image_slabs(struct ak_index *index, struct ak_slab *slabs[IMAGE_SLAB
     slabs[3] = &index->levels;
     slabs[4] = &index->upper;
     slabs[5] = codes ? &codes->rows : NULL;
-    slabs[6] = codes ? &codes->terms : NULL;
+    slabs[6] = codes && ak_codes_have_terms(codes) ? &codes->terms : NULL;
 }
 
 static enum ak_rc thaw_slabs(struct ak_index *index, struct ak_err *err)

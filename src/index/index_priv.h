@@ -109,6 +109,15 @@ struct ak_measure {
     float code_bias;
     float code_gain;
     float code_term_gain;
+    /* Codes of few bits, whose rows have factors of their own: then len is not 0, and gain and
+     * term_gain are theirs. */
+    void (*code_dot_x4)(const int8_t *query, const uint8_t *const rows[4], size_t len,
+                        int32_t out[4]);
+    uint32_t code_len;
+    uint32_t code_factor_at; /* in a row */
+    uint32_t code_term_at;
+    uint32_t code_again; /* ak_quantizer_again() */
+    float code_offset;
     float code_doubt; /* rows farther apart hardly ever change places in floats */
     float slack;      /* true distances up to here are rounding */
     float bias;
@@ -126,6 +135,26 @@ static inline float ak_finite(float distance)
 {
     float low = distance < FLT_MAX ? distance : FLT_MAX;
     return low > -FLT_MAX ? low : -FLT_MAX;
+}
+
+/* See struct ak_bits_query. */
+static inline void ak_measure_bits_x4(const struct ak_measure *measure, const uint32_t slots[4],
+                                      float out[4])
+{
+    int32_t raw[4];
+    const uint8_t *rows[4];
+    for (int i = 0; i < 4; i++) {
+        rows[i] = (const uint8_t *)measure->vectors + slots[i] * measure->stride;
+    }
+    measure->code_dot_x4(measure->code_query, rows, measure->code_len, raw);
+    for (int i = 0; i < 4; i++) {
+        float factor;
+        float term;
+        memcpy(&factor, rows[i] + measure->code_factor_at, sizeof factor);
+        memcpy(&term, rows[i] + measure->code_term_at, sizeof term);
+        float product = measure->code_gain * (float)raw[i] + measure->code_offset;
+        out[i] = ak_finite(measure->code_bias + factor * product + measure->code_term_gain * term);
+    }
 }
 
 static inline void ak_measure_codes_x4(const struct ak_measure *measure, const uint32_t slots[4],
@@ -155,6 +184,10 @@ static inline void ak_measure_codes_x4(const struct ak_measure *measure, const u
 static inline void ak_measure_x4(const struct ak_measure *measure, const uint32_t slots[4],
                                  float out[4])
 {
+    if (measure->code_len) {
+        ak_measure_bits_x4(measure, slots, out);
+        return;
+    }
     if (measure->code_query) {
         ak_measure_codes_x4(measure, slots, out);
         return;
@@ -318,8 +351,8 @@ struct ak_frozen {
 
 struct ak_codes {
     struct ak_quantizer *quantizer;
-    struct ak_slab rows;  /* u8, see ak_quantizer_stride() */
-    struct ak_slab terms; /* f32: Σ (c − 128)² of each row */
+    struct ak_slab rows;  /* see ak_quantizer_code_bytes() */
+    struct ak_slab terms; /* u8, f32: Σ (c − 128)² of each row; others have theirs in the rows */
     uint8_t *ones;        /* a code of nothing but 1: its product with another is that one's sum */
 };
 
@@ -511,6 +544,10 @@ AK_MUST enum ak_rc ak_index_reserve_slab(struct ak_index *index, struct ak_slab 
                                          uint64_t rows, struct ak_err *err);
 
 /* codes.c */
+static inline bool ak_codes_have_terms(const struct ak_codes *codes)
+{
+    return ak_quantizer_codec(codes->quantizer) == AK_QUANTIZATION_U8;
+}
 static inline struct ak_codes *ak_index_codes(const struct ak_index *index)
 {
     return atomic_load_explicit(&index->codes, memory_order_acquire);
@@ -539,8 +576,9 @@ float ak_codes_term(const uint8_t *code, size_t stride);            /* of l2: Σ
  * scratch: f32[dimension]; query: i8[stride]. */
 void ak_codes_ask(const struct ak_index *index, const struct ak_quantizer *quantizer,
                   const float *vector, float *scratch, int8_t *query, struct ak_measure *measure);
-/* codes_trial.c: AK_UNSUPPORTED: the order by such codes is not that of the floats. AK_NOMEM. */
-AK_MUST enum ak_rc ak_codes_try(const struct ak_index *index, const struct ak_quantizer *quantizer,
+/* codes_trial.c: AK_UNSUPPORTED: the order by such codes is not that of the floats. AK_NOMEM. Sets
+ * ak_quantizer_again(). */
+AK_MUST enum ak_rc ak_codes_try(const struct ak_index *index, struct ak_quantizer *quantizer,
                                 struct ak_err *err);
 /* Live rows, evenly spread over all of them, all when they are `max` at most; how many. */
 uint32_t ak_index_sample(const struct ak_index *index, uint32_t *slots, uint32_t max);

@@ -1,4 +1,4 @@
-/* quantizer.h — vectors as bytes: centred, rotated at random, one scale for all.
+/* quantizer.h — vectors as bytes, or fewer bits: centred, rotated at random.
  *
  * A row x becomes y = R(x − μ), with μ the mean of the rows it was trained on and R a random
  * rotation (rounds of sign flips and Walsh-Hadamard transforms, Ailon & Chazelle 2009), and then
@@ -11,6 +11,10 @@
  * and z again becomes bytes with a sign, so that one integer product of bytes orders the rows.
  * Ranks by it are approximate: searches measure the best of them again in floats.
  *
+ * That is the codec u8. Under u4 and binary a coordinate becomes four bits or one, and each row has
+ * factors of its own: quantizer_bits.c says how. Training is the same for all; the codec is set
+ * afterwards.
+ *
  * Under cosine the rows are taken at unit length. The step covers 4.5 standard deviations of the
  * training rows either way; what lies outside is clipped.
  *
@@ -18,6 +22,7 @@
  */
 #pragma once
 #include "base/str.h"
+#include "model/collection.h"
 #include "simd/simd.h"
 
 struct ak_quantizer;
@@ -34,9 +39,22 @@ void ak_quantizer_close(struct ak_quantizer *quantizer); /* NULL is fine */
 uint64_t ak_quantizer_trained_on(const struct ak_quantizer *quantizer);
 void ak_quantizer_set_trained_on(struct ak_quantizer *quantizer, uint64_t rows);
 float ak_quantizer_step(const struct ak_quantizer *quantizer);
-/* Bytes of a code: the dimension rounded up to 64; what is behind the dimension is 128. */
+/* What encode() makes: U8 at first; u4 or binary. */
+void ak_quantizer_set_codec(struct ak_quantizer *quantizer, enum ak_quantization codec);
+enum ak_quantization ak_quantizer_codec(const struct ak_quantizer *quantizer);
+/* u4 and binary: how many rows by code, for each one wanted, must be measured in floats. What a
+ * trial found, 1 to AK_QUANTIZER_AGAIN_MAX; kept with the codes. */
+#define AK_QUANTIZER_AGAIN_MAX 32u
+uint32_t ak_quantizer_again(const struct ak_quantizer *quantizer);
+void ak_quantizer_set_again(struct ak_quantizer *quantizer, uint32_t times);
+/* Bytes of a query, whatever the codec, and of a u8 code: the dimension rounded up to 64; what is
+ * behind the dimension is 128 in a code and 0 in a query. */
 size_t ak_quantizer_stride(uint32_t dimension);
-/* The code of factor · vector. `scratch` is f32[dimension]. Returns how many bytes were clipped. */
+/* Bytes of a code of the codec, with its factors; and of what is before the factors. */
+size_t ak_quantizer_code_bytes(const struct ak_quantizer *quantizer);
+size_t ak_quantizer_code_len(const struct ak_quantizer *quantizer);
+/* The code of factor · vector. `scratch` is f32[dimension]. Returns how many coordinates lay
+ * outside of what the training rows span (u8: were clipped). */
 uint32_t ak_quantizer_encode(const struct ak_quantizer *quantizer, const struct ak_simd *simd,
                              const float *vector, float factor, float *scratch, uint8_t *code);
 /* ‖factor · vector − μ‖². */
@@ -53,7 +71,32 @@ void ak_quantizer_query(const struct ak_quantizer *quantizer, const struct ak_si
                         const float *vector, bool about_mean, float *scratch, int8_t *query,
                         struct ak_code_query *out);
 
-/* As bytes of an image section, and back. AK_CORRUPT: not of this dimension, or damaged. */
+/* At the end of a code of u4 or binary; not aligned. */
+struct ak_code_factors {
+    float factor, own, square, along; /* the top of quantizer_bits.c */
+};
+
+/* u4 and binary: with a code's raw = Σ query_i · c_i (dot_x4 over its first `len` bytes) and the
+ * factors at its end, the distance, −q·x or with is_l2 ‖q − x‖², is about
+ *     bias + factor · (gain · raw + offset) + term_gain · term. */
+struct ak_bits_query {
+    void (*dot_x4)(const int8_t *query, const uint8_t *const rows[4], size_t len, int32_t out[4]);
+    uint32_t len;
+    uint32_t factor_at, term_at; /* bytes from the beginning of a code */
+    float bias, gain, offset, term_gain;
+    float error; /* one standard deviation, of the product */
+};
+void ak_quantizer_query_bits(const struct ak_quantizer *quantizer, const struct ak_simd *simd,
+                             const float *vector, bool is_l2, float *scratch, int8_t *query,
+                             struct ak_bits_query *out);
+
+/* From a stored code to others: signed bytes of its levels, twice their size, zero behind the
+ * dimension. Returns their sum. */
+int32_t ak_quantizer_levels(const struct ak_quantizer *quantizer, const uint8_t *code,
+                            int8_t *query);
+
+/* As bytes of an image section, and back. AK_UNSUPPORTED: of a version or codec of later days;
+ * AK_CORRUPT: not of this dimension, or damaged. */
 void ak_quantizer_write(const struct ak_quantizer *quantizer, struct ak_buf *out);
 AK_MUST enum ak_rc ak_quantizer_read(struct ak_str bytes, uint32_t dimension,
                                      struct ak_quantizer **quantizer, struct ak_err *err);

@@ -16,6 +16,8 @@ static const char *const metric_names[AK_METRIC_COUNT] = {
 static const char *const quantization_names[AK_QUANTIZATION_COUNT] = {
     [AK_QUANTIZATION_NONE] = "none",
     [AK_QUANTIZATION_U8] = "u8",
+    [AK_QUANTIZATION_U4] = "u4",
+    [AK_QUANTIZATION_BINARY] = "binary",
 };
 
 static const char *const state_names[] = {
@@ -56,6 +58,31 @@ bool ak_quantization_parse(struct ak_str text, enum ak_quantization *quantizatio
         }
     }
     return false;
+}
+
+static size_t rounded(size_t bytes, size_t to)
+{
+    return (bytes + to - 1) / to * to;
+}
+
+/* u8 rows are whole cache lines and have a float beside them. The others have four floats at their
+ * end and begin at every sixteenth byte: of a row of a few lines, that wastes less than it saves.
+ */
+size_t ak_quantization_row_bytes(enum ak_quantization quantization, uint32_t dimension)
+{
+    const size_t factors = 4 * sizeof(float);
+    switch (quantization) {
+    case AK_QUANTIZATION_U8:
+        return rounded(dimension, 64) + sizeof(float);
+    case AK_QUANTIZATION_U4:
+        return rounded(rounded(((size_t)dimension + 1) / 2, 16) + factors, 16);
+    case AK_QUANTIZATION_BINARY:
+        return rounded(rounded(((size_t)dimension + 7) / 8, 8) + factors, 16);
+    case AK_QUANTIZATION_NONE:
+    case AK_QUANTIZATION_COUNT:
+    default:
+        return 0;
+    }
 }
 
 const char *ak_collection_state_name(enum ak_collection_state state)
@@ -150,7 +177,8 @@ static enum ak_rc check_index_params(const struct ak_index_params *params, struc
         rc = check_range(params->ef_search, 1, AK_EF_MAX, "index.ef_search", err);
     }
     if (rc == AK_OK && (unsigned)params->quantization >= AK_QUANTIZATION_COUNT) {
-        rc = ak_fail(err, AK_INVALID, "index.quantization is unknown: none and u8 are allowed");
+        rc = ak_fail(err, AK_INVALID,
+                     "index.quantization is unknown: " AK_QUANTIZATION_NAMES " are allowed");
     }
     return rc;
 }

@@ -12,8 +12,13 @@ enum ak_metric { AK_METRIC_COSINE, AK_METRIC_DOT, AK_METRIC_L2, AK_METRIC_COUNT 
 enum ak_quantization {
     AK_QUANTIZATION_NONE, /* walks measure floats */
     AK_QUANTIZATION_U8,   /* a byte a dimension for the walk; results are measured in floats */
+    /* In the order of the numbers that images hold: */
+    AK_QUANTIZATION_U4,     /* half a byte a dimension */
+    AK_QUANTIZATION_BINARY, /* a bit a dimension */
     AK_QUANTIZATION_COUNT
 };
+
+#define AK_QUANTIZATION_NAMES "none, u8, u4 and binary" /* for sentences on what is allowed */
 enum ak_collection_state {
     AK_COLLECTION_CREATING,
     AK_COLLECTION_READY,
@@ -49,6 +54,8 @@ const char *ak_metric_name(enum ak_metric metric); /* "cosine" "dot" "l2" */
 AK_MUST bool ak_metric_parse(struct ak_str text, enum ak_metric *metric);
 const char *ak_quantization_name(enum ak_quantization quantization);
 AK_MUST bool ak_quantization_parse(struct ak_str text, enum ak_quantization *quantization);
+/* Bytes that the code of one vector takes in memory and image, with what belongs to it; 0: none. */
+size_t ak_quantization_row_bytes(enum ak_quantization quantization, uint32_t dimension);
 const char *ak_collection_state_name(enum ak_collection_state state);
 
 /* A document as it comes in. */

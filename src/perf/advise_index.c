@@ -132,14 +132,14 @@ uint32_t ak_advise_ef(struct ak_advice *advice, const struct ak_advise_measured 
 /* --- Trials --- */
 
 /* Bytes that the parameters take beyond the present ones, by the layout of the index: 2·m links of
- * four bytes a document on level 0, a byte a dimension for codes. */
+ * four bytes a document on level 0, and the codes. */
 static double extra_bytes(const struct ak_advise_measured *measured,
                           const struct ak_index_params *params)
 {
     double links = 2 * LINK_BYTES * ((double)params->m - (double)measured->params.m);
-    double codes = ((params->quantization == AK_QUANTIZATION_U8) -
-                    (measured->params.quantization == AK_QUANTIZATION_U8)) *
-                   (double)measured->dimension;
+    double codes =
+        (double)ak_quantization_row_bytes(params->quantization, measured->dimension) -
+        (double)ak_quantization_row_bytes(measured->params.quantization, measured->dimension);
     return (links + codes) * (double)measured->documents;
 }
 

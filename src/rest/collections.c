@@ -28,7 +28,8 @@ static void read_quantization(struct ak_reader *r, enum ak_quantization *quantiz
     struct ak_str text;
     if (!ak_json_null(r->in) && ak_json_string(r->in, &text) &&
         !ak_quantization_parse(text, quantization)) {
-        ak_read_fail(r, "index.quantization '%.*s' is unknown: none and u8 are allowed",
+        ak_read_fail(r,
+                     "index.quantization '%.*s' is unknown: " AK_QUANTIZATION_NAMES " are allowed",
                      AK_STR_ARG(ak_str_sub(text, 0, 32)));
     }
 }

@@ -29,6 +29,14 @@ struct ak_simd {
     int32_t (*dot_u8s8)(const uint8_t *a, const int8_t *b, size_t n);
     void (*dot_u8s8_x4)(const int8_t *query, const uint8_t *const rows[4], size_t n,
                         int32_t out[4]);
+    /* The same for codes of four bits: byte i of a row holds in its low half what query[i] is
+     * multiplied with, in its high half what query[n + i] is. n: bytes, a multiple of 16. */
+    void (*dot_u4s8_x4)(const int8_t *query, const uint8_t *const rows[4], size_t n,
+                        int32_t out[4]);
+    /* And of one bit, Σ of the query[i] whose bit is set: bit i % 8 of byte i / 8. n: bytes of a
+     * row, a multiple of 8; the query has 8·n. */
+    void (*dot_b1s8_x4)(const int8_t *query, const uint8_t *const rows[4], size_t n,
+                        int32_t out[4]);
     int32_t (*dot_s8)(const int8_t *a, const int8_t *b, size_t n);
     /* Unsigned: from n = 33,026 on, differences of 255 squared can pass INT32_MAX. */
     uint32_t (*l2_s8)(const int8_t *a, const int8_t *b, size_t n);

@@ -224,6 +224,91 @@ static void dot_u8s8_x4(const int8_t *query, const uint8_t *const rows[4], size_
     _mm_storeu_si128((__m128i *)(void *)out, sums_of_4_i(s0, s1, s2, s3));
 }
 
+/* Four bits times eight fit sixteen four times over: 4 · 15 · 128 = 7,680. */
+AK_SIMD_INLINE __m256i step_u4s8(__m256i sum, __m256i row, __m256i low, __m256i high)
+{
+    const __m256i half = _mm256_set1_epi8(15);
+    __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(row, half), low);
+    __m256i b = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(row, 4), half), high);
+    __m256i both = _mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1));
+    return _mm256_add_epi32(sum, both);
+}
+
+AK_SIMD_INLINE __m256i bytes_16(const void *p)
+{
+    return _mm256_zextsi128_si256(_mm_loadu_si128((const __m128i *)p));
+}
+
+static void dot_u4s8_x4(const int8_t *query, const uint8_t *const rows[4], size_t n, int32_t out[4])
+{
+    const uint8_t *r0 = rows[0];
+    const uint8_t *r1 = rows[1];
+    const uint8_t *r2 = rows[2];
+    const uint8_t *r3 = rows[3];
+    __m256i s0 = _mm256_setzero_si256();
+    __m256i s1 = s0;
+    __m256i s2 = s0;
+    __m256i s3 = s0;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256i low = bytes(query + i);
+        __m256i high = bytes(query + n + i);
+        s0 = step_u4s8(s0, bytes(r0 + i), low, high);
+        s1 = step_u4s8(s1, bytes(r1 + i), low, high);
+        s2 = step_u4s8(s2, bytes(r2 + i), low, high);
+        s3 = step_u4s8(s3, bytes(r3 + i), low, high);
+    }
+    if (i < n) { /* sixteen are left */
+        __m256i low = bytes_16(query + i);
+        __m256i high = bytes_16(query + n + i);
+        s0 = step_u4s8(s0, bytes_16(r0 + i), low, high);
+        s1 = step_u4s8(s1, bytes_16(r1 + i), low, high);
+        s2 = step_u4s8(s2, bytes_16(r2 + i), low, high);
+        s3 = step_u4s8(s3, bytes_16(r3 + i), low, high);
+    }
+    _mm_storeu_si128((__m128i *)(void *)out, sums_of_4_i(s0, s1, s2, s3));
+}
+
+/* The bytes of the query whose bit of 32 is set, added up in pairs: within ±256. */
+AK_SIMD_INLINE __m256i chosen_pairs(const uint8_t *row, __m256i query)
+{
+    const __m256i spread =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    int32_t bits;
+    memcpy(&bits, row, sizeof bits);
+    __m256i each = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread), bit);
+    __m256i chosen = _mm256_and_si256(_mm256_cmpeq_epi8(each, bit), query);
+    return _mm256_maddubs_epi16(_mm256_set1_epi8(1), chosen);
+}
+
+AK_SIMD_INLINE __m256i step_b1s8(__m256i sum, const uint8_t *row, __m256i q0, __m256i q1)
+{
+    __m256i both = _mm256_add_epi16(chosen_pairs(row, q0), chosen_pairs(row + 4, q1));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(both, _mm256_set1_epi16(1)));
+}
+
+static void dot_b1s8_x4(const int8_t *query, const uint8_t *const rows[4], size_t n, int32_t out[4])
+{
+    const uint8_t *r0 = rows[0];
+    const uint8_t *r1 = rows[1];
+    const uint8_t *r2 = rows[2];
+    const uint8_t *r3 = rows[3];
+    __m256i s0 = _mm256_setzero_si256();
+    __m256i s1 = s0;
+    __m256i s2 = s0;
+    __m256i s3 = s0;
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i q0 = bytes(query + 8 * i);
+        __m256i q1 = bytes(query + 8 * i + 32);
+        s0 = step_b1s8(s0, r0 + i, q0, q1);
+        s1 = step_b1s8(s1, r1 + i, q0, q1);
+        s2 = step_b1s8(s2, r2 + i, q0, q1);
+        s3 = step_b1s8(s3, r3 + i, q0, q1);
+    }
+    _mm_storeu_si128((__m128i *)(void *)out, sums_of_4_i(s0, s1, s2, s3));
+}
+
 AK_SIMD_INLINE __m256i low_half(__m256i v)
 {
     return _mm256_cvtepi8_epi16(_mm256_castsi256_si128(v));
@@ -411,6 +496,8 @@ const struct ak_simd_kernels ak_simd_avx2 = {
               .l2_x4 = l2_x4,
               .dot_u8s8 = dot_u8s8,
               .dot_u8s8_x4 = dot_u8s8_x4,
+              .dot_u4s8_x4 = dot_u4s8_x4,
+              .dot_b1s8_x4 = dot_b1s8_x4,
               .dot_s8 = dot_s8,
               .l2_s8 = l2_s8,
               .fht = ak_simd_fht_avx2,

@@ -7,6 +7,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <string.h>
 
 AK_SIMD_INLINE __mmask16 first_16(size_t rest)
 {
@@ -225,6 +226,76 @@ static void dot_u8s8_x4(const int8_t *query, const uint8_t *const rows[4], size_
                                  _mm512_add_epi32(s2, t2), _mm512_add_epi32(s3, t3)));
 }
 
+AK_SIMD_INLINE __m512i step_u4s8(__m512i sum, __m512i row, __m512i low, __m512i high)
+{
+    const __m512i half = _mm512_set1_epi8(15);
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(row, half), low);
+    row = _mm512_and_si512(_mm512_srli_epi16(row, 4), half);
+    return _mm512_dpbusd_epi32(sum, row, high);
+}
+
+static void dot_u4s8_x4(const int8_t *query, const uint8_t *const rows[4], size_t n, int32_t out[4])
+{
+    const uint8_t *r0 = rows[0];
+    const uint8_t *r1 = rows[1];
+    const uint8_t *r2 = rows[2];
+    const uint8_t *r3 = rows[3];
+    __m512i s0 = _mm512_setzero_si512();
+    __m512i s1 = s0;
+    __m512i s2 = s0;
+    __m512i s3 = s0;
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        __m512i low = bytes(query + i);
+        __m512i high = bytes(query + n + i);
+        s0 = step_u4s8(s0, bytes(r0 + i), low, high);
+        s1 = step_u4s8(s1, bytes(r1 + i), low, high);
+        s2 = step_u4s8(s2, bytes(r2 + i), low, high);
+        s3 = step_u4s8(s3, bytes(r3 + i), low, high);
+    }
+    if (i < n) {
+        __mmask64 m = first_64(n - i);
+        __m512i low = _mm512_maskz_loadu_epi8(m, query + i);
+        __m512i high = _mm512_maskz_loadu_epi8(m, query + n + i);
+        s0 = step_u4s8(s0, _mm512_maskz_loadu_epi8(m, r0 + i), low, high);
+        s1 = step_u4s8(s1, _mm512_maskz_loadu_epi8(m, r1 + i), low, high);
+        s2 = step_u4s8(s2, _mm512_maskz_loadu_epi8(m, r2 + i), low, high);
+        s3 = step_u4s8(s3, _mm512_maskz_loadu_epi8(m, r3 + i), low, high);
+    }
+    _mm_storeu_si128((__m128i *)(void *)out, sums_of_4_i(s0, s1, s2, s3));
+}
+
+/* Eight bytes of bits are the mask of 64 ones, and ones times the query is what they choose of it.
+ * That takes about as many instructions as counting bits of a query cut to four planes (four ands,
+ * counts and additions for 512 dimensions, against eight of these), and the query keeps its eight
+ * bits. */
+AK_SIMD_INLINE __m512i step_b1s8(__m512i sum, const uint8_t *row, __m512i query)
+{
+    uint64_t bits;
+    memcpy(&bits, row, sizeof bits);
+    return _mm512_dpbusd_epi32(sum, _mm512_maskz_mov_epi8(bits, _mm512_set1_epi8(1)), query);
+}
+
+static void dot_b1s8_x4(const int8_t *query, const uint8_t *const rows[4], size_t n, int32_t out[4])
+{
+    const uint8_t *r0 = rows[0];
+    const uint8_t *r1 = rows[1];
+    const uint8_t *r2 = rows[2];
+    const uint8_t *r3 = rows[3];
+    __m512i s0 = _mm512_setzero_si512();
+    __m512i s1 = s0;
+    __m512i s2 = s0;
+    __m512i s3 = s0;
+    for (size_t i = 0; i < n; i += 8) {
+        __m512i q = bytes(query + 8 * i);
+        s0 = step_b1s8(s0, r0 + i, q);
+        s1 = step_b1s8(s1, r1 + i, q);
+        s2 = step_b1s8(s2, r2 + i, q);
+        s3 = step_b1s8(s3, r3 + i, q);
+    }
+    _mm_storeu_si128((__m128i *)(void *)out, sums_of_4_i(s0, s1, s2, s3));
+}
+
 /* dpbusd wants its first operand unsigned: a + 128 (a sign bit flipped), and what that adds,
  * 128 · Σb, is gathered beside it and taken off at the end. All of it wraps modulo 2³², and the
  * true sum fits. A lane masked off adds nothing to either, since b is zero there. */
@@ -382,6 +453,8 @@ const struct ak_simd_kernels ak_simd_avx512 = {
               .l2_x4 = l2_x4,
               .dot_u8s8 = dot_u8s8,
               .dot_u8s8_x4 = dot_u8s8_x4,
+              .dot_u4s8_x4 = dot_u4s8_x4,
+              .dot_b1s8_x4 = dot_b1s8_x4,
               .dot_s8 = dot_s8,
               .l2_s8 = l2_s8,
               .fht = ak_simd_fht_avx2,

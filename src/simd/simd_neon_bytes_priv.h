@@ -124,6 +124,56 @@ static void dot_u8s8_x4(const int8_t *query, const uint8_t *const rows[4], size_
     vst1q_s32(out, vsubq_s32(sums, vdupq_n_s32(vaddvq_s32(offset))));
 }
 
+/* Halves of bytes are small enough to be signed as they are. */
+AK_SIMD_INLINE int32x4_t step_u4s8(int32x4_t sum, const uint8_t *row, int8x16_t low, int8x16_t high)
+{
+    uint8x16_t both = vld1q_u8(row);
+    sum = step_dot(sum, vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15))), low);
+    return step_dot(sum, vreinterpretq_s8_u8(vshrq_n_u8(both, 4)), high);
+}
+
+static void dot_u4s8_x4(const int8_t *query, const uint8_t *const rows[4], size_t n, int32_t out[4])
+{
+    int32x4_t s0 = vdupq_n_s32(0);
+    int32x4_t s1 = s0;
+    int32x4_t s2 = s0;
+    int32x4_t s3 = s0;
+    for (size_t i = 0; i < n; i += 16) {
+        int8x16_t low = vld1q_s8(query + i);
+        int8x16_t high = vld1q_s8(query + n + i);
+        s0 = step_u4s8(s0, rows[0] + i, low, high);
+        s1 = step_u4s8(s1, rows[1] + i, low, high);
+        s2 = step_u4s8(s2, rows[2] + i, low, high);
+        s3 = step_u4s8(s3, rows[3] + i, low, high);
+    }
+    vst1q_s32(out, vpaddq_s32(vpaddq_s32(s0, s1), vpaddq_s32(s2, s3)));
+}
+
+/* A one for each set bit of two bytes, times the sixteen of the query that belong to them. */
+AK_SIMD_INLINE int32x4_t step_b1s8(int32x4_t sum, const uint8_t *row, int8x16_t query)
+{
+    static const uint8_t bit[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    uint8x16_t each = vcombine_u8(vdup_n_u8(row[0]), vdup_n_u8(row[1]));
+    uint8x16_t one = vandq_u8(vtstq_u8(each, vld1q_u8(bit)), vdupq_n_u8(1));
+    return step_dot(sum, vreinterpretq_s8_u8(one), query);
+}
+
+static void dot_b1s8_x4(const int8_t *query, const uint8_t *const rows[4], size_t n, int32_t out[4])
+{
+    int32x4_t s0 = vdupq_n_s32(0);
+    int32x4_t s1 = s0;
+    int32x4_t s2 = s0;
+    int32x4_t s3 = s0;
+    for (size_t i = 0; i < n; i += 2) {
+        int8x16_t q = vld1q_s8(query + 8 * i);
+        s0 = step_b1s8(s0, rows[0] + i, q);
+        s1 = step_b1s8(s1, rows[1] + i, q);
+        s2 = step_b1s8(s2, rows[2] + i, q);
+        s3 = step_b1s8(s3, rows[3] + i, q);
+    }
+    vst1q_s32(out, vpaddq_s32(vpaddq_s32(s0, s1), vpaddq_s32(s2, s3)));
+}
+
 static int32_t dot_s8(const int8_t *a, const int8_t *b, size_t n)
 {
     int32x4_t s0 = vdupq_n_s32(0);

@@ -69,6 +69,28 @@ static void dot_u8s8_x4(const int8_t *query, const uint8_t *const rows[4], size_
     }
 }
 
+static void dot_u4s8_x4(const int8_t *query, const uint8_t *const rows[4], size_t n, int32_t out[4])
+{
+    for (int r = 0; r < 4; r++) {
+        int32_t sum = 0;
+        for (size_t i = 0; i < n; i++) {
+            sum += (rows[r][i] & 15) * query[i] + (rows[r][i] >> 4) * query[n + i];
+        }
+        out[r] = sum;
+    }
+}
+
+static void dot_b1s8_x4(const int8_t *query, const uint8_t *const rows[4], size_t n, int32_t out[4])
+{
+    for (int r = 0; r < 4; r++) {
+        int32_t sum = 0;
+        for (size_t i = 0; i < 8 * n; i++) {
+            sum += (rows[r][i / 8] >> (i % 8) & 1) * query[i];
+        }
+        out[r] = sum;
+    }
+}
+
 static int32_t dot_s8(const int8_t *a, const int8_t *b, size_t n)
 {
     int32_t sum = 0;
@@ -200,6 +222,8 @@ const struct ak_simd_kernels ak_simd_scalar = {
               .l2_x4 = l2_x4,
               .dot_u8s8 = dot_u8s8,
               .dot_u8s8_x4 = dot_u8s8_x4,
+              .dot_u4s8_x4 = dot_u4s8_x4,
+              .dot_b1s8_x4 = dot_b1s8_x4,
               .dot_s8 = dot_s8,
               .l2_s8 = l2_s8,
               .fht = ak_simd_fht_scalar,

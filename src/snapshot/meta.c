@@ -230,7 +230,7 @@ static void read_index(struct meta_reader *r)
         } else if (ak_str_eq(key, AK_STR("ef_search"))) {
             read_u32(r, 1, AK_EF_MAX, &index->ef_search);
         } else if (ak_str_eq(key, AK_STR("quantization"))) {
-            READ_WORD(r, ak_quantization_parse, &index->quantization, "none, u8");
+            READ_WORD(r, ak_quantization_parse, &index->quantization, "none, u8, u4, binary");
         } else {
             ak_json_skip(&r->in, NULL);
         }

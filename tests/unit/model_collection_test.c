@@ -99,7 +99,7 @@ TEST(collection, a_refused_parameter_is_named_with_its_range)
     check_refused(&info, "index.ef_search is 65537: 1 to 65536 are allowed");
     info = sound_info();
     info.index.quantization = AK_QUANTIZATION_COUNT;
-    check_refused(&info, "index.quantization is unknown: none and u8 are allowed");
+    check_refused(&info, "index.quantization is unknown: none, u8, u4 and binary are allowed");
 }
 
 TEST(collection, every_edge_of_a_range_is_allowed)

@@ -210,6 +210,55 @@ static void check_bytes(const struct ak_simd *t, uint8_t *const v[VECTORS], size
     }
 }
 
+/* Codes of few bits, against sums over them one by one: `n` bytes a row. */
+static void check_few_bits(const struct ak_simd *t, const int8_t *query,
+                           const uint8_t *const rows[4], size_t n)
+{
+    int32_t four[4];
+    int32_t one[4];
+    t->dot_b1s8_x4(query, rows, n, one);
+    if (n % 16 == 0) {
+        t->dot_u4s8_x4(query, rows, n, four);
+    }
+    for (int r = 0; r < 4; r++) {
+        int64_t u4 = 0;
+        int64_t b1 = 0;
+        for (size_t i = 0; i < 2 * n; i++) {
+            u4 += (int64_t)(rows[r][i % n] >> (i < n ? 0 : 4) & 15) * query[i];
+        }
+        for (size_t i = 0; i < 8 * n; i++) {
+            b1 += (rows[r][i / 8] >> (i % 8) & 1) ? query[i] : 0;
+        }
+        CHECK_INT(one[r], b1);
+        CHECK(n % 16 != 0 || four[r] == u4);
+    }
+}
+
+static void fill_and_check_few_bits(size_t n, enum pattern pattern)
+{
+    struct guarded g;
+    guarded_init(&g, 8 * n);
+    int8_t *query = (int8_t *)guarded_at(&g, 0, 8 * n, true);
+    const uint8_t *rows[4];
+    for (size_t k = 0; k < 8 * n; k++) {
+        query[k] = (int8_t)random_byte(pattern, true);
+    }
+    for (size_t r = 0; r < 4; r++) {
+        uint8_t *row = guarded_at(&g, r + 1, n, true);
+        for (size_t k = 0; k < n; k++) {
+            row[k] = random_byte(pattern, false);
+        }
+        rows[r] = row;
+    }
+    for (int isa = 0; isa < AK_ISA_COUNT; isa++) {
+        const struct ak_simd *t = ak_simd_get_isa((enum ak_isa)isa);
+        if (t) {
+            check_few_bits(t, query, rows, n);
+        }
+    }
+    guarded_release(&g);
+}
+
 static void fill_and_check_bytes(const struct guarded *g, size_t n, size_t shift, bool at_end,
                                  enum pattern pattern)
 {
@@ -246,6 +295,18 @@ TEST(simd, byte_kernels_are_exact_and_touch_nothing_outside)
         }
     }
     guarded_release(&g);
+}
+
+TEST(simd, kernels_of_few_bits_are_exact_and_touch_nothing_outside)
+{
+    rng_state = ak_test_seed();
+    for (size_t n = 8; n <= 512; n += 8) {
+        for (int p = 0; p < PATTERNS; p++) {
+            fill_and_check_few_bits(n, (enum pattern)p);
+        }
+    }
+    fill_and_check_few_bits(8192, TOP_BOTTOM);
+    fill_and_check_few_bits(8192, ANY);
 }
 
 TEST(simd, the_largest_squared_distance_of_bytes_is_exact)
