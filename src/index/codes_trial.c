@@ -12,6 +12,7 @@
 #include "index/index_priv.h"
 
 #define ROWS_MAX 131072u
+#define DISK_ROWS_MAX 16384u /* where each is read from disk: as many as codes are trained on */
 #define QUERIES 32u
 #define CLOSE 128u
 #define NEAR 10u
@@ -130,7 +131,8 @@ enum ak_rc ak_codes_try(const struct ak_index *index, const struct ak_quantizer 
                       .quantizer = quantizer,
                       .stride = ak_quantizer_stride(index->options.dimension)};
     uint64_t live = ak_index_live(index);
-    uint32_t most = (uint32_t)(live < ROWS_MAX ? live : ROWS_MAX);
+    uint32_t max = ak_index_is_on_disk(index) ? DISK_ROWS_MAX : ROWS_MAX;
+    uint32_t most = (uint32_t)(live < max ? live : max);
     uint32_t found = 0;
     if (most < FEWEST) {
         return AK_OK;
@@ -140,6 +142,7 @@ enum ak_rc ak_codes_try(const struct ak_index *index, const struct ak_quantizer 
         return ak_fail(err, AK_NOMEM, "a trial of codes");
     }
     t.count = ak_index_sample(index, t.slots, most) / 4 * 4;
+    ak_index_will_read(index, t.slots, t.count);
     for (uint32_t q = 0; q < QUERIES && t.count >= FEWEST; q++) {
         found += try_query(&t, (uint32_t)((uint64_t)q * t.count / QUERIES));
     }

@@ -14,6 +14,12 @@ enum ak_quantization {
     AK_QUANTIZATION_U8,   /* a byte a dimension for the walk; results are measured in floats */
     AK_QUANTIZATION_COUNT
 };
+enum ak_vectors {
+    AK_VECTORS_RAM,
+    AK_VECTORS_DISK, /* codes and links are in memory; the floats, once an image holds them, only on
+                      * disk: read when results are measured, and returned */
+    AK_VECTORS_COUNT
+};
 enum ak_collection_state {
     AK_COLLECTION_CREATING,
     AK_COLLECTION_READY,
@@ -26,6 +32,7 @@ struct ak_index_params {
     uint32_t ef_construction; /* candidates looked at when linking. 16..2000 */
     uint32_t ef_search;       /* default candidates of a search. 1..AK_EF_MAX */
     enum ak_quantization quantization;
+    enum ak_vectors vectors;
 };
 
 struct ak_collection_info {
@@ -39,7 +46,7 @@ struct ak_collection_info {
     int64_t created_us;
 };
 
-/* m 16, ef_construction 200, ef_search 64, quantisation u8. */
+/* m 16, ef_construction 200, ef_search 64, quantisation u8, vectors in RAM. */
 struct ak_index_params ak_index_params_default(void);
 /* AK_INVALID names the field and what is allowed. Checks what the user may choose. */
 AK_MUST enum ak_rc ak_collection_info_check(const struct ak_collection_info *info,
@@ -49,6 +56,8 @@ const char *ak_metric_name(enum ak_metric metric); /* "cosine" "dot" "l2" */
 AK_MUST bool ak_metric_parse(struct ak_str text, enum ak_metric *metric);
 const char *ak_quantization_name(enum ak_quantization quantization);
 AK_MUST bool ak_quantization_parse(struct ak_str text, enum ak_quantization *quantization);
+const char *ak_vectors_name(enum ak_vectors vectors); /* "ram" "disk" */
+AK_MUST bool ak_vectors_parse(struct ak_str text, enum ak_vectors *vectors);
 const char *ak_collection_state_name(enum ak_collection_state state);
 
 /* A document as it comes in. */
