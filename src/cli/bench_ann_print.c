@@ -68,6 +68,9 @@ void ak_ann_print_table(const struct ak_ann *b)
                      b->churn_seconds);
         print_points(b->churned.points, b->ef_count);
     }
+    if (b->vectors == AK_VECTORS_DISK) {
+        ak_ann_print_disk(b);
+    }
     (void)printf("recall@%" PRIu64 " over %u queries\n", b->o.k, b->query.count);
 }
 
@@ -125,6 +128,9 @@ void ak_ann_print_json(const struct ak_ann *b)
         (void)printf(",\"churned\":{\"share\":%g,\"seconds\":%.4f,", b->o.churn, b->churn_seconds);
         json_points(b, &b->churned);
         (void)printf("}");
+    }
+    if (b->vectors == AK_VECTORS_DISK) {
+        ak_ann_json_disk(b);
     }
     (void)printf("}\n");
 }

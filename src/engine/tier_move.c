@@ -301,6 +301,16 @@ enum ak_rc ak_engine_tier_hot(struct ak_engine *engine, struct ak_str name_or_id
 
 /* --- Memory back to the system --- */
 
+/* Its vectors are on disk: pages of the image's file that are mapped apart from the image. */
+static bool has_file(const struct ak_collection *collection)
+{
+    struct ak_index_memory memory = {0};
+    if (collection->entry->info.index.vectors == AK_VECTORS_DISK) {
+        ak_index_memory(collection->index, &memory);
+    }
+    return memory.files > 0;
+}
+
 /* Up to TRIM_BATCH collections after `*after` places in the list, referenced. */
 static size_t with_images(struct ak_engine *engine, uint32_t *after,
                           struct ak_collection *found[TRIM_BATCH])
@@ -312,7 +322,7 @@ static size_t with_images(struct ak_engine *engine, uint32_t *after,
     for (struct ak_collection *at = dir->lru_first; at && n < TRIM_BATCH; at = at->lru_next) {
         if (place++ >= *after) {
             (*after)++;
-            if (atomic_load_explicit(&at->is_borrowed, memory_order_relaxed)) {
+            if (atomic_load_explicit(&at->is_borrowed, memory_order_relaxed) || has_file(at)) {
                 at->refs++;
                 found[n++] = at;
             }
@@ -342,6 +352,7 @@ void ak_tier_let_go(struct ak_engine *engine)
                 if (found[i]->image) {
                     ak_image_let_go(found[i]->image, 0, ak_image_bytes(found[i]->image));
                 }
+                ak_index_let_go(found[i]->index);
                 ak_mutex_unlock(&found[i]->lock);
             }
             ak_collection_unref(found[i]);
