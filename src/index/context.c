@@ -187,9 +187,9 @@ bool ak_context_fit_codes(struct ak_context *context, uint32_t dimension)
 
 bool ak_context_fit_build(struct ak_index *index, struct ak_context *context)
 {
-    /* A prune sees the pool of a search and the links of some copies, or a row with the rows of all
-     * its dead neighbours, cut to eight rows. */
-    uint32_t need = index->options.params.ef_construction + 4 * index->degree;
+    /* A prune sees the pools of two walks and the links of some copies, or a row with the rows of
+     * all its dead neighbours, cut to eight rows. */
+    uint32_t need = 2 * index->options.params.ef_construction + 4 * index->degree;
     need = need < 8 * index->degree ? 8 * index->degree : need;
     if (context->candidates_cap >= need) {
         return true;

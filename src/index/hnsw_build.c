@@ -12,6 +12,7 @@
 
 #define SLACK_PARTS 8 /* a row that overflowed keeps all but an eighth of its places */
 #define COPIES_ASKED 4
+#define FORMERS 8 /* rows before this one that are asked for: 1, 2, 4 … 128 slots back */
 #define PRODUCT_EF 64
 #define CROWDING_RANK 10
 #define CAP_FACTOR 4 /* tombstones a walk may keep, in multiples of ef_construction */
@@ -165,22 +166,28 @@ static uint32_t candidates_of_pool(struct build *build)
     return n;
 }
 
-/* dot: a second walk, for the rows of largest inner product with this one. */
-static uint32_t add_by_product(struct build *build, uint32_t seed, uint32_t count)
+static bool is_among(const struct ak_found *candidates, uint32_t count, uint32_t slot)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (candidates[i].slot == slot) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Another walk on level 0; the first `most` rows of its pool join the candidates. */
+static uint32_t add_by_walk(struct build *build, struct ak_walk *walk, uint32_t seed, uint32_t most,
+                            uint32_t count)
 {
     struct ak_context *context = build->context;
-    struct ak_walk walk = build->walk;
     uint32_t had = count;
-    ak_measure_for_query(build->index, walk.measure.query, 1.0f, &walk.measure);
-    walk.ef = PRODUCT_EF;
     begin_walk(build);
-    build->index->walk->beam(&walk, seed, 0);
-    for (uint32_t i = 0; i < context->pool_count && i < PRODUCT_EF / 2; i++) {
+    build->index->walk->beam(walk, seed, 0);
+    for (uint32_t i = 0; i < context->pool_count && i < most; i++) {
         uint32_t slot = context->pool_id[i] & ~AK_POOL_DONE;
-        bool known = slot == build->slot || is_dead(build->index, slot);
-        for (uint32_t c = 0; c < had && !known; c++) {
-            known = context->candidates[c].slot == slot;
-        }
+        bool known = slot == build->slot || is_dead(build->index, slot) ||
+                     is_among(context->candidates, had, slot);
         if (!known && count < context->candidates_cap) {
             float distance = ak_measure_one(&build->walk.measure, slot);
             context->candidates[count++] =
@@ -188,6 +195,52 @@ static uint32_t add_by_product(struct build *build, uint32_t seed, uint32_t coun
         }
     }
     return count;
+}
+
+/* dot: a second walk, for the rows of largest inner product with this one. */
+static uint32_t add_by_product(struct build *build, uint32_t seed, uint32_t count)
+{
+    struct ak_walk walk = build->walk;
+    ak_measure_for_query(build->index, walk.measure.query, 1.0f, &walk.measure);
+    walk.ef = PRODUCT_EF;
+    return add_by_walk(build, &walk, seed, PRODUCT_EF / 2, count);
+}
+
+/* Of some rows that were added before this one, the nearest that the walk has not met though it is
+ * nearer than the farthest of its pool; or AK_LINK_NONE. */
+static uint32_t former_not_met(const struct build *build)
+{
+    const struct ak_context *context = build->context;
+    const uint64_t *linked = ak_index_words(&build->index->linked);
+    uint32_t nearest = AK_LINK_NONE;
+    float bound = INFINITY;
+    if (context->pool_count >= build->walk.ef) {
+        bound = context->pool_distance[build->walk.ef - 1];
+    }
+    for (uint32_t i = 0; i < FORMERS && build->slot >> i; i++) {
+        uint32_t slot = build->slot - (1u << i);
+        if (slot >= build->walk.limit || context->visited[slot / 64] >> (slot % 64) & 1 ||
+            !ak_bits_test(linked, slot) || is_dead(build->index, slot)) {
+            continue;
+        }
+        float distance = ak_measure_one(&build->walk.measure, slot);
+        if (distance < bound) {
+            bound = distance;
+            nearest = slot;
+        }
+    }
+    return nearest;
+}
+
+/* Rows that follow one another are often near one another, as the chunks of a text or the moments
+ * of a series are. Then the graph grows along a path, and where the path comes back to where it
+ * began, a walk from the one side ends there and knows nothing of the other: linked to one side
+ * only, each next row would leave the gap open for ever, and searches from the wrong side end at it
+ * whatever their ef. A former row that should have been met tells of such a gap, and a walk from it
+ * closes it. Where rows come in no order this measures eight rows and finds nothing. */
+static uint32_t add_by_former(struct build *build, uint32_t former, uint32_t count)
+{
+    return add_by_walk(build, &build->walk, former, build->walk.ef, count);
 }
 
 /* A pool full of copies of the row shows nothing of what lies around them, and links among copies
@@ -212,10 +265,8 @@ static uint32_t add_links_of_copies(struct build *build, uint32_t level, uint32_
         for (uint32_t j = 0; j < n && count < build->context->candidates_cap; j++) {
             float distance = ak_measure_true(&build->walk.measure, distances[j]);
             bool known = distance <= build->walk.measure.slack || links[j] == build->slot ||
-                         is_dead(index, links[j]);
-            for (uint32_t c = copies; c < count && !known; c++) {
-                known = candidates[c].slot == links[j];
-            }
+                         is_dead(index, links[j]) ||
+                         is_among(candidates + copies, count - copies, links[j]);
             if (!known) {
                 candidates[count++] = (struct ak_found){distance, links[j]};
             }
@@ -258,8 +309,12 @@ static uint32_t choose_on_level(struct build *build, uint32_t level, uint32_t *s
     index->walk->beam(&build->walk, *seed, level);
     *seed = context->pool_id[0] & ~AK_POOL_DONE;
     uint32_t count = candidates_of_pool(build);
+    uint32_t former = level == 0 ? former_not_met(build) : AK_LINK_NONE;
     if (level == 0) {
         observe_crowding(build, count);
+    }
+    if (former != AK_LINK_NONE) {
+        count = add_by_former(build, former, count);
     }
     if (index->options.metric == AK_METRIC_DOT && level == 0) {
         count = add_by_product(build, *seed, count);

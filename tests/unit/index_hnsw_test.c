@@ -339,6 +339,39 @@ TEST(index_hnsw, a_thousand_equal_rows_hide_nobody_and_stay_reachable)
     }
 }
 
+/* Rows along a closed curve, in its order: the graph grows along it, and a walk for the rows that
+ * close it ends at the wrong side of the gap. Six rounds, as many seeds. */
+TEST(index_hnsw, rows_that_follow_one_another_around_a_circle_leave_no_gap)
+{
+    const uint32_t rows = 3800;
+    const uint32_t dimension = 32;
+    struct ak_err err = {0};
+    struct vectors v = {rows, dimension, ak_alloc((size_t)rows * dimension * sizeof(float))};
+    for (uint32_t i = 0; i < rows * dimension; i++) {
+        v.at[i] = sinf((float)(i / dimension) * 0.01f + (float)(i % dimension) * 0.2f);
+    }
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        struct ak_epoch *epoch = ak_epoch_open();
+        struct ak_index_options options = index_options(dimension, AK_METRIC_COSINE, epoch);
+        struct ak_index *index = NULL;
+        options.seed = seed;
+        CHECK_OK(ak_index_open(&options, &index, &err));
+        index_add_rows(index, &v, 0, rows);
+        index_build_all(index);
+        for (uint32_t i = 0; i < rows; i += 5) {
+            struct ak_index_query query = {.vector = vectors_row(&v, i), .k = 10, .ef = 64};
+            struct ak_hit hits[10];
+            uint32_t count = 0;
+            CHECK_OK(ak_index_search(index, &query, hits, &count, NULL, &err));
+            CHECK_INT(count, 10);
+            CHECK(hits[9].score > 0.9995f); /* three steps away; the gap showed .99 and less */
+        }
+        ak_index_close(index);
+        ak_epoch_close(epoch);
+    }
+    vectors_release(&v);
+}
+
 TEST(index_hnsw, a_region_of_nothing_but_tombstones_is_walked_through_and_inserted_into)
 {
     struct ak_err err = {0};
