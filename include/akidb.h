@@ -60,6 +60,10 @@ struct akidb_error {
 enum akidb_metric { AKIDB_COSINE = 0, AKIDB_DOT = 1, AKIDB_L2 = 2 };
 enum akidb_durability { AKIDB_SYNC = 0, AKIDB_INTERVAL = 1, AKIDB_ASYNC = 2 };
 
+/* Where a collection's vectors are, once they have been written out: in memory, or only on disk: a
+ * byte a dimension in memory finds the nearest, their floats are read when they are measured. */
+enum akidb_vectors { AKIDB_VECTORS_RAM = 0, AKIDB_VECTORS_DISK = 1 };
+
 struct akidb_options {
     int durability;            /* enum akidb_durability */
     unsigned sync_interval_ms; /* AKIDB_INTERVAL; 0: 100 */
@@ -73,6 +77,7 @@ struct akidb_collection_options {
     unsigned ef_construction;    /* 0: 200 */
     unsigned ef_search;          /* 0: 64 */
     const char *embedding_model; /* or NULL */
+    int vectors;                 /* enum akidb_vectors */
 };
 
 struct akidb_document {

@@ -6,6 +6,7 @@
  *     view ──thaw, small──> heap        view ──thaw, large──> region
  *     view ──own──> heap or region      region with a file's pages ──own──> region without
  *     heap, region ──shrink, far below 2 MiB──> heap
+ *     heap or region ──switch──> region with a file's pages (stays in a file)
  *
  *   heap    one cache-line-aligned block below 2 MiB, doubled when it is full
  *   region  an address range aligned to 2 MiB, several times what is needed; only touched pages
@@ -15,6 +16,8 @@
  * I1  Rows [0, cap) are readable and, but for a view, writable; never-written ones are zero.
  * I2  A base that was ever published stays readable until the epoch has passed, or until release.
  * I3  Nothing is written through a file mapping: it is private, so the file keeps its bytes.
+ * I4  Of a slab that stays in a file, a page of the mapping whose bit in `written` is clear has
+ * never been written to: dropping it loses nothing.
  *
  * A move copies rows. Whoever changes rows from other threads than the writer's (links, marks) must
  * keep those changes out of the copy: that is the owner's lock, not this file's.
@@ -40,7 +43,8 @@ struct place {
     char *base;
     size_t bytes; /* usable bytes */
     enum slab_home home;
-    bool is_mapped;
+    size_t file_bytes; /* of its front: a file's */
+    uint64_t *written;
 };
 
 struct retired_region {
@@ -173,7 +177,11 @@ static void publish(struct ak_slab *slab, const struct place *place)
     slab->home = (uint8_t)place->home;
     slab->cap = place->bytes / slab->stride;
     slab->region_bytes = place->home == HOME_REGION ? place->bytes : 0;
-    slab->is_mapped = place->is_mapped;
+    slab->is_mapped = place->file_bytes > 0;
+    slab->file_bytes = place->file_bytes;
+    ak_free(slab->written);
+    slab->written = place->written;
+    slab->written_pages = 0;
     slab->fd = -1;
     slab->view_rows = 0;
     /* Pairs with the acquire in ak_slab_base(): whoever sees the base sees the copied rows. */
@@ -213,6 +221,10 @@ void ak_slab_release(struct ak_slab *slab)
     } else if (slab->home == HOME_REGION) {
         (void)munmap(base, slab->region_bytes);
     }
+    ak_free(slab->written);
+    slab->written = NULL;
+    slab->written_pages = 0;
+    slab->file_bytes = 0;
     slab->home = HOME_NONE;
     slab->is_mapped = false;
     slab->cap = 0;
@@ -230,42 +242,68 @@ bool ak_slab_is_view(const struct ak_slab *slab)
 
 bool ak_slab_is_borrowed(const struct ak_slab *slab)
 {
-    return slab->home == HOME_VIEW || slab->is_mapped;
+    return slab->home == HOME_VIEW || (slab->is_mapped && !slab->in_file);
 }
 
-/* A region whose front is the file's own pages, private. Only whole pages of rows are mapped, and
- * only those that the file has (a page past its end would be a SIGBUS); the rest, less than a page,
- * is copied, so that what follows the last row is zeros whatever the file holds there. */
-static enum ak_rc place_mapped(struct ak_slab *slab, size_t used, struct place *place,
-                               struct ak_err *err)
+/* A region with room for `need` bytes whose front is the file's own pages, private. Only whole
+ * pages of the `used` bytes are mapped, and only those that the file has (a page past its end would
+ * be a SIGBUS); the rest, less than a page, is the caller's to copy, so that what follows the last
+ * row is zeros whatever the file holds there. */
+static enum ak_rc map_front(const struct ak_slab *slab, int fd, uint64_t file_at, size_t used,
+                            size_t need, struct place *place, struct ak_err *err)
 {
     size_t whole = used / page_bytes() * page_bytes();
+    uint64_t *written = NULL;
     struct stat st;
-    if (fstat(slab->fd, &st) != 0) {
+    if (fstat(fd, &st) != 0) {
         return ak_fail_errno(err, errno, "size of the file behind %zu bytes of rows", used);
     }
     uint64_t size = st.st_size > 0 ? (uint64_t)st.st_size : 0;
-    if (size < slab->file_at || size - slab->file_at < used) {
+    if (size < file_at || size - file_at < used) {
         return ak_fail(err, AK_CORRUPT, "the file has %llu bytes, rows end at %llu",
-                       (unsigned long long)size, (unsigned long long)(slab->file_at + used));
+                       (unsigned long long)size, (unsigned long long)(file_at + used));
     }
-    enum ak_rc rc = map_region(used, place, err);
+    if (slab->in_file) {
+        written = ak_try_zalloc((whole / page_bytes() / 64 + 1) * sizeof *written);
+        if (!written) {
+            return ak_fail(err, AK_NOMEM, "list of the pages of %zu bytes of rows", used);
+        }
+    }
+    enum ak_rc rc = map_region(need, place, err);
     if (rc != AK_OK) {
+        ak_free(written);
         return rc;
     }
-    void *front = mmap(place->base, whole, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, slab->fd, (off_t)slab->file_at);
+    void *front = MAP_FAILED;
+    errno = ENOMEM;
+    if (!ak_fault_alloc_fails()) {
+        front = mmap(place->base, whole, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)file_at);
+    }
     if (front == MAP_FAILED) {
         rc = ak_fail_errno(err, errno, "map %zu bytes of rows", whole);
         (void)munmap(place->base, place->bytes);
+        ak_free(written);
         return rc;
     }
-    place->is_mapped = true;
+    if (slab->in_file) { /* one row here, one there: what lies beside it is not wanted */
+        (void)madvise(place->base, whole, MADV_RANDOM);
+    }
+    place->file_bytes = whole;
+    place->written = written;
     advise_huge(slab, place, used);
-    if (used > whole) {
+    return AK_OK;
+}
+
+static enum ak_rc place_mapped(struct ak_slab *slab, size_t used, struct place *place,
+                               struct ak_err *err)
+{
+    enum ak_rc rc = map_front(slab, slab->fd, slab->file_at, used, used, place, err);
+    if (rc == AK_OK) {
+        size_t whole = place->file_bytes;
         memcpy(place->base + whole, ak_slab_base(slab) + whole, used - whole);
     }
-    return AK_OK;
+    return rc;
 }
 
 enum ak_rc ak_slab_thaw(struct ak_slab *slab, struct ak_err *err)
@@ -282,7 +320,7 @@ enum ak_rc ak_slab_thaw(struct ak_slab *slab, struct ak_err *err)
         ak_slab_release(slab);
         return AK_OK;
     }
-    struct place place;
+    struct place place = {0};
     if (used >= HEAP_MAX && slab->fd >= 0 && slab->file_at % page_bytes() == 0) {
         rc = place_mapped(slab, used, &place, err);
     } else {
@@ -298,6 +336,9 @@ enum ak_rc ak_slab_own(struct ak_slab *slab, struct ak_err *err)
 {
     if (!ak_slab_is_borrowed(slab)) {
         return AK_OK;
+    }
+    if (slab->in_file) {
+        return ak_slab_thaw(slab, err);
     }
     size_t used = 0;
     enum ak_rc rc = rows_bytes(slab, slab->reserved, &used, err);
@@ -332,7 +373,7 @@ enum ak_rc ak_slab_reserve(struct ak_slab *slab, uint64_t rows, struct ak_err *e
         size_t twice = used * 2 > HEAP_MIN ? used * 2 : HEAP_MIN;
         need = twice > need ? twice : need;
     }
-    struct place place;
+    struct place place = {0};
     rc = place_copy(slab, need, used, &place, err);
     if (rc == AK_OK) {
         publish(slab, &place);
@@ -349,7 +390,7 @@ static void drop_pages(struct ak_slab *slab, size_t from, size_t to)
 {
     char *at = ak_slab_base(slab) + from;
     bool dropped = false;
-    if (slab->is_mapped) {
+    if (slab->is_mapped || slab->file_bytes > from) {
         dropped = mmap(at, to - from, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == at;
         if (dropped && slab->huge) {
@@ -361,6 +402,21 @@ static void drop_pages(struct ak_slab *slab, size_t from, size_t to)
     if (!dropped) { /* too many mappings, or locked pages: the memory stays, the zeros do not */
         memset(at, 0, to - from);
     }
+}
+
+/* No page from byte `from` on, a page's start, is the file's any more. */
+static void leave_file(struct ak_slab *slab, size_t from)
+{
+    if (from >= slab->file_bytes) {
+        return;
+    }
+    size_t pages = slab->written ? slab->file_bytes / page_bytes() : 0;
+    for (size_t page = from / page_bytes(); page < pages; page++) {
+        uint64_t bit = (uint64_t)1 << (page % 64);
+        slab->written_pages -= (slab->written[page / 64] & bit) != 0;
+        slab->written[page / 64] &= ~bit;
+    }
+    slab->file_bytes = from;
 }
 
 static bool move_to_smaller(struct ak_slab *slab, size_t keep)
@@ -393,9 +449,14 @@ void ak_slab_shrink(struct ak_slab *slab, uint64_t rows)
         size_t end = slab->home == HOME_REGION ? round_up(used, page_bytes()) : used;
         size_t pages = round_up(keep, slab->huge ? HUGE_PAGE : page_bytes());
         pages = slab->home == HOME_REGION && pages < end ? pages : end;
-        memset(ak_slab_base(slab) + keep, 0, (pages < used ? pages : used) - keep);
+        size_t zeroed = pages < used ? pages : used;
+        for (uint64_t row = rows; row * slab->stride < zeroed; row++) {
+            ak_slab_note_write(slab, row);
+        }
+        memset(ak_slab_base(slab) + keep, 0, zeroed - keep);
         if (pages < end) {
             drop_pages(slab, pages, end);
+            leave_file(slab, pages);
         }
     }
     slab->reserved = rows;
@@ -410,6 +471,143 @@ size_t ak_slab_bytes(const struct ak_slab *slab, uint64_t rows)
         return 0; /* a view's pages are the page cache's */
     }
     size_t touched = slab->stride * (size_t)(rows < slab->cap ? rows : slab->cap);
+    size_t files = slab->in_file ? slab->file_bytes : 0;
+    if (touched <= files) {
+        return (size_t)slab->written_pages * page_bytes();
+    }
     touched = round_up(touched, slab->huge ? HUGE_PAGE : page_bytes());
-    return touched < slab->region_bytes ? touched : slab->region_bytes;
+    touched = touched < slab->region_bytes ? touched : slab->region_bytes;
+    return touched - files + (size_t)slab->written_pages * page_bytes();
+}
+
+/* --- Rows that stay in a file --- */
+
+size_t ak_slab_file_bytes(const struct ak_slab *slab, uint64_t rows)
+{
+    size_t used = slab->stride * (size_t)(rows < slab->cap ? rows : slab->cap);
+    if (slab->home == HOME_VIEW) {
+        return slab->fd >= 0 ? used : 0;
+    }
+    size_t files = used < slab->file_bytes ? used : slab->file_bytes;
+    size_t written = (size_t)slab->written_pages * page_bytes();
+    return files > written ? files - written : 0;
+}
+
+void ak_slab_stay_in_file(struct ak_slab *slab)
+{
+    AK_ASSERT(slab->home == HOME_NONE || slab->home == HOME_VIEW);
+    slab->in_file = true;
+}
+
+void ak_slab_note_write(struct ak_slab *slab, uint64_t row)
+{
+    size_t at = (size_t)row * slab->stride;
+    if (!slab->written || at >= slab->file_bytes) {
+        return;
+    }
+    size_t end = at + slab->stride;
+    end = end < slab->file_bytes ? end : slab->file_bytes;
+    for (size_t page = at / page_bytes(); page * page_bytes() < end; page++) {
+        uint64_t bit = (uint64_t)1 << (page % 64);
+        slab->written_pages += !(slab->written[page / 64] & bit);
+        slab->written[page / 64] |= bit;
+    }
+}
+
+enum ak_rc ak_slab_switch_begin(const struct ak_slab *slab, int fd, uint64_t file_at, uint64_t rows,
+                                uint64_t ready, uint64_t room, struct ak_slab_switch *to,
+                                struct ak_err *err)
+{
+    size_t used = 0;
+    size_t need = 0;
+    struct place place = {0};
+    AK_ASSERT(slab->in_file && rows <= ready && ready <= room);
+    enum ak_rc rc = rows_bytes(slab, rows, &used, err);
+    if (rc == AK_OK) {
+        rc = rows_bytes(slab, room, &need, err);
+    }
+    if (rc == AK_OK && (used < HEAP_MAX || fd < 0 || file_at % page_bytes() != 0)) {
+        rc = ak_fail(err, AK_UNSUPPORTED, "%zu bytes of rows stay in memory", used);
+    }
+    if (rc == AK_OK) {
+        rc = map_front(slab, fd, file_at, used, need, &place, err);
+    }
+    if (rc == AK_OK) {
+        const char *from = ak_slab_base(slab);
+        memcpy(place.base + place.file_bytes, from + place.file_bytes,
+               (size_t)ready * slab->stride - place.file_bytes);
+        *to = (struct ak_slab_switch){.base = place.base,
+                                      .bytes = place.bytes,
+                                      .file_bytes = place.file_bytes,
+                                      .written = place.written,
+                                      .copied = ready};
+    }
+    return rc;
+}
+
+enum ak_rc ak_slab_switch_end(struct ak_slab *slab, struct ak_slab_switch *to, uint64_t rows,
+                              struct ak_err *err)
+{
+    size_t used = (size_t)rows * slab->stride;
+    size_t done = (size_t)to->copied * slab->stride;
+    if (slab->reserved > to->bytes / slab->stride) {
+        ak_slab_switch_drop(to);
+        return ak_fail(err, AK_TOO_BIG, "the rows have outgrown the place that was made for them");
+    }
+    if (used > done) {
+        memcpy(to->base + done, ak_slab_base(slab) + done, used - done);
+    }
+    struct place place = {.base = to->base,
+                          .bytes = to->bytes,
+                          .home = HOME_REGION,
+                          .file_bytes = to->file_bytes,
+                          .written = to->written};
+    *to = (struct ak_slab_switch){0};
+    publish(slab, &place);
+    return AK_OK;
+}
+
+void ak_slab_switch_drop(struct ak_slab_switch *to)
+{
+    if (to->base) {
+        (void)munmap(to->base, to->bytes);
+    }
+    ak_free(to->written);
+    *to = (struct ak_slab_switch){0};
+}
+
+void ak_slab_let_go(const struct ak_slab *slab)
+{
+    size_t pages = slab->written ? slab->file_bytes / page_bytes() : 0;
+    size_t from = 0;
+    for (size_t page = 0; page <= pages && pages; page++) {
+        if (page == pages || slab->written[page / 64] >> (page % 64) & 1) { /* I4 */
+            if (page > from) {
+                (void)madvise(ak_slab_base(slab) + from * page_bytes(),
+                              (page - from) * page_bytes(), MADV_DONTNEED);
+            }
+            from = page + 1;
+        }
+    }
+}
+
+/* Advice about rows, wherever they lie: the system takes it for files and lets the rest be. */
+static void advise(const struct ak_slab *slab, uint64_t from, uint64_t to, int advice)
+{
+    char *base = ak_slab_base(slab);
+    size_t begin = (size_t)from * slab->stride;
+    size_t before = ((uintptr_t)base + begin) % page_bytes();
+    if (to > from) {
+        (void)madvise(base + begin - before, (size_t)(to - from) * slab->stride + before, advice);
+    }
+}
+
+void ak_slab_will_read(const struct ak_slab *slab, uint64_t from, uint64_t to)
+{
+    advise(slab, from, to, MADV_WILLNEED);
+}
+
+void ak_slab_was_read(const struct ak_slab *slab, uint64_t from, uint64_t to)
+{
+    advise(slab, from, to, MADV_COLD);
 }

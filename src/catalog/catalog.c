@@ -28,8 +28,8 @@ static const char *const settings =
 
 #define COLUMNS                                                                                    \
     "uuid, name, dimension, metric, embedding_model, m, ef_construction, ef_search, quantization," \
-    " state, created_us, generation, lsn, documents, image_bytes, tiny, image_lsn"
-#define COLUMN_COUNT 17
+    " state, created_us, generation, lsn, documents, image_bytes, tiny, image_lsn, vectors"
+#define COLUMN_COUNT 18
 
 static const char *const sql_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -41,7 +41,7 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_EACH] = "SELECT " COLUMNS ", " AK_CATALOG_TIER_COLUMNS " FROM collections"
                  " WHERE database=?1 AND name>?2 ORDER BY name LIMIT ?3",
     [SQL_CREATE] = "INSERT INTO collections(" COLUMNS ", database)"
-                   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,0,0,0,0,0,0,?12)",
+                   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,0,0,0,0,0,0,?12,?13)",
     [SQL_FIND] = "SELECT id FROM collections WHERE uuid=?1",
     [SQL_DELETE] = "DELETE FROM collections WHERE id=?1",
     [SQL_CHECKPOINT] = "UPDATE collections SET generation=?2, lsn=?3, documents=?4,"
@@ -236,7 +236,8 @@ static enum ak_rc apply_create(struct ak_catalog *catalog, const void *arg, stru
     bind_str(stmt, 9, ak_str_of(ak_quantization_name(info->index.quantization)));
     bind_u64(stmt, 10, (uint64_t)info->state);
     bind_u64(stmt, 11, (uint64_t)info->created_us);
-    bind_u64(stmt, 12, DEFAULT_DATABASE);
+    bind_str(stmt, 12, ak_str_of(ak_vectors_name(info->index.vectors)));
+    bind_u64(stmt, 13, DEFAULT_DATABASE);
     int rc = ak_catalog_run(catalog, SQL_CREATE);
     if (rc == SQLITE_CONSTRAINT_UNIQUE) {
         return ak_fail(err, AK_EXISTS, "a collection named '%.*s' exists already",
@@ -481,6 +482,7 @@ static enum ak_rc read_row(sqlite3_stmt *stmt, struct ak_catalog_row *row, struc
         .tiny = sqlite3_column_int(stmt, 15) != 0,
         .image_lsn = (uint64_t)sqlite3_column_int64(stmt, 16),
     };
+    is_sound = ak_vectors_parse(column_str(stmt, 17), &info->index.vectors) && is_sound;
     is_sound = ak_catalog_read_tier(stmt, COLUMN_COUNT, &row->tier) && is_sound;
     if (!is_sound || ak_collection_info_check(info, NULL) != AK_OK) {
         return ak_fail(err, AK_CORRUPT, "catalog: the row of collection '%.*s' is damaged",

@@ -5,8 +5,8 @@
  * new step at the end. application_id marks the file as ours.
  *
  * Numbers of 64 bits without sign (LSN, generation, settings) are stored as SQLite's signed
- * integers of the same bits. metric, quantization and result codes are stored by name, state and
- * tiers by number (enum order).
+ * integers of the same bits. metric, quantization, vectors and result codes are stored by name,
+ * state and tiers by number (enum order).
  */
 #include "catalog/catalog_priv.h"
 #include <stdio.h>
@@ -85,6 +85,8 @@ static const char *const steps[] = {
     "ALTER TABLE collections ADD COLUMN rule_lowest INTEGER;"
     "ALTER TABLE collections ADD COLUMN cover BLOB;"
     "ALTER TABLE collections ADD COLUMN cover_generation INTEGER NOT NULL DEFAULT 0;",
+    /* 4: where a collection's vectors are. */
+    "ALTER TABLE collections ADD COLUMN vectors TEXT NOT NULL DEFAULT 'ram';",
 };
 
 #define VERSION_NOW ((int)(sizeof steps / sizeof steps[0]))

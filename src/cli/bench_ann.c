@@ -268,7 +268,8 @@ static enum ak_rc build(struct ak_ann *b, struct ak_err *err)
         .params = {.m = (uint32_t)b->o.m,
                    .ef_construction = (uint32_t)b->o.ef_construction,
                    .ef_search = 64,
-                   .quantization = b->quantization},
+                   .quantization = b->quantization,
+                   .vectors = b->vectors},
         .seed = 1,
         .epoch = b->epoch,
     };
@@ -503,9 +504,13 @@ static enum ak_rc run(struct ak_ann *b, struct ak_err *err)
     if (rc == AK_OK && b->o.steps) {
         return ak_ann_take_steps(b, err);
     }
+    if (rc == AK_OK && b->vectors == AK_VECTORS_DISK) {
+        ak_index_settle(b->index); /* the image has new codes: so shall what it is compared with */
+    }
     rc = rc == AK_OK ? ak_ann_measure(b, &b->all, &b->fresh, err) : rc;
     rc = rc == AK_OK ? ak_ann_measure_wanted(b, err) : rc;
     rc = rc == AK_OK ? ak_ann_measure_filters(b, err) : rc;
+    rc = rc == AK_OK ? ak_ann_measure_disk(b, err) : rc;
     if (rc == AK_OK && b->o.churn > 0) {
         rc = ak_ann_churn(b, b->o.churn, err);
         rc = rc == AK_OK ? ak_ann_measure(b, &b->all, &b->churned, err) : rc;
@@ -537,6 +542,7 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
     *o = (struct ak_ann_options){.metric = "cosine",
                                  .ef = "16,32,64,128,256",
                                  .quantization = "u8",
+                                 .vectors = "ram",
                                  .k = 10,
                                  .threads = cores > 0 ? (uint64_t)cores : 1,
                                  .m = 16,
@@ -555,6 +561,8 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
          "candidates looked at when linking (200)"},
         {"quantization", 0, AK_ARG_TEXT, &o->quantization, 0, 0, "NAME",
          "codes that searches walk on: u8 (default), u4, binary or none"},
+        {"vectors", 0, AK_ARG_TEXT, &o->vectors, 0, 0, "WHERE",
+         "ram (default), or disk: also with the vectors in a file of TMPDIR"},
         {"truth-scores", 0, AK_ARG_TEXT, &o->truth_scores, 0, 0, "F.npy",
          "true scores f32[queries, ≥ k] instead of an exact search"},
         {"truth", 0, AK_ARG_TEXT, &o->truth, 0, 0, "F.npy",
@@ -606,6 +614,10 @@ enum ak_rc ak_bench_ann(int argc, char **argv, struct ak_err *err)
             rc = ak_fail(err, AK_INVALID,
                          "--quantization is \"%s\"; allowed are " AK_QUANTIZATION_NAMES,
                          o->quantization);
+        } else if (!ak_vectors_parse(ak_str_of(o->vectors), &b->vectors)) {
+            rc = ak_fail(err, AK_INVALID, "--vectors is \"%s\"; allowed are ram, disk", o->vectors);
+        } else if (b->vectors == AK_VECTORS_DISK && b->quantization == AK_QUANTIZATION_NONE) {
+            rc = ak_fail(err, AK_INVALID, "--vectors disk needs a --quantization other than none");
         } else if (o->truth && !o->truth_scores) {
             rc = ak_fail(err, AK_INVALID, "--truth goes with --truth-scores");
         } else if (!(o->churn >= 0.0 && o->churn <= 1.0)) {

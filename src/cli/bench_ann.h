@@ -21,6 +21,7 @@ struct ak_ann_options {
     const char *metric;
     const char *ef;
     const char *quantization;
+    const char *vectors;
     const char *recall;
     const char *selectivity;
     const char *correlated;
@@ -78,10 +79,21 @@ struct ak_ann_restored { /* the index from its file */
     struct ak_ann_curve curve;
 };
 
+struct ak_ann_resident { /* bytes of the process's memory */
+    uint64_t own;
+    uint64_t files;
+};
+
+struct ak_ann_cold { /* queries that find nothing in the page cache */
+    double p50_us, p95_us, p99_us;
+    double read_kib; /* from disk, a query */
+};
+
 struct ak_ann {
     struct ak_ann_options o;
     enum ak_metric metric;
     enum ak_quantization quantization;
+    enum ak_vectors vectors;
     struct ak_ann_vectors base;
     struct ak_ann_vectors query;
     struct ak_epoch *epoch;
@@ -107,6 +119,10 @@ struct ak_ann {
     double calibration_seconds;
     struct ak_ann_restored restored;
     double code_ns, row_ns; /* to fetch and measure a code, a row of floats, at random */
+    struct ak_index_memory memory_after; /* of going to disk */
+    struct ak_ann_resident resident_before, resident_after, resident_used;
+    struct ak_ann_curve on_disk;
+    struct ak_ann_cold cold[AK_ANN_POINTS_MAX];
 };
 
 /* A list like 0.5,0.1 of shares above 0 and up to 1; NULL: none. */
@@ -143,6 +159,11 @@ AK_MUST enum ak_rc ak_ann_measure_floor(struct ak_ann *b, struct ak_err *err);
 
 /* bench_ann_steps.c: --steps */
 AK_MUST enum ak_rc ak_ann_take_steps(struct ak_ann *b, struct ak_err *err);
+
+/* bench_ann_disk.c: --vectors disk */
+AK_MUST enum ak_rc ak_ann_measure_disk(struct ak_ann *b, struct ak_err *err);
+void ak_ann_print_disk(const struct ak_ann *b);
+void ak_ann_json_disk(const struct ak_ann *b);
 
 /* bench_ann_print.c */
 enum ak_ann_part {

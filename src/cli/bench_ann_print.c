@@ -68,6 +68,9 @@ void ak_ann_print_table(const struct ak_ann *b)
                      b->churn_seconds);
         print_points(b->churned.points, b->ef_count);
     }
+    if (b->vectors == AK_VECTORS_DISK) {
+        ak_ann_print_disk(b);
+    }
     (void)printf("recall@%" PRIu64 " over %u queries\n", b->o.k, b->query.count);
 }
 
@@ -190,6 +193,9 @@ void ak_ann_print_json(const struct ak_ann *b)
     if (b->o.churn > 0) {
         (void)printf(",");
         json_churned(b);
+    }
+    if (b->vectors == AK_VECTORS_DISK) {
+        ak_ann_json_disk(b);
     }
     (void)printf("}\n");
 }

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/target.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ struct options {
     const char *dir;
     const char *metric;
     const char *model;
+    const char *vectors;
     uint64_t dimension;
     uint64_t m;
     uint64_t ef_construction;
@@ -21,6 +23,17 @@ struct options {
     bool json;
     bool yes;
 };
+
+/* Memory of vectors and index. */
+static uint64_t index_bytes(const struct ak_collection_summary *c)
+{
+    return c->memory.vectors + c->memory.codes + c->memory.links + c->memory.rest;
+}
+
+static uint64_t per_vector(const struct ak_collection_summary *c, uint64_t bytes)
+{
+    return c->documents ? bytes / c->documents : 0;
+}
 
 static void put_collection(struct ak_buf *out, const struct ak_collection_summary *c)
 {
@@ -33,11 +46,23 @@ static void put_collection(struct ak_buf *out, const struct ak_collection_summar
                    ",\"dimension\":%u,\"metric\":\"%s\",\"embedding_model\":", c->info.dimension,
                    ak_metric_name(c->info.metric));
     ak_json_put_string(out, c->info.embedding_model);
-    ak_buf_add_fmt(out,
-                   ",\"index\":{\"m\":%u,\"ef_construction\":%u,\"ef_search\":%u},\"documents\":",
-                   c->info.index.m, c->info.index.ef_construction, c->info.index.ef_search);
+    ak_buf_add_fmt(
+        out,
+        ",\"index\":{\"m\":%u,\"ef_construction\":%u,\"ef_search\":%u,\"vectors\":\"%s\"},"
+        "\"documents\":",
+        c->info.index.m, c->info.index.ef_construction, c->info.index.ef_search,
+        ak_vectors_name(c->info.index.vectors));
     ak_json_put_u64(out, c->documents);
-    ak_buf_add_fmt(out, ",\"created_at\":\"%s\"}", ak_time_format(c->info.created_us, time));
+    ak_buf_add_fmt(out, ",\"created_at\":\"%s\"", ak_time_format(c->info.created_us, time));
+    if (c->has_memory) {
+        ak_buf_add_fmt(out,
+                       ",\"memory\":{\"vectors\":%" PRIu64 ",\"codes\":%" PRIu64
+                       ",\"links\":%" PRIu64 ",\"rest\":%" PRIu64 ",\"documents\":%" PRIu64
+                       ",\"mapped\":%" PRIu64 ",\"per_vector\":%" PRIu64 "}",
+                       c->memory.vectors, c->memory.codes, c->memory.links, c->memory.rest,
+                       c->documents_bytes, c->memory.files, per_vector(c, index_bytes(c)));
+    }
+    ak_buf_add_char(out, '}');
 }
 
 static enum ak_rc print_buf(struct ak_buf *out, struct ak_err *err)
@@ -126,6 +151,15 @@ static enum ak_rc show(struct ak_target *target, const struct options *options, 
         }
         (void)printf("index            m %u, ef_construction %u, ef_search %u\n", c.info.index.m,
                      c.info.index.ef_construction, c.info.index.ef_search);
+        (void)printf("vectors          %s\n",
+                     c.info.index.vectors == AK_VECTORS_DISK ? "on disk" : "in memory");
+        if (c.has_memory) {
+            (void)printf("bytes a vector   %" PRIu64 " in memory (codes %" PRIu64 ", links %" PRIu64
+                         ", vectors %" PRIu64 "), %" PRIu64 " mapped from disk\n",
+                         per_vector(&c, index_bytes(&c)), per_vector(&c, c.memory.codes),
+                         per_vector(&c, c.memory.links), per_vector(&c, c.memory.vectors),
+                         per_vector(&c, c.memory.files));
+        }
         (void)printf("made             %s\n", ak_time_format(c.info.created_us, time));
     }
     ak_arena_release(&arena);
@@ -151,6 +185,10 @@ static enum ak_rc create(struct ak_target *target, const struct options *options
     if (!ak_metric_parse(ak_str_of(options->metric), &spec.metric)) {
         return ak_fail(err, AK_INVALID, "--metric is \"%s\"; allowed are cosine, dot, l2",
                        options->metric);
+    }
+    if (!ak_vectors_parse(ak_str_of(options->vectors), &spec.index.vectors)) {
+        return ak_fail(err, AK_INVALID, "--vectors is \"%s\"; allowed are ram, disk",
+                       options->vectors);
     }
     enum ak_rc rc = ak_collection_info_check(&spec, err);
     if (rc == AK_OK) {
@@ -225,6 +263,7 @@ enum ak_rc ak_cli_collections(int argc, char **argv, struct ak_err *err)
 {
     struct ak_index_params params = ak_index_params_default();
     struct options o = {.metric = "cosine",
+                        .vectors = "ram",
                         .m = params.m,
                         .ef_construction = params.ef_construction,
                         .ef_search = params.ef_search};
@@ -241,6 +280,8 @@ enum ak_rc ak_cli_collections(int argc, char **argv, struct ak_err *err)
          "create: candidates looked at when linking (200)"},
         {"ef-search", 0, AK_ARG_UINT, &o.ef_search, 1, AK_EF_MAX, "N",
          "create: candidates of a search (64)"},
+        {"vectors", 0, AK_ARG_TEXT, &o.vectors, 0, 0, "WHERE",
+         "create: ram (default), or disk: a third of the memory, results are read"},
         {"yes", 0, AK_ARG_FLAG, &o.yes, 0, 0, NULL, "drop: really"},
         {"json", 0, AK_ARG_FLAG, &o.json, 0, 0, NULL, "print JSON"},
     };

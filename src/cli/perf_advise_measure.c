@@ -30,6 +30,10 @@ static void read_index(struct ak_json *in, struct ak_index_params *params)
             if (ak_json_string(in, &word) && !ak_quantization_parse(word, &params->quantization)) {
                 ak_json_fail(in, "quantization '%.*s' is not known", AK_STR_ARG(word));
             }
+        } else if (ak_str_eq(key, AK_STR("vectors"))) {
+            if (ak_json_string(in, &word) && !ak_vectors_parse(word, &params->vectors)) {
+                ak_json_fail(in, "vectors in '%.*s' are not known", AK_STR_ARG(word));
+            }
         } else if (ak_str_eq(key, AK_STR("m")) && ak_json_u64(in, 1, UINT32_MAX, &n)) {
             params->m = (uint32_t)n;
         } else if (ak_str_eq(key, AK_STR("ef_construction")) &&

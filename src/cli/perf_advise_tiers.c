@@ -168,7 +168,8 @@ static int by_hour(const void *x, const void *y)
 
 uint64_t ak_advise_bytes(const struct ak_advise_collection *collection)
 {
-    uint64_t row = (uint64_t)collection->dimension * sizeof(float) +
+    bool on_disk = collection->params.vectors == AK_VECTORS_DISK;
+    uint64_t row = (on_disk ? 0 : (uint64_t)collection->dimension * sizeof(float)) +
                    (uint64_t)collection->params.m * LEVEL0_LINK_BYTES;
     row += ak_quantization_row_bytes(collection->params.quantization, collection->dimension);
     uint64_t bytes = collection->documents * row;

@@ -223,6 +223,9 @@ static size_t choose_variants(const struct ak_index_params *now,
         trials[count] = (struct ak_advise_trial){.params = *now};
         trials[count++].params.m = now->m * 2 < M_MAX ? now->m * 2 : M_MAX;
     }
+    if (now->vectors == AK_VECTORS_DISK) { /* which there cannot be without codes */
+        return count;
+    }
     trials[count] = (struct ak_advise_trial){.params = *now};
     trials[count++].params.quantization =
         now->quantization == AK_QUANTIZATION_NONE ? AK_QUANTIZATION_U8 : AK_QUANTIZATION_NONE;

@@ -97,6 +97,35 @@ static void read_index(struct ak_json *in, struct ak_index_params *index)
             index->ef_construction = (uint32_t)n;
         } else if (ak_str_eq(key, AK_STR("ef_search")) && ak_json_u64(in, 0, UINT32_MAX, &n)) {
             index->ef_search = (uint32_t)n;
+        } else if (ak_str_eq(key, AK_STR("vectors"))) {
+            struct ak_str text;
+            if (ak_json_string(in, &text) && !ak_vectors_parse(text, &index->vectors)) {
+                ak_json_fail(in, "vectors in '%.*s'", AK_STR_ARG(text));
+            }
+        } else {
+            (void)ak_json_skip(in, NULL);
+        }
+    }
+}
+
+static void read_memory(struct ak_json *in, struct ak_collection_summary *summary)
+{
+    const struct {
+        const char *key;
+        uint64_t *out;
+    } members[] = {{"vectors", &summary->memory.vectors},    {"codes", &summary->memory.codes},
+                   {"links", &summary->memory.links},        {"rest", &summary->memory.rest},
+                   {"documents", &summary->documents_bytes}, {"mapped", &summary->memory.files}};
+    struct ak_str key;
+    summary->has_memory = true;
+    ak_json_object(in);
+    while (ak_json_next_key(in, &key)) {
+        uint64_t *out = NULL;
+        for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+            out = ak_str_eq(key, ak_str_of(members[i].key)) ? members[i].out : out;
+        }
+        if (out) {
+            (void)ak_json_u64(in, 0, UINT64_MAX, out);
         } else {
             (void)ak_json_skip(in, NULL);
         }
@@ -137,6 +166,8 @@ static void read_collection(struct ak_json *in, struct ak_arena *arena,
             }
         } else if (ak_str_eq(key, AK_STR("index"))) {
             read_index(in, &info->index);
+        } else if (ak_str_eq(key, AK_STR("memory"))) {
+            read_memory(in, summary);
         } else if (ak_str_eq(key, AK_STR("documents"))) {
             (void)ak_json_u64(in, 0, UINT64_MAX, &summary->documents);
         } else if (ak_str_eq(key, AK_STR("created_at"))) {
@@ -235,8 +266,12 @@ static enum ak_rc server_create(struct ak_target *target, const struct ak_collec
         ak_buf_add_str(body, AK_STR(",\"embedding_model\":"));
         ak_json_put_string(body, spec->embedding_model);
     }
-    ak_buf_add_fmt(body, ",\"index\":{\"m\":%u,\"ef_construction\":%u,\"ef_search\":%u}}",
+    ak_buf_add_fmt(body, ",\"index\":{\"m\":%u,\"ef_construction\":%u,\"ef_search\":%u",
                    spec->index.m, spec->index.ef_construction, spec->index.ef_search);
+    if (spec->index.vectors != AK_VECTORS_RAM) { /* older servers do not know the word */
+        ak_buf_add_fmt(body, ",\"vectors\":\"%s\"", ak_vectors_name(spec->index.vectors));
+    }
+    ak_buf_add_str(body, AK_STR("}}"));
     return call(server, "POST", "/api/v1/collections", true, err);
 }
 

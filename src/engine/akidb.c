@@ -120,6 +120,7 @@ int akidb_create_collection(struct akidb *db, const char *name,
         .embedding_model = ak_str_of(options->embedding_model),
         .index = params,
     };
+    spec.index.vectors = (enum ak_vectors)options->vectors;
     return finish(ak_engine_create(db->engine, &spec, &made, &err), &err, error);
 }
 

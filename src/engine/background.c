@@ -19,6 +19,8 @@
 #define FULL_PAUSE_MAX_MS 8000 /* between attempts on a full disk */
 #define REPAIR_MIN 256         /* tombstones worth a pass */
 #define VACUUM_PENDING_MAX 4096
+#define LOOSE_REST_MS 10000    /* without a new one, vectors in memory go to disk */
+#define LOOSE_REST_MIN (4u << 20)
 #define LARGE_OPEN_MAX 8192 /* each maps a file: stay far from vm.max_map_count */
 
 /* --- builders --- */
@@ -195,6 +197,35 @@ static bool has_large_share(const struct ak_engine *engine, const struct ak_entr
            entry->wal_bytes > entry->checkpoint.image_bytes / 2;
 }
 
+/* Vectors that are to be on disk and are in memory, since they came after the image: written out
+ * when they are many, and when nobody has added to them for a while, so that what rests is where it
+ * belongs. Directory lock held. */
+static bool has_loose_rows(const struct ak_engine *engine, const struct ak_entry *entry)
+{
+    struct ak_collection *live = entry->live;
+    struct ak_index_memory memory;
+    uint64_t quarter = entry->checkpoint.image_bytes / 4;
+    if (entry->info.index.vectors != AK_VECTORS_DISK) {
+        return false;
+    }
+    ak_index_memory(live->index, &memory);
+    uint64_t loose = memory.vectors > live->loose_kept ? memory.vectors - live->loose_kept : 0;
+    int64_t now_ns = ak_mono_ns(engine->clock);
+    if (loose != live->loose_seen) {
+        live->loose_seen = loose;
+        live->loose_since_ns = now_ns;
+    }
+    bool rests = now_ns - live->loose_since_ns >= LOOSE_REST_MS * (int64_t)1000000;
+    return (loose > engine->checkpoint_bytes && loose > quarter) ||
+           (rests && loose >= LOOSE_REST_MIN);
+}
+
+static bool is_due(const struct ak_engine *engine, const struct ak_entry *entry)
+{
+    bool has_loose = has_loose_rows(engine, entry);
+    return has_large_share(engine, entry) || has_loose;
+}
+
 /* In the older half of what the log may hold. */
 static bool holds_back_log(const struct ak_engine *engine, const struct ak_entry *entry)
 {
@@ -353,7 +384,7 @@ static void keep(struct ak_engine *engine)
 {
     struct ak_wal_stats stats;
     struct ak_err err;
-    (void)checkpoint(engine, has_large_share);
+    (void)checkpoint(engine, is_due);
     ak_wal_stats(engine->wal, &stats);
     if (stats.end - stats.start > engine->wal_max_bytes) {
         (void)checkpoint(engine, holds_back_log);

@@ -7,7 +7,8 @@
  *   3. log        durable up to the frozen LSN
  *   4. commit     one catalog transaction names generation, LSN and count
  *                 [checkpoint_before_commit] [checkpoint_after_commit]      ← the commit point
- *   5. clean-up   the old file goes [checkpoint_after_remove]
+ *   5. clean-up   vectors that are to be on disk are taken from the new file; the old file goes
+ *                 [checkpoint_after_remove]
  *   6. release    wal_from in the catalog, then log segments below it
  *                 [log_before_release] [log_after_release]
  *
@@ -20,6 +21,8 @@
  * I5  An image file goes only under keeper.work, or with the last hold on it (hold.c).
  * I6  After a failed sync of the catalog nobody knows which image it names: no file is removed, and
  *     none is written under a name that it may know.
+ * I7  Rows are taken from an image that the catalog names (4 before 5), and between its freeze and
+ *     the taking no slot is used anew: the index stays frozen until then (index_disk.c, I10).
  *
  * A crash before 4 leaves the old image and the log; after 4 the new image, a garbage file at most.
  */
@@ -37,6 +40,7 @@ struct begun {
     uint64_t wal_before;
     struct ak_buf blob;
     int64_t from_ns;
+    bool is_frozen;
 };
 
 static uint64_t popcount(const uint64_t *words, uint64_t bits)
@@ -66,6 +70,7 @@ static enum ak_rc freeze(struct ak_engine *engine, struct begun *begun, struct a
     ak_mutex_lock(&collection->lock);
     enum ak_rc rc = ak_index_freeze(collection->index, err);
     if (rc == AK_OK) {
+        begun->is_frozen = true;
         begun->before = entry->checkpoint;
         begun->after = (struct ak_checkpoint){
             .generation = entry->checkpoint.generation + 1,
@@ -123,6 +128,55 @@ static enum ak_rc write_image(struct ak_engine *engine, struct begun *begun, str
     return rc;
 }
 
+static void unfreeze(struct begun *begun)
+{
+    ak_mutex_lock(&begun->collection->lock); /* the next slot changes: between two writes */
+    ak_index_unfreeze(begun->collection->index);
+    ak_mutex_unlock(&begun->collection->lock);
+    begun->is_frozen = false;
+}
+
+/* Will the rows be taken from the image once it is committed? */
+static bool takes_rows(const struct begun *begun)
+{
+    return begun->collection->entry->info.index.vectors == AK_VECTORS_DISK && !begun->after.tiny;
+}
+
+/* 5: the vectors are the new file's pages from here on; when that cannot be, they stay in memory
+ * until the next image. */
+static void take_rows(struct ak_engine *engine, struct begun *begun)
+{
+    struct ak_collection *collection = begun->collection;
+    struct ak_slab_switch to = {0};
+    struct ak_index_memory memory;
+    struct ak_image *image = NULL;
+    struct ak_err err;
+    char path[AK_IMAGE_PATH_MAX];
+    ak_collection_image_path(engine, &collection->entry->info.id, begun->after.generation, path);
+    enum ak_rc rc = ak_image_open_file(engine->fs, path, &image, &err);
+    if (rc == AK_OK) {
+        rc = ak_index_switch_begin(collection->index, image, &to, &err);
+    }
+    ak_image_close(image);
+    ak_mutex_lock(&collection->lock);
+    if (rc == AK_OK) {
+        rc = ak_index_switch_end(collection->index, &to, &err);
+    }
+    ak_index_unfreeze(collection->index);
+    begun->is_frozen = false;
+    ak_index_memory(collection->index, &memory);
+    ak_mutex_lock(&engine->directory.lock);
+    collection->loose_kept = memory.vectors;
+    ak_collection_recount(collection);
+    ak_mutex_unlock(&engine->directory.lock);
+    ak_mutex_unlock(&collection->lock);
+    if (rc != AK_OK && rc != AK_UNSUPPORTED) {
+        ak_log_warn(engine->log, "checkpoint",
+                    "the vectors of '%.*s' stay in memory until its next image: %s",
+                    AK_STR_ARG(collection->entry->info.name), err.text);
+    }
+}
+
 /* 1 to 3. On failure the collection is dirty again, as before. */
 static enum ak_rc begin(struct ak_engine *engine, struct begun *begun, struct ak_err *err)
 {
@@ -135,11 +189,14 @@ static enum ak_rc begin(struct ak_engine *engine, struct begun *begun, struct ak
         return rc;
     }
     rc = write_image(engine, begun, err);
-    ak_mutex_lock(&begun->collection->lock); /* the next slot changes: between two writes */
-    ak_index_unfreeze(begun->collection->index);
-    ak_mutex_unlock(&begun->collection->lock);
+    if (rc != AK_OK || !takes_rows(begun)) {
+        unfreeze(begun);
+    }
     if (rc == AK_OK) {
         rc = ak_wal_sync(engine->wal, begun->after.lsn, err);
+    }
+    if (rc != AK_OK && begun->is_frozen) {
+        unfreeze(begun);
     }
     if (rc != AK_OK) {
         ak_mutex_lock(&dir->lock);
@@ -178,6 +235,11 @@ static enum ak_rc commit(struct ak_engine *engine, struct begun *begun, size_t c
         }
         bool dropped = entry->dropped;
         ak_mutex_unlock(&dir->lock);
+        if (begun[i].is_frozen && rc == AK_OK) {
+            take_rows(engine, &begun[i]);
+        } else if (begun[i].is_frozen) {
+            unfreeze(&begun[i]);
+        }
         if (!in_doubt) {
             ak_hold_remove_image(engine, &rows[i].id, gone);
         }

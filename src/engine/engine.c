@@ -498,6 +498,16 @@ enum ak_rc ak_engine_drop(struct ak_engine *engine, struct ak_str name_or_id, st
     return rc;
 }
 
+/* Directory lock held. */
+static void add_memory(const struct ak_collection *live, struct ak_collection_summary *summary)
+{
+    uint64_t all = ak_collection_bytes(live);
+    uint64_t index = ak_index_bytes(live->index);
+    ak_index_memory(live->index, &summary->memory);
+    summary->documents_bytes = all > index ? all - index : 0;
+    summary->has_memory = true;
+}
+
 static enum ak_rc summarise(const struct ak_entry *entry, struct ak_arena *arena,
                             struct ak_collection_summary *summary, struct ak_err *err)
 {
@@ -527,6 +537,9 @@ enum ak_rc ak_engine_describe(struct ak_engine *engine, struct ak_str name_or_id
     enum ak_rc rc =
         entry ? summarise(entry, arena, summary, err)
               : ak_fail(err, AK_NOT_FOUND, "no collection '%.*s'", AK_STR_ARG(name_or_id));
+    if (rc == AK_OK && entry->live) {
+        add_memory(entry->live, summary);
+    }
     ak_mutex_unlock(&dir->lock);
     return rc;
 }
@@ -604,6 +617,11 @@ void ak_engine_stats(struct ak_engine *engine, struct ak_engine_stats *stats)
     for (const struct ak_collection *at = dir->lru_first; at; at = at->lru_next) {
         stats->pending += ak_index_pending(at->index);
         stats->memory_bytes += at->is_small ? 0 : ak_collection_bytes(at);
+        if (at->entry->info.index.vectors == AK_VECTORS_DISK) {
+            struct ak_index_memory memory;
+            ak_index_memory(at->index, &memory);
+            stats->file_bytes += memory.files;
+        }
     }
     ak_mutex_unlock(&dir->lock);
 }

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "index/index.h"
 #include "metrics/metrics.h"
 #include "model/collection.h"
 #include "model/filter.h"
@@ -85,6 +86,9 @@ struct ak_collection_summary {
     ak_lsn lsn;         /* everything logged for it below is in its newest image */
     uint64_t wal_bytes; /* logged for it since; 0: the image holds its state */
     enum ak_tier tier;
+    bool has_memory; /* of ak_engine_describe(), while it is open: */
+    struct ak_index_memory memory;
+    uint64_t documents_bytes; /* memory of what there is beside vectors and index */
 };
 /* Up to `limit` collections in name order after `after` (exclusive; empty: from the start). */
 AK_MUST enum ak_rc ak_engine_list(struct ak_engine *engine, struct ak_str after, size_t limit,
@@ -207,6 +211,7 @@ AK_MUST enum ak_rc ak_engine_verify(struct ak_engine *engine, struct ak_str name
 
 struct ak_engine_stats {
     uint64_t collections, collections_open, memory_bytes, pending;
+    uint64_t file_bytes; /* vectors that are pages of images' files */
     struct ak_wal_stats wal;
 };
 void ak_engine_stats(struct ak_engine *engine, struct ak_engine_stats *stats);

@@ -147,6 +147,16 @@ void ak_pages_after_search(struct ak_collection *collection, const struct ak_mem
 
 /* --- Giving back --- */
 
+/* Its vectors are on disk: pages of the image's file that are mapped apart from the image. */
+static bool has_file(const struct ak_collection *collection)
+{
+    struct ak_index_memory memory = {0};
+    if (collection->entry->info.index.vectors == AK_VECTORS_DISK) {
+        ak_index_memory(collection->index, &memory);
+    }
+    return memory.files > 0;
+}
+
 /* Up to TRIM_BATCH collections after `*after` places in the list, referenced. */
 static size_t with_images(struct ak_engine *engine, uint32_t *after,
                           struct ak_collection *found[TRIM_BATCH])
@@ -158,7 +168,7 @@ static size_t with_images(struct ak_engine *engine, uint32_t *after,
     for (struct ak_collection *at = dir->lru_first; at && n < TRIM_BATCH; at = at->lru_next) {
         if (place++ >= *after) {
             (*after)++;
-            if (atomic_load_explicit(&at->is_borrowed, memory_order_relaxed)) {
+            if (atomic_load_explicit(&at->is_borrowed, memory_order_relaxed) || has_file(at)) {
                 at->refs++;
                 found[n++] = at;
             }
@@ -184,6 +194,7 @@ static bool let_go(struct ak_collection *collection)
         ak_image_let_go(collection->image, 0, ak_image_bytes(collection->image));
     }
     if (is_ours) {
+        ak_index_let_go(collection->index);
         ak_mutex_unlock(&collection->lock);
     }
     return is_ours;

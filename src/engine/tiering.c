@@ -90,12 +90,22 @@ static bool is_covered(const struct ak_entry *entry)
            entry->tier.cover_generation == entry->checkpoint.generation;
 }
 
+/* Of the image, what stays on disk while the collection is hot. */
+static uint64_t stays_on_disk(const struct ak_entry *entry)
+{
+    const struct ak_collection_info *info = &entry->info;
+    uint64_t rows = entry->checkpoint.documents * info->dimension * sizeof(float);
+    bool stays = info->index.vectors == AK_VECTORS_DISK && !entry->checkpoint.tiny;
+    return !stays ? 0 : rows < entry->checkpoint.image_bytes ? rows : entry->checkpoint.image_bytes;
+}
+
 static void view_of(const struct ak_entry *entry, struct ak_tier_view *view)
 {
     const struct ak_collection *live = entry->live;
     const struct ak_catalog_tier *tier = &entry->tier;
     uint64_t memory = live ? ak_collection_bytes(live) : 0;
     uint64_t image = entry->checkpoint.image_bytes;
+    uint64_t loaded = image - stays_on_disk(entry);
     *view = (struct ak_tier_view){
         .id = entry->info.id,
         .tier = tier->tier,
@@ -115,7 +125,7 @@ static void view_of(const struct ak_entry *entry, struct ak_tier_view *view)
         .rules = tier->rules,
         .documents = live ? atomic_load(&live->documents) : entry->checkpoint.documents,
         .memory_bytes = memory,
-        .ram_bytes = memory > image ? memory : image,
+        .ram_bytes = memory > loaded ? memory : loaded,
         .disk_bytes = image,
     };
 }

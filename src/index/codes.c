@@ -149,6 +149,7 @@ struct ak_codes *ak_codes_train(struct ak_index *index, struct ak_err *err)
     struct sample sample = {.index = index, .slots = slots};
     uint64_t live = ak_index_live(index);
     uint64_t count = ak_index_sample(index, slots, TRAIN_ROWS_MAX);
+    ak_index_will_read(index, slots, (uint32_t)count);
     enum ak_rc rc = count ? ak_quantizer_train(index->options.dimension, index->options.seed + live,
                                                count, sampled_row, &sample, &quantizer, err)
                           : ak_fail(err, AK_CONFLICT, "no rows to train codes on");

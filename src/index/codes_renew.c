@@ -177,10 +177,17 @@ static uint64_t encode_some(struct ak_index *index, struct ak_codes *next, uint6
 {
     uint64_t slots = ak_index_slots(index);
     uint64_t end = slots - from < ROWS_PER_STEP ? slots : from + ROWS_PER_STEP;
+    bool from_file = ak_index_has_file(index);
+    if (from_file) {
+        ak_slab_will_read(&index->vectors, from, end);
+    }
     for (uint64_t slot = from; slot < end; slot++) {
         if (!ak_bits_test(ak_index_words(&index->unlinked), slot)) {
             (void)ak_codes_encode(index, next, slot, scratch);
         }
+    }
+    if (from_file) {
+        ak_slab_was_read(&index->vectors, from, end);
     }
     return end;
 }

@@ -17,6 +17,7 @@
 #include "index/index_priv.h"
 
 #define ROWS_MAX 131072u
+#define DISK_ROWS_MAX 16384u /* where each is read from disk: as many as codes are trained on */
 #define QUERIES 32u
 #define CLOSE 128u       /* u8 */
 #define CLOSE_BITS 1024u /* others: thrice what the largest of `times` keeps */
@@ -183,7 +184,8 @@ enum ak_rc ak_codes_try(const struct ak_index *index, struct ak_quantizer *quant
 {
     bool is_u8 = ak_quantizer_codec(quantizer) == AK_QUANTIZATION_U8;
     uint64_t live = ak_index_live(index);
-    uint32_t most = (uint32_t)(live < ROWS_MAX ? live : ROWS_MAX);
+    uint32_t max = ak_index_is_on_disk(index) ? DISK_ROWS_MAX : ROWS_MAX;
+    uint32_t most = (uint32_t)(live < max ? live : max);
     uint32_t found = 0;
     ak_quantizer_set_again(quantizer, is_u8 ? 0 : times[TIMES - 1]);
     if (most < FEWEST) {
@@ -200,6 +202,7 @@ enum ak_rc ak_codes_try(const struct ak_index *index, struct ak_quantizer *quant
     enum ak_rc rc = room(t, most) ? AK_OK : ak_fail(err, AK_NOMEM, "a trial of codes");
     if (rc == AK_OK) {
         t->count = ak_index_sample(index, t->slots, most) / 4 * 4;
+        ak_index_will_read(index, t->slots, t->count);
     }
     for (uint32_t q = 0; rc == AK_OK && q < QUERIES && t->count >= FEWEST; q++) {
         found += try_query(t, (uint32_t)((uint64_t)q * t->count / QUERIES));

@@ -95,6 +95,15 @@ static uint64_t eligible_word(const struct ak_scan *scan, uint64_t at)
     return word & ak_bits_clip(ak_bits_word(scan->allow, at), at, scan->allow_slots);
 }
 
+static void scan_batch(const struct ak_measure *measure, const struct ak_scan *scan,
+                       const uint32_t *slots, uint32_t n, struct ak_context *context)
+{
+    if (scan->ahead) {
+        ak_index_will_read(scan->ahead, slots, n);
+    }
+    measure_batch(measure, slots, n, scan->k, context);
+}
+
 uint64_t ak_exact_scan(const struct ak_measure *measure, const struct ak_scan *scan,
                        struct ak_context *context)
 {
@@ -106,13 +115,13 @@ uint64_t ak_exact_scan(const struct ak_measure *measure, const struct ak_scan *s
         for (; word; word &= word - 1) {
             slots[n++] = (uint32_t)(at * 64 + (uint64_t)__builtin_ctzll(word));
             if (n == BATCH) {
-                measure_batch(measure, slots, n, scan->k, context);
+                scan_batch(measure, scan, slots, n, context);
                 total += n;
                 n = 0;
             }
         }
     }
-    measure_batch(measure, slots, n, scan->k, context);
+    scan_batch(measure, scan, slots, n, context);
     return total + n;
 }
 

@@ -105,17 +105,30 @@ static bool prefers_exact(const struct ak_index *index, const struct ak_index_qu
     return chosen && rows <= walk_cost(index, query);
 }
 
+/* How all rows are looked at: where the floats are on disk, by codes first, unless it has to be the
+ * floats. (Rows that were removed have no codes once these are made anew.) */
+static enum ak_index_way scan_of(const struct ak_index *index, const struct ak_index_query *query)
+{
+    bool in_floats = query->exact || query->as_allowed || !ak_index_is_on_disk(index) ||
+                     !ak_index_codes(index) || rows_to_scan(index, query) <= query->k;
+    return in_floats ? AK_INDEX_WAY_EXACT : AK_INDEX_WAY_CODES;
+}
+
 static enum ak_index_way way_of(const struct ak_index *index, const struct ak_index_query *query)
 {
     uint64_t cost = 0;
     if (prefers_exact(index, query)) {
-        return AK_INDEX_WAY_EXACT;
+        return scan_of(index, query);
     }
     if (!query->allow) {
-        return AK_INDEX_WAY_PLAIN;
+        return query->way == AK_INDEX_WAY_CODES ? query->way : AK_INDEX_WAY_PLAIN;
+    }
+    if (query->way != AK_INDEX_WAY_BEST) {
+        return query->way;
     }
     struct ak_filter_case filter = case_of(index, query);
-    return query->way != AK_INDEX_WAY_BEST ? query->way : ak_filter_way(index, &filter, &cost);
+    enum ak_index_way way = ak_filter_way(index, &filter, &cost);
+    return way == AK_INDEX_WAY_EXACT ? scan_of(index, query) : way;
 }
 
 uint64_t ak_index_cost(const struct ak_index *index, const struct ak_index_query *query)
@@ -215,9 +228,11 @@ static void measure_again(struct search *search)
     struct ak_context *context = search->context;
     struct ak_found *found = context->found;
     struct ak_measure measure;
+    struct ak_reading reading;
     ak_found_sort(context);
     uint32_t count = worth_measuring(search);
     ak_measure_for_query(search->index, context->query, search->query_scale, &measure);
+    ak_reading_begin(search->index, found, count, &reading);
     for (uint32_t i = 0; i < count && i < RERANK_AHEAD; i++) {
         prefetch_vector(&measure, found[i].slot);
     }
@@ -235,6 +250,7 @@ static void measure_again(struct search *search)
         for (uint32_t j = 0; j < four; j++) {
             found[i + j].distance = distances[j];
         }
+        ak_reading_next(&reading, found + i + four, count - i - four);
     }
     search->walk.distances += count;
     context->found_count = 0;
@@ -264,7 +280,8 @@ static enum ak_rc search_exact(struct search *search, uint64_t *distances, struc
     }
     struct ak_measure measure;
     ak_measure_for_query(index, search->context->query, search->query_scale, &measure);
-    struct ak_scan scan = {.dead = query->as_allowed ? NULL : ak_index_words(&index->dead),
+    struct ak_scan scan = {.ahead = ak_index_is_on_disk(index) ? index : NULL,
+                           .dead = query->as_allowed ? NULL : ak_index_words(&index->dead),
                            .allow = query->allow,
                            .allow_slots = query->allow_slots,
                            .slots = slots,
@@ -442,7 +459,13 @@ static enum ak_rc search_codes(struct search *search, struct ak_err *err)
     return AK_OK;
 }
 
-/* The way that was chosen; a walk that came back with less than there must be makes it EXACT. */
+static bool is_short(const struct search *search)
+{
+    return search->count < search->query->k &&
+           search->count < rows_to_scan(search->index, search->query);
+}
+
+/* The way that was chosen; one that came back with less than there must be makes it a scan. */
 static enum ak_rc search_way(struct search *search, uint64_t *distances, struct ak_err *err)
 {
     enum ak_rc rc = AK_OK;
@@ -455,10 +478,10 @@ static enum ak_rc search_way(struct search *search, uint64_t *distances, struct 
             rc = search_codes(search, err);
         }
     }
-    bool is_short = search->count < search->query->k &&
-                    search->count < rows_to_scan(search->index, search->query);
-    if (is_short) {
-        search->way = AK_INDEX_WAY_EXACT;
+    if (rc == AK_OK && is_short(search) && search->way != AK_INDEX_WAY_EXACT) {
+        bool was_codes = search->way == AK_INDEX_WAY_CODES;
+        search->way = was_codes ? AK_INDEX_WAY_EXACT : scan_of(search->index, search->query);
+        rc = search->way == AK_INDEX_WAY_CODES ? search_codes(search, err) : AK_OK;
     }
     *distances = search->walk.distances;
     return rc == AK_OK && search->way == AK_INDEX_WAY_EXACT ? search_exact(search, distances, err)

@@ -32,12 +32,13 @@ static enum ak_rc check_options(const struct ak_index_options *options, struct a
     }
     if (params->m < 4 || params->m > 64 || params->ef_construction < 16 ||
         params->ef_construction > 2000 || params->ef_search < 1 || params->ef_search > AK_EF_MAX ||
-        (unsigned)params->quantization >= AK_QUANTIZATION_COUNT) {
+        (unsigned)params->quantization >= AK_QUANTIZATION_COUNT ||
+        (unsigned)params->vectors >= AK_VECTORS_COUNT) {
         return ak_fail(err, AK_INVALID,
                        "index parameters: m %u (4 to 64), ef_construction %u (16 to 2000), "
-                       "ef_search %u (1 to %d), quantization %u",
+                       "ef_search %u (1 to %d), quantization %u, vectors %u",
                        params->m, params->ef_construction, params->ef_search, AK_EF_MAX,
-                       (unsigned)params->quantization);
+                       (unsigned)params->quantization, (unsigned)params->vectors);
     }
     return AK_OK;
 }
@@ -105,6 +106,9 @@ enum ak_rc ak_index_make(const struct ak_index_options *options, struct ak_index
                             : 2 * ak_index_walk_cost(made, AK_INDEX_EF_TYPICAL, 0, 0);
     size_t row = ((size_t)options->dimension * sizeof(float) + 63) / 64 * 64;
     ak_slab_init(&made->vectors, row, true, options->epoch);
+    if (options->params.vectors == AK_VECTORS_DISK) {
+        ak_slab_stay_in_file(&made->vectors);
+    }
     ak_slab_init(&made->scales, sizeof(float), false, options->epoch);
     ak_slab_init(&made->dead, sizeof(uint64_t), false, options->epoch);
     ak_slab_init(&made->linked, sizeof(uint64_t), false, options->epoch);
@@ -289,13 +293,20 @@ void ak_index_account(struct ak_index *index)
     uint64_t slots = get(&index->slots);
     uint64_t words = ak_bits_words(slots);
     uint64_t graph_rows = get(&index->graph_rows);
-    size_t bytes =
-        sizeof *index + ak_slab_bytes(&index->vectors, slots) + ak_slab_bytes(&index->dead, words) +
-        ak_slab_bytes(&index->linked, words) + ak_slab_bytes(&index->unlinked, words) +
-        ak_slab_bytes(&index->links, graph_rows) + ak_slab_bytes(&index->levels, graph_rows) +
-        ak_slab_bytes(&index->upper_at, graph_rows) +
-        ak_slab_bytes(&index->upper, get(&index->upper_rows)) + ak_pending_bytes(&index->pending);
-    bytes += ak_codes_bytes(index, slots);
+    size_t vectors = ak_slab_bytes(&index->vectors, slots);
+    size_t codes = ak_codes_bytes(index, slots);
+    size_t links = ak_slab_bytes(&index->links, graph_rows) +
+                   ak_slab_bytes(&index->levels, graph_rows) +
+                   ak_slab_bytes(&index->upper_at, graph_rows) +
+                   ak_slab_bytes(&index->upper, get(&index->upper_rows));
+    size_t bytes = sizeof *index + vectors + codes + links + ak_slab_bytes(&index->dead, words) +
+                   ak_slab_bytes(&index->linked, words) + ak_slab_bytes(&index->unlinked, words) +
+                   ak_pending_bytes(&index->pending);
+    atomic_store_explicit(&index->vector_bytes, vectors, memory_order_relaxed);
+    atomic_store_explicit(&index->file_bytes, ak_slab_file_bytes(&index->vectors, slots),
+                          memory_order_relaxed);
+    atomic_store_explicit(&index->code_bytes, codes, memory_order_relaxed);
+    atomic_store_explicit(&index->link_bytes, links, memory_order_relaxed);
     if (index->has_scales) {
         bytes += ak_slab_bytes(&index->scales, slots);
     }
@@ -340,6 +351,7 @@ uint32_t ak_index_next_slot(const struct ak_index *index)
 void ak_index_store_row(struct ak_index *index, uint32_t slot, const float *vector)
 {
     size_t dimension = index->options.dimension;
+    ak_slab_note_write(&index->vectors, slot);
     memcpy(ak_slab_row(&index->vectors, slot), vector, dimension * sizeof *vector);
     if (!index->has_scales) {
         return;
@@ -469,4 +481,20 @@ size_t ak_index_bytes(const struct ak_index *index)
 {
     return atomic_load_explicit(&index->slab_bytes, memory_order_relaxed) +
            atomic_load_explicit(&index->context_bytes, memory_order_relaxed);
+}
+
+static size_t part(const _Atomic size_t *bytes)
+{
+    return atomic_load_explicit(bytes, memory_order_relaxed);
+}
+
+void ak_index_memory(const struct ak_index *index, struct ak_index_memory *memory)
+{
+    *memory = (struct ak_index_memory){.vectors = part(&index->vector_bytes),
+                                       .files = part(&index->file_bytes),
+                                       .codes = part(&index->code_bytes),
+                                       .links = part(&index->link_bytes)};
+    uint64_t parts = memory->vectors + memory->codes + memory->links;
+    uint64_t all = ak_index_bytes(index);
+    memory->rest = all > parts ? all - parts : 0; /* they are not read at one instant */
 }

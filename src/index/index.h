@@ -168,7 +168,8 @@ struct ak_index_query {
     bool exact;            /* scan everything */
     bool as_allowed; /* exactly the rows of `allow`, also those removed since it was taken: they
                       * stay readable in the epoch that the caller was in by then */
-    enum ak_index_way way; /* with `allow`: measurements and tests take one */
+    enum ak_index_way way; /* with `allow`: measurements and tests take one. CODES without as well:
+                            * nearly exact, and few rows are read from disk */
 };
 
 struct ak_index_effort { /* what a search cost, for metrics and tests */
@@ -196,7 +197,19 @@ bool ak_index_is_live(const struct ak_index *index, uint32_t slot);
 void ak_index_live_bitmap(const struct ak_index *index, uint64_t *words, uint64_t slots);
 /* The row as stored, bit for bit; valid inside the epoch. */
 const float *ak_index_vector(const struct ak_index *index, uint32_t slot);
+/* The rows of these slots will be read soon, one here, one there: where they lie in a file, they
+ * are asked for together, without waiting. Inside the epoch. */
+void ak_index_will_read(const struct ak_index *index, const uint32_t *slots, uint32_t count);
 size_t ak_index_bytes(const struct ak_index *index); /* memory in use */
+/* What it goes to, as last counted by the writer: now and then while rows are added. */
+struct ak_index_memory {
+    uint64_t vectors; /* memory of rows in floats */
+    uint64_t files;   /* rows in floats that are pages of a file, which may or may not be in RAM */
+    uint64_t codes;   /* with what belongs to them */
+    uint64_t links;
+    uint64_t rest; /* bitmaps, lists, what searches and builders work in */
+};
+void ak_index_memory(const struct ak_index *index, struct ak_index_memory *memory);
 /* Score of one row as search would give it. */
 float ak_index_score(const struct ak_index *index, const float *query, uint32_t slot);
 
@@ -214,6 +227,20 @@ AK_MUST enum ak_rc ak_index_write(struct ak_index *index, struct ak_image_writer
 uint64_t ak_index_frozen_slots(const struct ak_index *index);
 const uint64_t *ak_index_frozen_live(const struct ak_index *index);
 void ak_index_unfreeze(struct ak_index *index);
+
+/* Of an index whose vectors are to be on disk: between the writing of an image and unfreeze, its
+ * rows are taken from the image's file, and the memory that they were in is given back once the
+ * epoch has passed. begin() from the thread that froze it, without the writer lock: maps the file,
+ * and copies what came since. end() under the lock. The image may be closed after begin().
+ * AK_UNSUPPORTED: there is nothing to take (vectors in RAM, few rows, no file). After any failure
+ * the rows are where they were. */
+struct ak_slab_switch;
+AK_MUST enum ak_rc ak_index_switch_begin(struct ak_index *index, const struct ak_image *image,
+                                         struct ak_slab_switch *to, struct ak_err *err);
+AK_MUST enum ak_rc ak_index_switch_end(struct ak_index *index, struct ak_slab_switch *to,
+                                       struct ak_err *err);
+/* Give back the memory that pages of the file take. The writer's. */
+void ak_index_let_go(struct ak_index *index);
 
 /* --- Validator --- */
 

@@ -158,7 +158,15 @@ static enum ak_rc put_slab(struct ak_index *index, struct ak_image_writer *write
     for (uint64_t row = 0; row < rows && rc == AK_OK; row += step) {
         uint64_t n = rows - row < step ? rows - row : step;
         unsigned token = ak_epoch_enter(index->options.epoch);
+        bool from_file = slab->in_file && ak_index_has_file(index);
+        if (from_file) { /* once, front to back: a step ahead, and none kept */
+            uint64_t ahead = rows - row < 2 * step ? rows : row + 2 * step;
+            ak_slab_will_read(slab, row ? row + n : 0, ahead);
+        }
         rc = ak_image_write(writer, ak_slab_row(slab, row), (size_t)n * slab->stride, err);
+        if (from_file) {
+            ak_slab_was_read(slab, row, row + n);
+        }
         ak_epoch_leave(index->options.epoch, token);
     }
     return rc == AK_OK ? ak_image_end(writer, err) : rc;
@@ -372,6 +380,9 @@ static enum ak_rc load_views(struct load *load, struct ak_err *err)
     struct ak_index *index = load->index;
     const struct state *state = &load->state;
     enum ak_rc rc = view(load, AK_IMAGE_VECTORS, &index->vectors, state->slots, err);
+    if (rc == AK_OK && ak_index_is_on_disk(index)) {
+        ak_slab_stay_in_file(&index->vectors);
+    }
     if (rc == AK_OK && index->has_scales) {
         rc = view(load, AK_IMAGE_SCALES, &index->scales, state->slots, err);
     }

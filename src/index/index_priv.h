@@ -427,6 +427,8 @@ struct ak_index {
     _Atomic(struct ak_context *) contexts[AK_CONTEXTS];
     _Atomic size_t context_bytes;
     _Atomic size_t slab_bytes;
+    _Atomic size_t vector_bytes, file_bytes, code_bytes, link_bytes; /* parts: ak_index_memory */
+    _Atomic uint32_t cold; /* searches that ask for their rows ahead. Relaxed: a hint */
 };
 
 /* --- Walking the graph: hnsw_search_body.h, once per instruction set --- */
@@ -517,6 +519,11 @@ static inline uint32_t ak_index_degree(const struct ak_index *index, uint32_t le
 static inline uint32_t ak_index_level(const struct ak_index *index, uint32_t slot)
 {
     return ((const uint8_t *)ak_slab_base(&index->levels))[slot];
+}
+
+static inline bool ak_index_is_on_disk(const struct ak_index *index)
+{
+    return index->options.params.vectors == AK_VECTORS_DISK;
 }
 
 /* index.c */
@@ -685,8 +692,9 @@ float ak_measure_score(const struct ak_index *index, float query_scale, float di
 void ak_found_offer(struct ak_context *context, uint32_t k, struct ak_found found);
 void ak_found_sort(struct ak_context *context);
 struct ak_scan {
-    const uint64_t *dead;  /* NULL: none */
-    const uint64_t *allow; /* NULL: all; read as shared words */
+    const struct ak_index *ahead; /* its rows are read and may lie on disk; NULL: they do not */
+    const uint64_t *dead;         /* NULL: none */
+    const uint64_t *allow;        /* NULL: all; read as shared words */
     uint64_t allow_slots;
     uint64_t slots;
     uint32_t k;
@@ -696,6 +704,18 @@ uint64_t ak_exact_scan(const struct ak_measure *measure, const struct ak_scan *s
                        struct ak_context *context);
 /* Rows that are waiting to be linked: into the heap, and marked visited. */
 uint64_t ak_exact_pending(struct ak_index *index, const struct ak_walk *walk, uint32_t k);
+
+/* index_disk.c: the rows that a search measures in floats, from a file perhaps */
+struct ak_reading {
+    struct ak_index *index;
+    long faults;
+    bool probes;
+};
+bool ak_index_has_file(const struct ak_index *index); /* do any rows lie in one? */
+void ak_reading_begin(struct ak_index *index, const struct ak_found *rows, uint32_t count,
+                      struct ak_reading *reading);
+/* The first of them have been read, these are left; only the first such call does anything. */
+void ak_reading_next(struct ak_reading *reading, const struct ak_found *rows, uint32_t count);
 
 /* hnsw.c */
 const struct ak_walk_ops *ak_walk_ops_for(const struct ak_simd *simd);

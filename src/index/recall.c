@@ -86,7 +86,12 @@ static enum ak_rc sweep(struct ak_recall_run *run, const float *vector, uint32_t
 enum ak_rc ak_recall_ask(struct ak_recall_run *run, const float *vector, bool is_real,
                          struct ak_err *err)
 {
-    const struct ak_index_query query = {.vector = vector, .k = K_MOST, .exact = true};
+    /* What is on disk stays there: by codes, and of the best the floats. */
+    bool on_disk = ak_index_options_of(run->index)->params.vectors == AK_VECTORS_DISK;
+    const struct ak_index_query query = {.vector = vector,
+                                         .k = K_MOST,
+                                         .exact = !on_disk,
+                                         .way = on_disk ? AK_INDEX_WAY_CODES : AK_INDEX_WAY_BEST};
     struct ak_recall_run before = *run;
     uint32_t count = 0;
     enum ak_rc rc = ak_index_search(run->index, &query, run->exact, &count, NULL, err);

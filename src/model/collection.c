@@ -20,6 +20,11 @@ static const char *const quantization_names[AK_QUANTIZATION_COUNT] = {
     [AK_QUANTIZATION_BINARY] = "binary",
 };
 
+static const char *const vectors_names[AK_VECTORS_COUNT] = {
+    [AK_VECTORS_RAM] = "ram",
+    [AK_VECTORS_DISK] = "disk",
+};
+
 static const char *const state_names[] = {
     [AK_COLLECTION_CREATING] = "creating",
     [AK_COLLECTION_READY] = "ready",
@@ -83,6 +88,22 @@ size_t ak_quantization_row_bytes(enum ak_quantization quantization, uint32_t dim
     default:
         return 0;
     }
+}
+
+const char *ak_vectors_name(enum ak_vectors vectors)
+{
+    return (unsigned)vectors < AK_VECTORS_COUNT ? vectors_names[vectors] : "unknown";
+}
+
+bool ak_vectors_parse(struct ak_str text, enum ak_vectors *vectors)
+{
+    for (unsigned i = 0; i < AK_VECTORS_COUNT; i++) {
+        if (ak_str_eq(text, ak_str_of(vectors_names[i]))) {
+            *vectors = (enum ak_vectors)i;
+            return true;
+        }
+    }
+    return false;
 }
 
 const char *ak_collection_state_name(enum ak_collection_state state)
@@ -179,6 +200,15 @@ static enum ak_rc check_index_params(const struct ak_index_params *params, struc
     if (rc == AK_OK && (unsigned)params->quantization >= AK_QUANTIZATION_COUNT) {
         rc = ak_fail(err, AK_INVALID,
                      "index.quantization is unknown: " AK_QUANTIZATION_NAMES " are allowed");
+    }
+    if (rc == AK_OK && (unsigned)params->vectors >= AK_VECTORS_COUNT) {
+        rc = ak_fail(err, AK_INVALID, "index.vectors is unknown: ram and disk are allowed");
+    }
+    if (rc == AK_OK && params->vectors == AK_VECTORS_DISK &&
+        params->quantization == AK_QUANTIZATION_NONE) {
+        rc = ak_fail(err, AK_INVALID,
+                     "index.vectors is disk and index.quantization none: a search would read every "
+                     "vector it meets from disk; give a quantization, such as u8, or vectors ram");
     }
     return rc;
 }

@@ -19,6 +19,13 @@ enum ak_quantization {
 };
 
 #define AK_QUANTIZATION_NAMES "none, u8, u4 and binary" /* for sentences on what is allowed */
+
+enum ak_vectors {
+    AK_VECTORS_RAM,
+    AK_VECTORS_DISK, /* codes and links are in memory; the floats, once an image holds them, only on
+                      * disk: read when results are measured, and returned */
+    AK_VECTORS_COUNT
+};
 enum ak_collection_state {
     AK_COLLECTION_CREATING,
     AK_COLLECTION_READY,
@@ -31,6 +38,7 @@ struct ak_index_params {
     uint32_t ef_construction; /* candidates looked at when linking. 16..2000 */
     uint32_t ef_search;       /* default candidates of a search. 1..AK_EF_MAX */
     enum ak_quantization quantization;
+    enum ak_vectors vectors;
 };
 
 struct ak_collection_info {
@@ -44,7 +52,7 @@ struct ak_collection_info {
     int64_t created_us;
 };
 
-/* m 16, ef_construction 200, ef_search 64, quantisation u8. */
+/* m 16, ef_construction 200, ef_search 64, quantisation u8, vectors in RAM. */
 struct ak_index_params ak_index_params_default(void);
 /* AK_INVALID names the field and what is allowed. Checks what the user may choose. */
 AK_MUST enum ak_rc ak_collection_info_check(const struct ak_collection_info *info,
@@ -56,6 +64,8 @@ const char *ak_quantization_name(enum ak_quantization quantization);
 AK_MUST bool ak_quantization_parse(struct ak_str text, enum ak_quantization *quantization);
 /* Bytes that the code of one vector takes in memory and image, with what belongs to it; 0: none. */
 size_t ak_quantization_row_bytes(enum ak_quantization quantization, uint32_t dimension);
+const char *ak_vectors_name(enum ak_vectors vectors); /* "ram" "disk" */
+AK_MUST bool ak_vectors_parse(struct ak_str text, enum ak_vectors *vectors);
 const char *ak_collection_state_name(enum ak_collection_state state);
 
 /* A document as it comes in. */

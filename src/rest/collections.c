@@ -34,6 +34,15 @@ static void read_quantization(struct ak_reader *r, enum ak_quantization *quantiz
     }
 }
 
+static void read_vectors(struct ak_reader *r, enum ak_vectors *vectors)
+{
+    struct ak_str text;
+    if (!ak_json_null(r->in) && ak_json_string(r->in, &text) && !ak_vectors_parse(text, vectors)) {
+        ak_read_fail(r, "index.vectors '%.*s' is unknown: ram and disk are allowed",
+                     AK_STR_ARG(ak_str_sub(text, 0, 32)));
+    }
+}
+
 static void read_index(struct ak_reader *r, struct ak_index_params *index)
 {
     struct ak_str key;
@@ -49,8 +58,10 @@ static void read_index(struct ak_reader *r, struct ak_index_params *index)
             read_u32(r, UINT32_MAX, &index->ef_search);
         } else if (ak_str_eq(key, AK_STR("quantization"))) {
             read_quantization(r, &index->quantization);
+        } else if (ak_str_eq(key, AK_STR("vectors"))) {
+            read_vectors(r, &index->vectors);
         } else {
-            ak_json_unknown_key(r->in, key, "m, ef_construction, ef_search, quantization");
+            ak_json_unknown_key(r->in, key, "m, ef_construction, ef_search, quantization, vectors");
         }
     }
 }

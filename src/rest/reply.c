@@ -173,6 +173,28 @@ static void put_count(struct ak_buf *out, const char *name, uint64_t value)
     ak_json_put_u64(out, value);
 }
 
+static void put_memory(struct ak_buf *out, const struct ak_collection_summary *summary)
+{
+    const struct ak_index_memory *memory = &summary->memory;
+    uint64_t index = memory->vectors + memory->codes + memory->links + memory->rest;
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } members[] = {{"vectors", memory->vectors},
+                   {"codes", memory->codes},
+                   {"links", memory->links},
+                   {"rest", memory->rest},
+                   {"documents", summary->documents_bytes},
+                   {"mapped", memory->files},
+                   {"per_vector", summary->documents ? index / summary->documents : 0}};
+    ak_buf_add_str(out, AK_STR(",\"memory\":{"));
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        ak_buf_add_str(out, i ? AK_STR(",") : AK_STR(""));
+        put_count(out, members[i].name, members[i].bytes);
+    }
+    ak_buf_add_char(out, '}');
+}
+
 void ak_put_collection(struct ak_buf *out, const struct ak_collection_summary *summary)
 {
     const struct ak_collection_info *info = &summary->info;
@@ -190,6 +212,7 @@ void ak_put_collection(struct ak_buf *out, const struct ak_collection_summary *s
     ak_buf_add_char(out, ',');
     put_count(out, "ef_search", info->index.ef_search);
     put_member(out, "quantization", ak_str_of(ak_quantization_name(info->index.quantization)));
+    put_member(out, "vectors", ak_str_of(ak_vectors_name(info->index.vectors)));
     ak_buf_add_char(out, '}');
     put_member(out, "state", ak_str_of(ak_collection_state_name(info->state)));
     put_member(out, "tier", ak_str_of(ak_tier_name(summary->tier)));
@@ -197,6 +220,9 @@ void ak_put_collection(struct ak_buf *out, const struct ak_collection_summary *s
     put_count(out, "documents", summary->documents);
     ak_buf_add_str(out, AK_STR(",\"created_at\":"));
     ak_put_time(out, info->created_us);
+    if (summary->has_memory) {
+        put_memory(out, summary);
+    }
     ak_buf_add_char(out, '}');
 }
 

@@ -199,6 +199,7 @@ static void refresh_gauges(void *ctx)
     ak_series_set(service->m_collections_open, (double)stats.collections_open);
     ak_series_set(service->m_pending, (double)stats.pending);
     ak_series_set(service->m_memory_collections, (double)stats.memory_bytes);
+    ak_series_set(service->m_memory_files, (double)stats.file_bytes);
     ak_series_set(service->m_memory_process, (double)ak_memory_resident());
     ak_series_set(service->m_wal_retained, (double)(stats.wal.end - stats.wal.start));
     ak_series_set(service->m_wal_state, wal_state(&stats.wal));
@@ -221,6 +222,7 @@ static void open_metrics(struct ak_service *service)
 {
     const struct ak_str process = AK_STR("process");
     const struct ak_str collections = AK_STR("collections");
+    const struct ak_str files = AK_STR("mapped_vectors");
     const struct ak_str build[2] = {ak_str_of(AKIDB_VERSION), ak_str_of(ak_simd_get()->name)};
     struct ak_metrics *metrics = service->metrics;
     service->m_search_seconds = series(service, AK_METRIC_SEARCH_SECONDS);
@@ -230,6 +232,7 @@ static void open_metrics(struct ak_service *service)
     service->m_pending = series(service, AK_METRIC_VECTORS_PENDING);
     service->m_memory_process = ak_metrics_series(metrics, AK_METRIC_MEMORY, &process, 1);
     service->m_memory_collections = ak_metrics_series(metrics, AK_METRIC_MEMORY, &collections, 1);
+    service->m_memory_files = ak_metrics_series(metrics, AK_METRIC_MEMORY, &files, 1);
     service->m_wal_retained = series(service, AK_METRIC_WAL_RETAINED);
     service->m_wal_state = series(service, AK_METRIC_WAL_STATE);
     ak_series_set(ak_metrics_series(metrics, AK_METRIC_BUILD_INFO, build, 2), 1);

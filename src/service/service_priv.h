@@ -32,7 +32,7 @@ struct ak_service {
     _Atomic int64_t late_ns;  /* 0: not stopping; else when transfers end */
     struct ak_series *m_search_seconds, *m_upsert_seconds;
     struct ak_series *m_collections, *m_collections_open, *m_pending, *m_memory_process,
-        *m_memory_collections, *m_wal_retained, *m_wal_state;
+        *m_memory_collections, *m_memory_files, *m_wal_retained, *m_wal_state;
     struct ak_mutex lock; /* under_way reaching zero */
     struct ak_cond idle;
     _Atomic uint64_t under_way; /* operations that were started and are not done */

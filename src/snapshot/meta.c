@@ -62,6 +62,9 @@ static void put_index(struct ak_buf *out, const struct ak_index_params *index)
     put_number(out, "ef_construction", index->ef_construction);
     put_number(out, "ef_search", index->ef_search);
     put_text(out, "quantization", ak_str_of(ak_quantization_name(index->quantization)));
+    if (index->vectors != AK_VECTORS_RAM) {
+        put_text(out, "vectors", ak_str_of(ak_vectors_name(index->vectors)));
+    }
     ak_buf_add_char(out, '}');
 }
 
@@ -231,6 +234,8 @@ static void read_index(struct meta_reader *r)
             read_u32(r, 1, AK_EF_MAX, &index->ef_search);
         } else if (ak_str_eq(key, AK_STR("quantization"))) {
             READ_WORD(r, ak_quantization_parse, &index->quantization, "none, u8, u4, binary");
+        } else if (ak_str_eq(key, AK_STR("vectors"))) {
+            READ_WORD(r, ak_vectors_parse, &index->vectors, "ram, disk");
         } else {
             ak_json_skip(&r->in, NULL);
         }

@@ -112,13 +112,17 @@ def node(api):
 
 def collections(api):
     made = api.call("createCollection", 201, {"name": "c", "dimension": 3})
-    equal((made["metric"], made["index"]), ("cosine", {"m": 16, "ef_construction": 200, "ef_search": 64, "quantization": "u8"}))
+    equal((made["metric"], made["index"]), ("cosine", {"m": 16, "ef_construction": 200, "ef_search": 64, "quantization": "u8",
+                                                                  "vectors": "ram"}))
     made = api.call("createCollection", 201, {"name": "floats", "dimension": 3, "index": {"quantization": "none"}})
     equal(made["index"]["quantization"], "none")
     for codes in ("u4", "binary"):
         made = api.call("createCollection", 201, {"name": codes, "dimension": 3, "index": {"quantization": codes}})
         equal(made["index"]["quantization"], codes)
         api.call("dropCollection", 204, collection=made["id"])
+    made = api.call("createCollection", 201, {"name": "on disk", "dimension": 3, "index": {"vectors": "disk"}})
+    equal(made["index"]["vectors"], "disk")
+    api.call("dropCollection", 204, collection=made["id"])
     made = api.call("createCollection", 201, {"name": "naïve name", "dimension": 65535, "metric": "l2", "embedding_model": "m",
                                               "index": {"m": 8, "ef_construction": 16, "ef_search": 1, "quantization": None}})
     equal((made["name"], made["documents"], made["state"]), ("naïve name", 0, "ready"))

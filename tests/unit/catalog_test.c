@@ -509,6 +509,8 @@ TEST(catalog, a_row_outside_its_limits_is_corrupt_and_named)
         "UPDATE collections SET uuid=x'0102'",
         "UPDATE collections SET metric='angle'",
         "UPDATE collections SET quantization='q9'",
+        "UPDATE collections SET vectors='tape'",
+        "UPDATE collections SET vectors='disk', quantization='none'",
         "UPDATE collections SET state=9",
         "UPDATE collections SET m=-1",
         "UPDATE collections SET name='a/b'",
@@ -523,7 +525,7 @@ TEST(catalog, a_row_outside_its_limits_is_corrupt_and_named)
         catalog = open_at(ak_fs_posix(), name);
         struct seen seen = {.is_sorted = true};
         CHECK_RC(AK_CORRUPT, ak_catalog_each(catalog, see, &seen, &err));
-        CHECK(strstr(err.text, i == 7 ? "a/b" : "named") != NULL);
+        CHECK(strstr(err.text, i == 9 ? "a/b" : "named") != NULL);
         ak_catalog_close(catalog);
     }
 }

@@ -92,6 +92,8 @@ static void make_collections(struct ak_engine *engine)
                                           .dimension = DIMENSION,
                                           .metric = (enum ak_metric)i,
                                           .index = ak_index_params_default()};
+        /* Rows of two of them are taken from each new image; see engine_disk_test.c. */
+        spec.index.vectors = i == AK_METRIC_DOT ? AK_VECTORS_RAM : AK_VECTORS_DISK;
         CHECK_OK(ak_engine_create(engine, &spec, &made, &err));
     }
 }

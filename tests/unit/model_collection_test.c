@@ -114,6 +114,27 @@ TEST(collection, every_edge_of_a_range_is_allowed)
     CHECK_OK(ak_collection_info_check(&info, &err));
 }
 
+TEST(collection, vectors_on_disk_want_a_quantization_and_their_names_read_back)
+{
+    struct ak_collection_info info = sound_info();
+    info.index.vectors = AK_VECTORS_DISK;
+    CHECK_OK(ak_collection_info_check(&info, &err));
+    info.index.quantization = AK_QUANTIZATION_NONE;
+    check_refused(&info,
+                  "index.vectors is disk and index.quantization none: a search would read every "
+                  "vector it meets from disk; give a quantization, such as u8, or vectors ram");
+    info.index.vectors = AK_VECTORS_COUNT;
+    check_refused(&info, "index.vectors is unknown: ram and disk are allowed");
+    for (unsigned i = 0; i < AK_VECTORS_COUNT; i++) {
+        enum ak_vectors vectors = AK_VECTORS_COUNT;
+        CHECK(ak_vectors_parse(ak_str_of(ak_vectors_name((enum ak_vectors)i)), &vectors));
+        CHECK_INT(vectors, i);
+    }
+    enum ak_vectors vectors = AK_VECTORS_RAM;
+    CHECK(!ak_vectors_parse(AK_STR("RAM"), &vectors));
+    CHECK_STR(ak_vectors_name(AK_VECTORS_COUNT), "unknown");
+}
+
 TEST(collection, metric_and_quantization_names_read_back)
 {
     for (unsigned i = 0; i < AK_METRIC_COUNT; i++) {

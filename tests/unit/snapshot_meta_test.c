@@ -15,12 +15,13 @@ static struct ak_arena arena;
 static struct ak_snapshot_meta sample(void)
 {
     struct ak_snapshot_meta meta = {.id = id_of(1), .vector_count = 12, .lsn = UINT64_MAX};
-    meta.collection = (struct ak_collection_info){.id = id_of(77),
-                                                  .name = AK_STR("a \"b\""),
-                                                  .dimension = 4,
-                                                  .metric = AK_METRIC_L2,
-                                                  .embedding_model = AK_STR("m"),
-                                                  .index = {8, 99, 33, AK_QUANTIZATION_NONE}};
+    meta.collection =
+        (struct ak_collection_info){.id = id_of(77),
+                                    .name = AK_STR("a \"b\""),
+                                    .dimension = 4,
+                                    .metric = AK_METRIC_L2,
+                                    .embedding_model = AK_STR("m"),
+                                    .index = {8, 99, 33, AK_QUANTIZATION_U8, AK_VECTORS_DISK}};
     meta.created_us = AT_US;
     meta.size_bytes = 1234 + 4321;
     meta.compression = AK_CODEC_LZ4;
@@ -51,6 +52,7 @@ static void check_equal(const struct ak_snapshot_meta *a, const struct ak_snapsh
     CHECK_INT(a->collection.index.m, b->collection.index.m);
     CHECK_INT(a->collection.index.ef_construction, b->collection.index.ef_construction);
     CHECK_INT(a->collection.index.ef_search, b->collection.index.ef_search);
+    CHECK_INT(a->collection.index.vectors, b->collection.index.vectors);
     CHECK_INT(a->vector_count, b->vector_count);
     CHECK(a->lsn == b->lsn && a->max_error == b->max_error);
     CHECK_INT(a->created_us, b->created_us);
