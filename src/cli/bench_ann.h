@@ -120,7 +120,8 @@ struct ak_ann {
     struct ak_ann_restored restored;
     double code_ns, row_ns; /* to fetch and measure a code, a row of floats, at random */
     struct ak_index_memory memory_after; /* of going to disk */
-    struct ak_ann_resident resident_before, resident_after, resident_used;
+    struct ak_ann_resident in_ram;       /* of the process, before; at first; after searches */
+    struct ak_ann_resident on_disk_at_first, on_disk_used;
     struct ak_ann_curve on_disk;
     struct ak_ann_cold cold[AK_ANN_POINTS_MAX];
 };

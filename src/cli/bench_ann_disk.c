@@ -122,7 +122,7 @@ enum ak_rc ak_ann_measure_disk(struct ak_ann *b, struct ak_err *err)
     if (b->vectors != AK_VECTORS_DISK) {
         return AK_OK;
     }
-    read_resident(&b->resident_before);
+    read_resident(&b->in_ram);
     enum ak_rc rc = take_rows(b, &fd, err);
     if (rc != AK_OK) {
         return ak_wrap(err, rc, "vectors on disk");
@@ -130,9 +130,9 @@ enum ak_rc ak_ann_measure_disk(struct ak_ann *b, struct ak_err *err)
     ak_index_settle(b->index);
     ak_index_memory(b->index, &b->memory_after);
     ak_index_let_go(b->index);
-    read_resident(&b->resident_after);
+    read_resident(&b->on_disk_at_first);
     rc = ak_ann_measure(b, &b->all, &b->on_disk, err);
-    read_resident(&b->resident_used);
+    read_resident(&b->on_disk_used);
     for (size_t i = 0; i < b->ef_count && rc == AK_OK; i++) {
         rc = measure_cold(b, fd, b->efs[i], &b->cold[i], err);
     }
@@ -157,8 +157,8 @@ void ak_ann_print_disk(const struct ak_ann *b)
         a_vector(b, m->rest), a_vector(b, m->files));
     (void)printf("the process's own memory fell by %.0f bytes a vector; of files %.0f are mapped "
                  "after the queries\n",
-                 a_vector(b, b->resident_before.own - b->resident_after.own),
-                 a_vector(b, b->resident_used.files - b->resident_after.files));
+                 a_vector(b, b->in_ram.own - b->on_disk_at_first.own),
+                 a_vector(b, b->on_disk_used.files - b->on_disk_at_first.files));
     for (size_t i = 0; i < b->ef_count; i++) {
         const struct ak_ann_point *was = &b->fresh.points[i];
         const struct ak_ann_point *is = &b->on_disk.points[i];
@@ -178,8 +178,8 @@ void ak_ann_json_disk(const struct ak_ann *b)
                  "\"mapped_used\":%.1f,\"points\":[",
                  a_vector(b, m->vectors + m->codes + m->links + m->rest), a_vector(b, m->codes),
                  a_vector(b, m->links), a_vector(b, m->vectors), a_vector(b, m->rest),
-                 a_vector(b, m->files), a_vector(b, b->resident_before.own - b->resident_after.own),
-                 a_vector(b, b->resident_used.files - b->resident_after.files));
+                 a_vector(b, m->files), a_vector(b, b->in_ram.own - b->on_disk_at_first.own),
+                 a_vector(b, b->on_disk_used.files - b->on_disk_at_first.files));
     for (size_t i = 0; i < b->ef_count; i++) {
         const struct ak_ann_point *p = &b->on_disk.points[i];
         (void)printf(

@@ -292,6 +292,38 @@ TEST(engine_disk, between_tiers_codes_and_links_are_copied_and_vectors_are_not)
     ak_engine_close(engine);
 }
 
+/* Rows move down over pages of the file while the system takes back all that were not written. */
+TEST(engine_disk, a_vacuum_of_rows_that_lie_in_a_file_keeps_every_bit)
+{
+    const char *dir = ak_test_dir();
+    struct ak_engine *engine =
+        open_with(&(struct ak_engine_options){.resident_max_bytes = 1, .vacuum_percent = 101}, dir);
+    create(engine);
+    put(engine, 0, MANY, 1, 1);
+    struct ak_collection *collection = get(engine);
+    ak_collection_wait_linked(collection, NULL, NULL);
+    checkpoint(engine);
+    uint64_t files = describe(engine).memory.files;
+    drop_docs(engine, 0, MANY, 3);
+    CHECK_OK(ak_engine_vacuum(engine, collection, &err));
+    check_all(engine, 0);
+    CHECK(describe(engine).memory.files < files);
+    CHECK_OK(ak_engine_verify(engine, docs, &err));
+    put(engine, 0, MANY, 3, 2); /* past the new end, where the file was */
+    check_all(engine, 2);
+    drop_docs(engine, 0, MANY, 3);
+    checkpoint(engine);
+    CHECK_OK(ak_engine_vacuum(engine, collection, &err));
+    checkpoint(engine);
+    check_all(engine, 0);
+    ak_collection_unref(collection);
+    ak_engine_close(engine);
+    engine = open_plain(dir);
+    check_all(engine, 0);
+    CHECK(describe(engine).memory.files <= (uint64_t)MANY * ROW * 2 / 3 + 4096);
+    ak_engine_close(engine);
+}
+
 TEST(engine_disk, what_rests_in_memory_is_written_out_without_being_asked)
 {
     struct ak_manual_clock clock;
