@@ -19,7 +19,7 @@
 #define FULL_PAUSE_MAX_MS 8000 /* between attempts on a full disk */
 #define REPAIR_MIN 256         /* tombstones worth a pass */
 #define VACUUM_PENDING_MAX 4096
-#define LOOSE_REST_MS 10000    /* without a new one, vectors in memory go to disk */
+#define LOOSE_REST_MS 10000 /* without a new one, vectors in memory go to disk */
 #define LOOSE_REST_MIN (4u << 20)
 #define LARGE_OPEN_MAX 8192 /* each maps a file: stay far from vm.max_map_count */
 

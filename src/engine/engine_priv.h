@@ -223,9 +223,9 @@ struct ak_collection {
     struct ak_calibration calibration;
     bool thawed;
     /* Vectors on disk: memory of rows that no image's file holds. Directory lock: */
-    uint64_t loose_kept;      /* after the last image: it could not take them over */
-    uint64_t loose_seen;      /* by the keeper, beyond that */
-    int64_t loose_since_ns;   /* as many as that since */
+    uint64_t loose_kept;        /* after the last image: it could not take them over */
+    uint64_t loose_seen;        /* by the keeper, beyond that */
+    int64_t loose_since_ns;     /* as many as that since */
     _Atomic bool is_borrowed;   /* rows may lie in `image`; pairs with itself: only a hint */
     _Atomic int64_t brought_ns; /* pages of `image` were asked for: pairs with itself */
     ak_lsn applied;             /* writer lock: everything logged for it below this is in memory */
