@@ -49,9 +49,9 @@ make_ann_venvs() {
     while read -r name requirement; do
         [[ $name != \#* && -n $name ]] || continue
         folder=build/venv-$name
-        if [ ! -d "$folder" ]; then
+        if [ ! -x "$folder/bin/pip" ]; then # or its making was interrupted
             echo "== setting up $folder"
-            python3 -m venv "$folder"
+            python3 -m venv --clear "$folder"
         fi
         if grep -qxF "$requirement" "$folder/installed.txt" 2>/dev/null ||
             cut -f 1 "$folder/left-out.txt" 2>/dev/null | grep -qxF "$requirement"; then
