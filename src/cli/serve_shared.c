@@ -25,7 +25,7 @@ void ak_serve_engine_options(const struct ak_config *config, struct ak_engine_op
         .idle_bytes = config->memory_idle_bytes,
         .build_threads = (unsigned)config->index_build_threads,
         .vacuum_percent =
-            config->index_vacuum_percent ? (unsigned)config->index_vacuum_percent : 101, /* never */
+            config->index_vacuum_percent ? (unsigned)config->index_vacuum_percent : AK_VACUUM_NEVER,
         .resident_max_bytes = config->tiering_max_hot_memory
                                   ? config->tiering_max_hot_memory + config->memory_idle_bytes
                                   : 0,

@@ -29,6 +29,8 @@
 struct ak_engine;
 struct ak_collection; /* a counted reference to a live collection */
 
+#define AK_VACUUM_NEVER 101 /* percent */
+
 struct ak_engine_options {
     struct ak_fs *fs;             /* NULL: the file system of the machine */
     const char *dir;              /* made when absent */
@@ -46,8 +48,8 @@ struct ak_engine_options {
      * recently used image first; 0: never. */
     uint64_t resident_max_bytes;
     unsigned build_threads; /* 0: one per core */
-    /* Slots of a collection that hold no document, in percent, from which on it is vacuumed; 0: 25,
-     * above 100: never. */
+    /* Slots of a collection that hold no document, in percent, from which on it is vacuumed by
+     * itself; 0: 25; AK_VACUUM_NEVER: only by ak_engine_vacuum(). */
     unsigned vacuum_percent;
 };
 

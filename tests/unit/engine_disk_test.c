@@ -296,8 +296,9 @@ TEST(engine_disk, between_tiers_codes_and_links_are_copied_and_vectors_are_not)
 TEST(engine_disk, a_vacuum_of_rows_that_lie_in_a_file_keeps_every_bit)
 {
     const char *dir = ak_test_dir();
-    struct ak_engine *engine =
-        open_with(&(struct ak_engine_options){.resident_max_bytes = 1, .vacuum_percent = 101}, dir);
+    struct ak_engine *engine = open_with(
+        &(struct ak_engine_options){.resident_max_bytes = 1, .vacuum_percent = AK_VACUUM_NEVER},
+        dir);
     create(engine);
     put(engine, 0, MANY, 1, 1);
     struct ak_collection *collection = get(engine);

@@ -71,7 +71,8 @@ static inline struct ak_engine *docs_engine_on(struct ak_fs *fs, const char *dir
                                         .wal_segment_bytes = 256 << 10,
                                         .wal_max_bytes = 2 << 20,
                                         .checkpoint_bytes = 128 << 10,
-                                        .build_threads = 2};
+                                        .build_threads = 2,
+                                        .vacuum_percent = AK_VACUUM_NEVER}; /* images are counted */
     CHECK_OK(ak_engine_open(&options, &engine, &err));
     return engine;
 }

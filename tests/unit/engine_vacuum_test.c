@@ -127,14 +127,14 @@ static void check_shrinks(bool reopened)
     struct ak_collection_stats before;
     struct ak_collection_stats after;
     (void)snprintf(dir, sizeof dir, "%s/%d", ak_test_dir(), reopened);
-    struct ak_engine *engine = open_engine(dir, 101);
+    struct ak_engine *engine = open_engine(dir, AK_VACUUM_NEVER);
     struct ak_collection *collection = fill_wide(engine, ROWS);
     CHECK_OK(ak_engine_checkpoint(engine, collection, &err));
     ak_collection_stats(collection, &before);
     if (reopened) {
         ak_collection_unref(collection);
         ak_engine_close(engine);
-        engine = open_engine(dir, 101);
+        engine = open_engine(dir, AK_VACUUM_NEVER);
         CHECK_OK(ak_engine_get(engine, AK_STR("wide"), &collection, &err));
     }
     remove_most(engine, collection, ROWS);
@@ -149,7 +149,7 @@ static void check_shrinks(bool reopened)
     ak_collection_unref(collection);
     ak_engine_close(engine);
     CHECK_INT(docs_files(dir), 1);
-    engine = open_engine(dir, 101);
+    engine = open_engine(dir, AK_VACUUM_NEVER);
     CHECK_OK(ak_engine_get(engine, AK_STR("wide"), &collection, &err));
     check_wide(collection, ROWS);
     CHECK_OK(ak_engine_verify(engine, AK_STR("wide"), &err));
@@ -190,7 +190,7 @@ TEST(engine_vacuum, memory_and_image_shrink_by_themselves)
 
 TEST(engine_vacuum, small_collections_and_their_texts_shrink_too)
 {
-    struct ak_engine *engine = open_engine(ak_test_dir(), 101);
+    struct ak_engine *engine = open_engine(ak_test_dir(), AK_VACUUM_NEVER);
     struct ak_collection *collection = NULL;
     struct ak_collection_stats before;
     struct ak_collection_stats after;
@@ -217,7 +217,7 @@ TEST(engine_vacuum, small_collections_and_their_texts_shrink_too)
 
 TEST(engine_vacuum, without_memory_the_space_stays_and_the_documents_too)
 {
-    struct ak_engine *engine = open_engine(ak_test_dir(), 101);
+    struct ak_engine *engine = open_engine(ak_test_dir(), AK_VACUUM_NEVER);
     struct ak_collection *collection = NULL;
     docs_create(engine, "d");
     CHECK_OK(docs_put(engine, "d", 0, 1500, 1));
@@ -366,7 +366,8 @@ static void hold_and_check(struct scene *scene)
 
 TEST(engine_vacuum, everyone_sees_every_document_once_while_they_move)
 {
-    struct scene scene = {.engine = open_engine(ak_test_dir(), 101), .seed = ak_test_seed()};
+    struct scene scene = {.engine = open_engine(ak_test_dir(), AK_VACUUM_NEVER),
+                          .seed = ak_test_seed()};
     struct ak_thread threads[3];
     void (*const roles[])(void *) = {look, look, write_some};
     docs_create(scene.engine, "c");
