@@ -243,7 +243,9 @@ for step in "${steps[@]}"; do
 done
 
 printf '== %d s in all\n' $((SECONDS - began))
-for failure in "${failures[@]}"; do
+for failure in "${failures[@]}"; do # with what it said of it, that nobody need look for the log
+    log=${failure##*[ (]}
+    grep -h -B 4 -A 12 -E '^FAILED|ERROR: |WARNING: ThreadSanitizer|runtime error:' "${log%)}" | head -n 40 | cut -c 1-300
     echo "failed: $failure"
 done
 if [ "${CI:-}" = true ] && [ "$skipped" -gt 0 ]; then

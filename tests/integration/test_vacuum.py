@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Deleted documents give their space back by themselves: memory, resident set and image follow what is left, and all of
-that is found exactly."""
+that is found."""
 import json
 import os
 import random
@@ -60,13 +60,24 @@ def fill(client):
 
 
 def check_all_found(client):
+    """The graph may miss some of them, as it does of vectors that are noise; a document that is gone is never a hit."""
     assert client.post("/collections/c/count", {}).json()["count"] == DOCUMENTS * 2 // 5
+    asked = missed = 0
     for n in range(0, DOCUMENTS, 97):
-        answer = client.post("/collections/c/search", {"vector": vector(n), "k": 3, "exact": n % 2 == 0}).json()
-        first = answer["results"][0]
-        is_left = n % 5 < 2
-        assert (first["external_id"] == str(n)) == is_left, (n, answer)
-        assert len({hit["id"] for hit in answer["results"]}) == 3
+        for exact in (True, False):
+            answer = client.post("/collections/c/search", {"vector": vector(n), "k": 3, "exact": exact}).json()
+            hits = answer["results"]
+            assert len({hit["id"] for hit in hits}) == 3, (n, answer)
+            assert all(int(hit["external_id"]) % 5 < 2 for hit in hits), (n, answer)
+            is_found = hits[0]["external_id"] == str(n)
+            if n % 5 >= 2:
+                assert not is_found, (n, answer)
+            elif exact:
+                assert is_found, (n, answer)
+            else:
+                asked += 1
+                missed += not is_found
+    assert asked > 80 and missed <= asked // 10, (asked, missed)
 
 
 def test_what_is_left_needs_memory_and_disk_for_itself_only():
